@@ -1,0 +1,84 @@
+//! Offsets of the kernel fields that the programs read, in bytes.
+//!
+//! `rustc` emits no CO-RE relocations, so the agent resolves every offset from
+//! the running kernel's BTF at load and passes this structure as a read-only
+//! global. A field missing in BTF is an error at load, never a zero.
+
+/// Declares the structure together with the BTF path of every field, so that
+/// the list of what is read from the kernel stands in one place.
+macro_rules! layout {
+    ($($(#[$doc:meta])* $field:ident = $ty:literal . $path:literal,)*) => {
+        /// Offsets in bytes from the start of the structure named by [`FIELDS`].
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Layout { $($(#[$doc])* pub $field: u32,)* }
+
+        /// `(field, structure, member path)` of every offset, in declaration order.
+        pub const FIELDS: &[(&str, &str, &str)] = &[$((stringify!($field), $ty, $path),)*];
+
+        impl Layout {
+            /// Builds the structure by asking `resolve(structure, path)` for each offset.
+            pub fn resolve<E>(mut resolve: impl FnMut(&str, &str) -> Result<u32, E>) -> Result<Self, E> {
+                Ok(Self { $($field: resolve($ty, $path)?,)* })
+            }
+        }
+    };
+}
+
+layout! {
+    // include/net/sock.h
+    sk_family = "sock"."__sk_common.skc_family",
+    sk_state = "sock"."__sk_common.skc_state",
+    sk_num = "sock"."__sk_common.skc_num",
+    sk_dport = "sock"."__sk_common.skc_dport",
+    sk_daddr = "sock"."__sk_common.skc_daddr",
+    sk_rcv_saddr = "sock"."__sk_common.skc_rcv_saddr",
+    sk_v6_daddr = "sock"."__sk_common.skc_v6_daddr",
+    sk_v6_rcv_saddr = "sock"."__sk_common.skc_v6_rcv_saddr",
+    sk_net = "sock"."__sk_common.skc_net.net",
+    sk_protocol = "sock"."sk_protocol",
+    sk_shutdown = "sock"."sk_shutdown",
+    sk_socket = "sock"."sk_socket",
+    sk_lock_owned = "sock"."sk_lock.owned",
+    // include/linux/tcp.h, include/net/inet_sock.h: behind a cast to tcp_sock
+    tcp_write_seq = "tcp_sock"."write_seq",
+    tcp_snd_una = "tcp_sock"."snd_una",
+    tcp_copied_seq = "tcp_sock"."copied_seq",
+    tcp_rcv_nxt = "tcp_sock"."rcv_nxt",
+    tcp_lsndtime = "tcp_sock"."lsndtime",
+    tcp_rcv_tstamp = "tcp_sock"."rcv_tstamp",
+    tcp_bytes_received = "tcp_sock"."bytes_received",
+    tcp_bytes_acked = "tcp_sock"."bytes_acked",
+    inet_sport = "inet_sock"."inet_sport",
+    // include/linux/net.h, include/linux/fs.h
+    socket_file = "socket"."file",
+    socket_sk = "socket"."sk",
+    file_private_data = "file"."private_data",
+    file_op = "file"."f_op",
+    // include/linux/sched.h
+    task_tgid = "task_struct"."tgid",
+    task_flags = "task_struct"."flags",
+    task_group_leader = "task_struct"."group_leader",
+    task_start_boottime = "task_struct"."start_boottime",
+    task_self_exec_id = "task_struct"."self_exec_id",
+    task_files = "task_struct"."files",
+    task_comm = "task_struct"."comm",
+    // include/linux/fdtable.h
+    files_fdt = "files_struct"."fdt",
+    fdt_max_fds = "fdtable"."max_fds",
+    fdt_fd = "fdtable"."fd",
+    // include/net/net_namespace.h
+    net_inum = "net"."ns.inum",
+}
+
+/// Where a file keeps its reference count, and when that count is dead.
+///
+/// Up to 6.12 `file.f_count` (an `atomic_long_t`, dead at 0); from 6.13
+/// `file.f_ref.refcnt` (`file_ref_t`, dead when the top bit is set).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileRef {
+    pub offset: u32,
+    /// 0: dead at zero. 1: dead when negative.
+    pub biased: u32,
+}

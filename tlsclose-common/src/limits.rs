@@ -1,0 +1,41 @@
+//! Bounds of the kernel side. Every one of them, when hit, is counted in [`crate::facts::Lost`].
+
+/// Frames of one walked user stack, innermost first.
+pub const STACK_FRAMES: usize = 48;
+
+/// Bytes of user stack copied from the stack pointer upwards while the agent
+/// does not yet know how to find the caller of a leaf (a libc wrapper).
+pub const STACK_COPY: usize = 8192;
+
+/// Page size that user memory is copied by: a copy that meets an unmapped page loses only that page.
+pub const PAGE: usize = 4096;
+
+/// How many copies of one leaf are sent before its rule is known.
+pub const COPIES_PER_LEAF: u32 = 12;
+
+/// Length of a budget window.
+pub const BUDGET_WINDOW_NS: u64 = 100_000_000;
+
+/// Stacks that every process may take per second, whatever the others do.
+pub const GUARANTEED_STACKS_PER_SECOND: u32 = 50;
+
+/// Slots of the transition counter: `old * STATES + new`.
+pub const STATES: usize = 16;
+
+/// Entries of `ORIGIN` (LRU; only sockets whose opening was sampled are in it).
+pub const ORIGIN_ENTRIES: u32 = 65_536;
+
+/// Entries of `STACKS_SEEN` (LRU).
+pub const STACKS_SEEN_ENTRIES: u32 = 16_384;
+
+/// Entries of `LEAVES` (LRU): one for each place, in each process, from which system calls are made.
+pub const LEAF_ENTRIES: u32 = 8_192;
+
+/// Entries of the per-process maps (LRU): budgets and descriptor errors.
+pub const PROCESS_ENTRIES: u32 = 8_192;
+
+/// Bytes of the ring buffer for stacks (a power of two, a multiple of the page size).
+pub const STACK_RING_BYTES: u32 = 1 << 20;
+
+/// Bytes of the ring buffer for the transition stream; 4096 where nobody asked for the stream.
+pub const STREAM_RING_BYTES: u32 = 8 << 20;
