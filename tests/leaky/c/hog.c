@@ -1,6 +1,6 @@
 /*
- * N processes that each hold M sockets in CLOSE_WAIT: what a census, a scrape and `ss` have to cope
- * with. Wants a network namespace of its own: a table full of TIME_WAIT answers with resets.
+ * N processes that each hold M sockets in CLOSE_WAIT: what a census, a scrape and `ss` have to
+ * cope with.
  */
 #define _GNU_SOURCE
 #include "leaky.h"
@@ -16,17 +16,20 @@
 
 #define PORTS_PER_ADDRESS 8000
 
-/* Connects and closes; from many addresses, or the ports would not suffice. */
+/*
+ * Connects and closes, each time from an address and port not used before: a port that the kernel
+ * gives out again would hit the connection that the holder still has.
+ */
 static void dial_all(int port, int holder, int count)
 {
     socklen_t length;
     struct sockaddr_storage server = loopback(FAMILY_4, port, &length);
     int yes = 1;
     for (int i = 0; i < count; i++) {
-        struct sockaddr_in from = { .sin_family = AF_INET };
+        struct sockaddr_in from = { .sin_family = AF_INET, .sin_port = htons((uint16_t)(20000 + i % PORTS_PER_ADDRESS)) };
         from.sin_addr.s_addr = htonl(0x7f000002u + ((uint32_t)(holder + 1) << 16) + (uint32_t)(i / PORTS_PER_ADDRESS));
         int fd = new_socket(&server);
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
         if (bind(fd, (struct sockaddr *)&from, sizeof from))
             die("bind");
         if (connect(fd, (struct sockaddr *)&server, length))

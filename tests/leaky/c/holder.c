@@ -29,7 +29,7 @@ static void finish(int fd)
 }
 
 /* One handler: takes connections until all are taken or the time is over. */
-static void *serve(void *unused)
+OWN_FRAME static void *serve(void *unused)
 {
     (void)unused;
     while (atomic_load(&shared.taken) < shared.options->count && now() < shared.end) {
@@ -45,7 +45,7 @@ static void *serve(void *unused)
     return NULL;
 }
 
-static void connect_all(int port)
+OWN_FRAME static void connect_all(int port)
 {
     socklen_t length;
     struct sockaddr_storage server = loopback(shared.options->family, port, &length);
@@ -79,7 +79,7 @@ static pthread_t start_thread(void *(*body)(void *), size_t stack)
     return thread;
 }
 
-static void serve_all(int threads)
+OWN_FRAME static void serve_all(int threads)
 {
     struct timeval patience = { .tv_usec = 200000 };
     setsockopt(shared.listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -94,7 +94,7 @@ static void serve_all(int threads)
         pthread_join(handlers[i], NULL);
 }
 
-int run_holder(const struct way *way, const struct options *o)
+OWN_FRAME int run_holder(const struct way *way, const struct options *o)
 {
     int port_family = o->family;
     if (way->connect && o->family == FAMILY_MAPPED)

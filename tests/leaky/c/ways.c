@@ -13,13 +13,13 @@
 
 /* The peer closes; we read until 0 and forget the socket. */
 
-static int eof_forget_accept(int listener)
+OWN_FRAME static int eof_forget_accept(int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* LINE: eof_forget opened */
     return fd;
 }
 
-static void eof_forget_handle(int fd)
+OWN_FRAME static void eof_forget_handle(int fd)
 {
     char buffer[512];
     ssize_t got;
@@ -35,7 +35,7 @@ ALWAYS_INLINE int inlined_forget_open(int listener)
     return accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* LINE: inlined_forget opened */
 }
 
-static int inlined_forget_accept(int listener)
+OWN_FRAME static int inlined_forget_accept(int listener)
 {
     int fd = inlined_forget_open(listener); /* LINE: inlined_forget opened caller */
     return fd;
@@ -47,7 +47,7 @@ ALWAYS_INLINE ssize_t inlined_forget_read(int fd)
     return read(fd, buffer, sizeof buffer); /* LINE: inlined_forget touched */
 }
 
-static void inlined_forget_handle(int fd)
+OWN_FRAME static void inlined_forget_handle(int fd)
 {
     ssize_t got;
     do
@@ -57,13 +57,13 @@ static void inlined_forget_handle(int fd)
 
 /* We answer one request and never read again; the peer sends more and closes. */
 
-static int never_read_accept(int listener)
+OWN_FRAME static int never_read_accept(int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* LINE: never_read opened */
     return fd;
 }
 
-static void never_read_handle(int fd)
+OWN_FRAME static void never_read_handle(int fd)
 {
     read_exactly(fd, 4);
     send_text(fd, "pong");
@@ -71,13 +71,13 @@ static void never_read_handle(int fd)
 
 /* We end our side and wait for a peer that stays silent. */
 
-static int half_close_accept(int listener)
+OWN_FRAME static int half_close_accept(int listener)
 {
     int fd = accept(listener, NULL, NULL); /* LINE: half_close opened */
     return fd;
 }
 
-static void half_close_handle(int fd)
+OWN_FRAME static void half_close_handle(int fd)
 {
     read_exactly(fd, 4);
     send_text(fd, "pong");
@@ -86,13 +86,13 @@ static void half_close_handle(int fd)
 
 /* The peer resets; we see the error and forget the socket. */
 
-static int reset_forget_accept(int listener)
+OWN_FRAME static int reset_forget_accept(int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* LINE: reset_forget opened */
     return fd;
 }
 
-static void reset_forget_handle(int fd)
+OWN_FRAME static void reset_forget_handle(int fd)
 {
     char buffer[512];
     ssize_t got;
@@ -105,7 +105,7 @@ static void reset_forget_handle(int fd)
 
 /* Client side: the server closes; we read until 0 and forget the socket. */
 
-static int client_forget_connect(const struct sockaddr_storage *to, socklen_t length)
+OWN_FRAME static int client_forget_connect(const struct sockaddr_storage *to, socklen_t length)
 {
     int fd = new_socket(to);
     int failed = connect(fd, (const struct sockaddr *)to, length); /* LINE: client_forget opened */
@@ -114,7 +114,7 @@ static int client_forget_connect(const struct sockaddr_storage *to, socklen_t le
     return fd;
 }
 
-static void client_forget_handle(int fd)
+OWN_FRAME static void client_forget_handle(int fd)
 {
     char buffer[512];
     ssize_t got;
@@ -125,7 +125,7 @@ static void client_forget_handle(int fd)
 
 /* Client side: we end our side and wait for a server that stays silent. */
 
-static int client_half_close_connect(const struct sockaddr_storage *to, socklen_t length)
+OWN_FRAME static int client_half_close_connect(const struct sockaddr_storage *to, socklen_t length)
 {
     int fd = new_socket(to);
     int failed = connect(fd, (const struct sockaddr *)to, length); /* LINE: client_half_close opened */
@@ -134,7 +134,7 @@ static int client_half_close_connect(const struct sockaddr_storage *to, socklen_
     return fd;
 }
 
-static void client_half_close_handle(int fd)
+OWN_FRAME static void client_half_close_handle(int fd)
 {
     send_text(fd, "ping");
     shutdown(fd, SHUT_WR); /* LINE: client_half_close touched */
