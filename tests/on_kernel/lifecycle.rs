@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tlsclose_tests::agent::{Agent, tlsclose_command};
-use tlsclose_tests::child::run;
-use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, wait_for_site};
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
 use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, way_named};
 use tlsclose_tests::netns::Netns;
@@ -279,93 +278,4 @@ fn a_site_keeps_its_name_when_agent_and_program_restart() {
     second.ready();
     let after = wait_for_site(&agent, &second, 4)["site"].clone();
     assert_eq!(before, after);
-}
-
-#[test]
-fn fail_on_makes_the_exit_code_4_when_something_leaks() {
-    if !on_kernel(&[]) {
-        return;
-    }
-    let namespace = Netns::new();
-    let agent = Agent::start();
-    let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
-    let way = way_named("eof_forget");
-    let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
-    let socket = agent.socket();
-    let pid = leaky.pid().to_string();
-    let leaks = |fail_on: &str, pid: &str| {
-        let socket = socket.to_str().expect("UTF-8");
-        let words = [
-            "leaks",
-            "--socket",
-            socket,
-            "-p",
-            pid,
-            "-o",
-            "json",
-            "--fail-on",
-            fail_on,
-        ];
-        run(&mut tlsclose_command(&words), seconds(10))
-    };
-    assert_eq!(
-        leaks("lingering", &pid).code,
-        Some(0),
-        "nothing lingers yet"
-    );
-    agent.wait_for("lingering", seconds(10), |report| {
-        sockets_of(report, leaky.pid()) > 0
-    });
-    assert_eq!(leaks("lingering", &pid).code, Some(4));
-    agent.wait_for("leaking", seconds(40), |report| {
-        is_leaking(report, leaky.pid())
-    });
-    let output = leaks("leaking", &pid);
-    assert_eq!(output.code, Some(4), "{output:?}");
-    let report: Value = serde_json::from_str(&output.stdout).expect("JSON, though it fails");
-    assert!(is_leaking(&report, leaky.pid()), "{report:#}");
-    let own = std::process::id().to_string();
-    assert_eq!(
-        leaks("lingering", &own).code,
-        Some(0),
-        "no site of this process"
-    );
-}
-
-#[test]
-fn without_an_agent_leaks_watches_by_itself() {
-    if !on_kernel(&[]) {
-        return;
-    }
-    let namespace = Netns::new();
-    let way = way_named("client_forget");
-    // Some sockets are there before, some come while it watches.
-    let arguments = ["--count", "8", "--rate", "2", "--for", "60"];
-    let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
-    let pid = leaky.pid().to_string();
-    let words = [
-        "leaks",
-        "--standalone",
-        "--for",
-        "10s",
-        "--leak-after",
-        "2s",
-        "-p",
-        &pid,
-        "-o",
-        "json",
-    ];
-    let start = Instant::now();
-    let output = run(&mut tlsclose_command(&words), seconds(25));
-    assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(
-        start.elapsed() >= seconds(10),
-        "it watches for as long as it was told to"
-    );
-    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
-    assert_eq!(sockets_of(&report, leaky.pid()), 8, "{report:#}");
-    let sites = sites_of(&report, leaky.pid());
-    let sampled = sites.iter().find(|site| !site["opened"].is_null());
-    let sampled = sampled.unwrap_or_else(|| panic!("none opened under watch: {report:#}"));
-    assert_names_opening(sampled, &leaky);
 }

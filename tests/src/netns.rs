@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::child::run;
 use crate::host::tool;
+use crate::{seconds, wait_for};
 
 /// Gone when dropped. Declare it before the processes that run in it.
 pub struct Netns {
@@ -27,6 +29,31 @@ impl Netns {
         ip(&["netns", "add", &namespace.name]);
         ip(&["-n", &namespace.name, "link", "set", "lo", "up"]);
         namespace
+    }
+
+    /// Its number, as `netns` in a report.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn inode(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(self.file()).expect("the namespace").ino()
+    }
+
+    /// Until somebody listens on a port.
+    ///
+    /// # Panics
+    /// When nobody does within 20 s.
+    pub fn wait_for_listener(&self, port: u16) {
+        wait_for(&format!("a listener on port {port}"), seconds(20), || {
+            let sockets = run(self.command("ss").args(["-Htln"]), seconds(10)).stdout;
+            let has_port = |word: &str| word.ends_with(&format!(":{port}"));
+            sockets.split_whitespace().any(has_port).then_some(())
+        });
+    }
+
+    fn file(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
     }
 
     /// A command that runs in the namespace, with the PID that spawning it gives.
