@@ -10,8 +10,8 @@ use std::time::Instant;
 use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::expect::{assert_names_everything, assert_names_touch, wait_for_site};
+use tlsclose_tests::host::{on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -260,4 +260,34 @@ fn is_loaded(program: &str) -> bool {
 
 fn mode_of(path: &std::path::Path) -> u32 {
     fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+#[test]
+fn without_tracefs_only_the_accepting_line_is_unknown() {
+    if !on_kernel(&["unshare", "umount"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let mut command = Command::new(tool("unshare"));
+    let script = "umount -a -t tracefs; umount /sys/kernel/tracing; exec \"$0\" \"$@\"";
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(tlsclose());
+    let agent = Agent::start_by(command, &[]);
+    let start = |way| {
+        let arguments = ["--count", "3", "--for", "60"];
+        Leaky::start(&namespace, Language::C, way_named(way), &arguments)
+    };
+    let mut server = start("eof_forget");
+    server.ready();
+    let site = wait_for_site(&agent, &server, 3);
+    assert_names_touch(&site, &server);
+    assert!(site["opened"].is_null(), "{site:#}");
+    let mut client = start("client_forget");
+    client.ready();
+    assert_names_everything(&wait_for_site(&agent, &client, 3), &mut client);
+    let metrics = agent.metrics();
+    let feature = |name| metrics.sum("tlsclose_feature", &[("feature", name)]);
+    assert_eq!(feature("accept4_stacks"), Some(0.0));
+    assert_eq!(feature("eof_stacks"), Some(1.0));
 }

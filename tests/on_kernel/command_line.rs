@@ -5,16 +5,17 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
-use tlsclose_tests::child::{Output, copy_of, run};
+use tlsclose_tests::child::{Child, Output, copy_of, run};
 use tlsclose_tests::expect::assert_names_opening;
-use tlsclose_tests::host::{free_port, on_kernel, tlsclose};
+use tlsclose_tests::host::{free_port, on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, sites_of, sockets_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::{seconds, wait_for};
 
 use crate::agent_and_leak;
 
@@ -46,16 +47,115 @@ fn without_root_one_line_says_so() {
     if !on_kernel(&[]) {
         return;
     }
-    let (directory, program) = copy_of(&tlsclose(), "tlsclose");
-    let mut command = agent_command(&program, &directory);
-    let output = run(command.uid(65534).gid(65534), seconds(10));
-    assert_one_line(&output, 1, "root");
-    let mut standalone = Command::new(&program);
-    standalone
-        .args(["leaks", "--standalone", "--for", "1s"])
-        .uid(65534)
-        .gid(65534);
-    assert_one_line(&run(&mut standalone, seconds(10)), 1, "root");
+    let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
+    let listen = format!("--web.listen-address=127.0.0.1:{}", free_port());
+    let refused: [&[&str]; 3] = [
+        &["agent", &listen],
+        &["leaks", "--standalone", "--for", "1s"],
+        &["states"],
+    ];
+    for words in refused {
+        let output = run(
+            Command::new(&program).args(words).uid(65534).gid(65534),
+            seconds(10),
+        );
+        assert_one_line(&output, 1, "root");
+    }
+    let mut doctor = Command::new(&program);
+    let output = run(doctor.arg("doctor").uid(65534).gid(65534), seconds(10));
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("cannot run here"), "{output:?}");
+}
+
+/// Root in a container often has none of its capabilities.
+#[test]
+fn without_capabilities_one_line_says_so() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let mut command = Command::new(tool("setpriv"));
+    command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    command
+        .arg(tlsclose())
+        .arg("agent")
+        .arg("--socket")
+        .arg(directory.path().join("agent.sock"));
+    command.arg(format!("--web.listen-address=127.0.0.1:{}", free_port()));
+    assert_one_line(&run(&mut command, seconds(10)), 1, "CAP_BPF");
+}
+
+#[test]
+fn the_doctor_finds_this_kernel_fit() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let output = run(&mut tlsclose_command(&["doctor"]), seconds(20));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run(
+        &mut tlsclose_command(&["doctor", "-o", "json"]),
+        seconds(20),
+    );
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert!(report.to_string().contains("eof_stacks"), "{report:#}");
+}
+
+/// No transition is ever attributed to whoever ran on the CPU.
+#[test]
+fn states_shows_transitions_with_their_owner() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    // A port that no other test uses, since all namespaces are seen.
+    let port = free_port().to_string();
+    let mut states = Child::spawn(&mut tlsclose_command(&[
+        "states", "-o", "json", "-L", &port,
+    ]));
+    let way = way_named("eof_forget");
+    // It loads its programs while the first of them come.
+    let arguments = [
+        "--count",
+        "15",
+        "--rate",
+        "5",
+        "--recover-after",
+        "1",
+        "--for",
+        "60",
+        "--port",
+        &port,
+    ];
+    let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
+    leaky.recovered();
+    let transitions = |states: &Child| -> Vec<Value> {
+        let text = states.stdout();
+        let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        complete
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON Lines"))
+            .collect()
+    };
+    let last = wait_for("the last close", seconds(5), || {
+        let all = transitions(&states);
+        let closes = all
+            .iter()
+            .filter(|one| one["new_state"] == "last_ack")
+            .count();
+        (closes == 15).then_some(all)
+    });
+    for one in last {
+        let owner = &one["owner"];
+        assert!(owner.is_null() || owner["pid"] == leaky.pid(), "{one:#}");
+        if one["new_state"] == "last_ack" {
+            assert_eq!(owner["comm"], *leaky.comm, "{one:#}");
+            let waited = one["milliseconds"].as_f64();
+            assert!(waited.is_none_or(|waited| waited > 900.0), "{one:#}");
+        }
+        assert_eq!(one["local_port"].to_string(), port, "{one:#}");
+    }
+    states.signal(Signal::INT);
+    states.wait(seconds(2)).expect("an end");
 }
 
 #[test]

@@ -127,15 +127,18 @@ fn openssl_s_server() {
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     make_certificate(directory.path());
+    // As s_server sends it: with headers.
+    let page = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n";
+    fs::write(directory.path().join("page"), page).expect("a page");
     let agent = Agent::start();
     let mut server = namespace.command(tool("openssl"));
     server.args([
-        "s_server", "-quiet", "-www", "-key", "key.pem", "-cert", "cert.pem",
+        "s_server", "-quiet", "-HTTP", "-key", "key.pem", "-cert", "cert.pem",
     ]);
     server.args(["-accept", &PORT.to_string()]);
     let server = Child::spawn(server.current_dir(directory.path()));
     namespace.wait_for_listener(PORT);
-    let mut load = wrk(&namespace, &format!("https://127.0.0.1:{PORT}/"));
+    let mut load = wrk(&namespace, &format!("https://127.0.0.1:{PORT}/page"));
     assert_nothing_leaks(&agent, &server, &mut load);
     assert_served(&load);
 }
@@ -302,6 +305,7 @@ fn a_census_at_full_speed_beside_a_churn_accuses_nobody() {
     assert!(sockets_of(&last, leaky.pid()) > 0, "{last:#}");
     let site = wait_for_site(&agent, &leaky, 7);
     assert_names_everything(&site, &mut leaky);
+    assert_eq!(site["examples"][0]["netns"], quiet.inode(), "{site:#}");
     assert_nobody_in(&agent.leaks(), &busy);
 }
 

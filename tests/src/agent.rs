@@ -41,9 +41,16 @@ impl Agent {
     /// # Panics
     /// When the agent does not get ready.
     pub fn start_with(flags: &[&str]) -> Agent {
+        Agent::start_by(Command::new(tlsclose()), flags)
+    }
+
+    /// Through a command that becomes the agent when given its arguments.
+    ///
+    /// # Panics
+    /// When the agent does not get ready.
+    pub fn start_by(mut command: Command, flags: &[&str]) -> Agent {
         let directory = TempDir::new().expect("a temporary directory");
         let port = free_port();
-        let mut command = Command::new(tlsclose());
         command
             .arg("agent")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
