@@ -1,0 +1,125 @@
+//! What the kernel side counts, and what it is told about processes.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    maps::MapError,
+    programs::{ProgramInfo, loaded_programs},
+};
+use tlsclose_common::{
+    facts::{Durations, Lost},
+    limits::STATES,
+};
+
+use super::{load::Kernel, pod::Fact};
+
+/// Counters since the programs were loaded, summed over CPUs.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// By `old * STATES + new`.
+    pub transitions: Vec<u64>,
+    /// How long sockets stayed in CLOSE_WAIT and in FIN_WAIT_2.
+    pub close_wait: Durations,
+    pub fin_wait2: Durations,
+    /// By what (`sockets`, `stacks`, `events`) and reason.
+    pub lost: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// What each reason of loss is called outside.
+const LOSSES: [(Lost, &str, &str); 9] = [
+    (Lost::SocketsMapFull, "sockets", "map_full"),
+    (Lost::OriginsMapFull, "stacks", "map_full"),
+    (Lost::StacksBudget, "stacks", "budget"),
+    (Lost::StacksRingFull, "stacks", "ring_full"),
+    (Lost::StacksBusy, "stacks", "busy"),
+    (Lost::StacksLeafUnknown, "stacks", "leaf_unknown"),
+    (Lost::EventsRingFull, "events", "ring_full"),
+    (Lost::SocketsStale, "sockets", "stale"),
+    (Lost::ProcessesMapFull, "stacks", "process_map_full"),
+];
+
+/// Run time of one program, from the kernel's bpf statistics.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub program: String,
+    pub nanoseconds: u64,
+    pub runs: u64,
+}
+
+impl Kernel {
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let mut counters = Counters { transitions: vec![0; STATES * STATES], ..Counters::default() };
+        for (slot, sum) in counters.transitions.iter_mut().enumerate() {
+            *sum = self.transitions.get(&(slot as u32), 0)?.iter().sum();
+        }
+        counters.close_wait = self.durations(0)?;
+        counters.fin_wait2 = self.durations(1)?;
+        for (slot, what, reason) in LOSSES {
+            let sum: u64 = self.lost.get(&(slot as u32), 0)?.iter().sum();
+            *counters.lost.entry((what, reason)).or_default() += sum;
+        }
+        Ok(counters)
+    }
+
+    fn durations(&self, slot: u32) -> Result<Durations, MapError> {
+        let mut sum = Durations::default();
+        for Fact(cpu) in self.durations.get(&slot, 0)?.iter() {
+            sum.sum += cpu.sum;
+            for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
+                *total += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Run times of our programs; zero where the kernel's bpf statistics are off.
+    pub fn runs(&self) -> Vec<Run> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info: ProgramInfo = program.info().ok()?;
+                Some((name.to_owned(), info))
+            })
+            .map(|(program, info)| Run {
+                program,
+                nanoseconds: info.run_time().as_nanos() as u64,
+                runs: info.run_count(),
+            })
+            .collect()
+    }
+
+    /// Sampling prefers these processes from now on.
+    pub fn arm(&mut self, tgids: &std::collections::BTreeSet<u32>) {
+        let now: Vec<u32> = self.armed.keys().filter_map(Result::ok).collect();
+        for tgid in now.iter().filter(|tgid| !tgids.contains(tgid)) {
+            // Fails only when the process has ended and the kernel side removed it.
+            let _ = self.armed.remove(tgid);
+        }
+        for tgid in tgids.iter().filter(|tgid| !now.contains(tgid)) {
+            if self.armed.insert(tgid, 1, 0).is_err() {
+                // Full: the rest is sampled like everybody.
+                break;
+            }
+        }
+        let any = u32::from(!tgids.is_empty());
+        if self.control_now.any_armed != any {
+            self.control_now.any_armed = any;
+            self.write_control();
+        }
+    }
+
+    /// accept() calls of the process that failed with EMFILE or ENFILE.
+    pub fn emfile_errors(&self, tgid: u32) -> u64 {
+        self.emfile.get(&tgid, 0).unwrap_or(0)
+    }
+
+    /// A socket is still half-closed and held, whether or not a descriptor shows it.
+    pub fn is_half_closed(&self, sk: u64) -> bool {
+        self.half_closed.get(&sk, 0).is_ok()
+    }
+}
+
+/// Names of the programs that are loaded, for checking that none stays behind.
+pub fn loaded() -> Vec<String> {
+    loaded_programs().filter_map(Result::ok).filter_map(|info| info.name_as_str().map(str::to_owned)).collect()
+}
