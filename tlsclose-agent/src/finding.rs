@@ -338,6 +338,8 @@ pub struct Snapshot {
     /// By state, all eleven present.
     pub sockets: BTreeMap<State, u64>,
     pub orphans: u64,
+    /// Half-closed sockets of processes that the configuration ignores.
+    pub ignored: u64,
     pub transitions: BTreeMap<(State, State), u64>,
     /// How long sockets stayed in close_wait and fin_wait2.
     pub half_closed_seconds: BTreeMap<State, Histogram>,

@@ -53,4 +53,5 @@ pub const ARMED_STACKS_PER_SECOND: u32 = 200;
 pub const SHARED_FILES_ENTRIES: u32 = 8_192;
 
 /// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
-pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] = [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];
+pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
+    [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];

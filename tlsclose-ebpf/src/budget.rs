@@ -46,11 +46,7 @@ pub fn allows(tgid: u32) -> bool {
 /// Stacks per second that the process may take beyond the shared budget.
 #[inline(always)]
 fn own_share(tgid: u32, control: &Control) -> u32 {
-    if control.any_armed != 0 && is_armed(tgid) {
-        ARMED_STACKS_PER_SECOND
-    } else {
-        GUARANTEED_STACKS_PER_SECOND
-    }
+    if control.any_armed != 0 && is_armed(tgid) { ARMED_STACKS_PER_SECOND } else { GUARANTEED_STACKS_PER_SECOND }
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use tlsclose_common::{
 
 use crate::{
     kernel::Tcp,
-    maps::{DURATIONS, HALF_CLOSED, lost},
+    maps::{DURATIONS, HALF_CLOSED, half_closed_count, lost},
     stack,
 };
 
@@ -18,6 +18,7 @@ pub fn entered(sk: Tcp, state: u8, flag: u8) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let peer = sk.peer();
+    let mut replaces = false;
     if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
         // SAFETY: not pre-allocated, or freed after a grace period: valid until the program ends.
         let entry = unsafe { &mut *entry };
@@ -29,8 +30,9 @@ pub fn entered(sk: Tcp, state: u8, flag: u8) {
             return;
         }
         lost(Lost::SocketsStale);
+        replaces = true;
     }
-    insert(sk, HalfClosed { since: now, peer, state, flags: flag, ..HalfClosed::NEW });
+    insert(sk, HalfClosed { since: now, peer, state, flags: flag, ..HalfClosed::NEW }, replaces);
 }
 
 /// The program shut down its sending side and keeps the socket: remember where.
@@ -41,8 +43,8 @@ pub fn shut_down(sk: Tcp, state: u8) {
     let tgid = stack::current_tgid();
     let touched = stack::sample(tgid);
     let peer = sk.peer();
-    let previous = HALF_CLOSED.get_ptr_mut(sk.address());
-    if let Some(entry) = previous {
+    let mut replaces = false;
+    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
         // SAFETY: as in `entered`.
         let entry = unsafe { &mut *entry };
         if entry.peer == peer {
@@ -58,6 +60,7 @@ pub fn shut_down(sk: Tcp, state: u8) {
             return;
         }
         lost(Lost::SocketsStale);
+        replaces = true;
     }
     insert(
         sk,
@@ -72,6 +75,7 @@ pub fn shut_down(sk: Tcp, state: u8) {
             flags: half::WAS_CONNECTED,
             ..HalfClosed::NEW
         },
+        replaces,
     );
 }
 
@@ -81,6 +85,7 @@ pub fn end_of_file(sk: Tcp) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let peer = sk.peer();
+    let mut replaces = false;
     if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
         // SAFETY: as in `entered`.
         let entry = unsafe { &mut *entry };
@@ -97,6 +102,7 @@ pub fn end_of_file(sk: Tcp) {
             return;
         }
         lost(Lost::SocketsStale);
+        replaces = true;
     }
     // Half-closed before these programs were: since when is not known.
     let state = sk.state();
@@ -118,6 +124,7 @@ pub fn end_of_file(sk: Tcp) {
             flags: half::WAS_CONNECTED,
             ..HalfClosed::NEW
         },
+        replaces,
     );
 }
 
@@ -130,7 +137,9 @@ pub fn left(sk: Tcp) {
         observe(&*entry, bpf_ktime_get_ns());
     }
     // Fails only when somebody else removed it first.
-    let _ = HALF_CLOSED.remove(sk.address());
+    if HALF_CLOSED.remove(sk.address()).is_ok() {
+        half_closed_count(1);
+    }
 }
 
 /// The connection ended in a state that this map follows; others cost no look-up.
@@ -141,10 +150,13 @@ pub fn left_if_tracked(sk: Tcp, old: u8) {
     }
 }
 
+/// Stores an entry that is new, or `replaces` one of another socket at the same address.
 #[inline(always)]
-fn insert(sk: Tcp, entry: HalfClosed) {
+fn insert(sk: Tcp, entry: HalfClosed, replaces: bool) {
     if HALF_CLOSED.insert(sk.address(), entry, 0).is_err() {
         lost(Lost::SocketsMapFull);
+    } else if !replaces {
+        half_closed_count(0);
     }
 }
 

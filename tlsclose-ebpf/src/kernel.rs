@@ -141,10 +141,7 @@ impl Tcp {
     #[inline(always)]
     pub fn addresses(self) -> ([u64; 2], [u64; 2]) {
         if self.family() as u16 == AF_INET {
-            (
-                [field!(self.0, sk_rcv_saddr: u32) as u64, 0],
-                [field!(self.0, sk_daddr: u32) as u64, 0],
-            )
+            ([field!(self.0, sk_rcv_saddr: u32) as u64, 0], [field!(self.0, sk_daddr: u32) as u64, 0])
         } else {
             (words(self.0, global!(LAYOUT.sk_v6_rcv_saddr)), self.v6_remote())
         }

@@ -6,7 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tlsclose_common::{
-    facts::{Budget, CensusCounts, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, StackFrames},
+    facts::{
+        Budget, CensusCounts, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, StackFrames,
+    },
     limits::*,
 };
 
@@ -17,6 +19,10 @@ pub static ORIGIN: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN
 /// Half-closed sockets that a file holds, by address. Exact.
 #[map]
 pub static HALF_CLOSED: HashMap<u64, HalfClosed> = HashMap::with_max_entries(HALF_CLOSED_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Entries put into (0) and taken out of (1) `HALF_CLOSED`.
+#[map]
+pub static HALF_CLOSED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
 /// Keys of the stacks that the agent has been sent.
 #[map]
@@ -73,6 +79,15 @@ pub static STACK_RING: RingBuf = RingBuf::with_byte_size(STACK_RING_BYTES, 0);
 /// The opt-in stream of transitions.
 #[map]
 pub static STREAM_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Counts an entry of `HALF_CLOSED` that came (0) or went (1).
+#[inline(always)]
+pub fn half_closed_count(slot: u32) {
+    if let Some(count) = HALF_CLOSED_COUNTS.get_ptr_mut(slot) {
+        // SAFETY: as in `lost`.
+        unsafe { *count += 1 };
+    }
+}
 
 /// Counts something that did not fit.
 #[inline(always)]

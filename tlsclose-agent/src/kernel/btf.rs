@@ -144,9 +144,8 @@ impl Btf {
     /// Offset in bytes of `path` (members joined by dots, through anonymous structures and
     /// unions too) from the start of `structure`.
     pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
-        let mut ty = self
-            .find(|kind| kind == kind::STRUCT, structure)
-            .ok_or_else(|| BtfError::NoType(structure.to_owned()))?;
+        let mut ty =
+            self.find(|kind| kind == kind::STRUCT, structure).ok_or_else(|| BtfError::NoType(structure.to_owned()))?;
         let missing = || BtfError::NoField { structure: structure.to_owned(), path: path.to_owned() };
         let mut bits = 0;
         for member in path.split('.') {

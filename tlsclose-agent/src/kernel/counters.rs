@@ -1,6 +1,9 @@
 //! What the kernel side counts, and what it is told about processes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use aya::{
     maps::MapError,
@@ -12,6 +15,7 @@ use tlsclose_common::{
 };
 
 use super::{load::Kernel, pod::Fact};
+use crate::finding::MapUse;
 
 /// Counters since the programs were loaded, summed over CPUs.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +92,23 @@ impl Kernel {
             .collect()
     }
 
+    /// Runs skipped because a program was running on that CPU already, in softirq over process
+    /// context (kernel/bpf/trampoline.c and bpf_trace.c, since 6.1); from fdinfo.
+    pub fn recursion_misses(&self) -> u64 {
+        let misses = |(_, program): (&str, &aya::programs::Program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            fdinfo_number(fd, "recursion_misses:")
+        };
+        self.ebpf.programs().filter_map(misses).sum()
+    }
+
+    /// Sizes of the exact map; the others are lossy or bounded by the number of processes.
+    pub fn map_uses(&self) -> Vec<MapUse> {
+        let counted = |slot| self.counts.get(&slot, 0).map(|cpus| cpus.iter().sum::<u64>()).unwrap_or(0);
+        let entries = counted(0).saturating_sub(counted(1));
+        vec![MapUse { map: "HALF_CLOSED".into(), entries, max_entries: u64::from(self.max_sockets) }]
+    }
+
     /// Sampling prefers these processes from now on.
     pub fn arm(&mut self, tgids: &std::collections::BTreeSet<u32>) {
         let now: Vec<u32> = self.armed.keys().filter_map(Result::ok).collect();
@@ -117,6 +138,12 @@ impl Kernel {
     pub fn is_half_closed(&self, sk: u64) -> bool {
         self.half_closed.get(&sk, 0).is_ok()
     }
+}
+
+/// A number out of `/proc/self/fdinfo`.
+fn fdinfo_number(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok())
 }
 
 /// Names of the programs that are loaded, for checking that none stays behind.

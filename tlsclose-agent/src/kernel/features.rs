@@ -61,14 +61,20 @@ pub const HOOKS: [Hook; 9] = [
         feature: "accept4_stacks",
         without: "the line of code where accept4() took a socket is not known",
     },
-    Hook {
-        attach_point: "iter/task_file",
-        feature: "census",
-        without: "nothing works: the agent does not start",
-    },
+    Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];
 
 impl Feature {
+    /// As the outputs show it.
+    pub fn described(&self) -> crate::finding::Feature {
+        crate::finding::Feature {
+            name: self.hook.feature.to_owned(),
+            available: self.available,
+            probe: self.probe.clone(),
+            without: if self.available { String::new() } else { self.hook.without.to_owned() },
+        }
+    }
+
     pub fn attached(attach_point: &str) -> Self {
         Self { hook: hook(attach_point), available: true, probe: format!("{attach_point}: loaded and attached") }
     }

@@ -74,6 +74,8 @@ pub struct Kernel {
     pub(super) transitions: PerCpuArray<MapData, u64>,
     pub(super) durations: PerCpuArray<MapData, Fact<Durations>>,
     pub(super) lost: PerCpuArray<MapData, u64>,
+    pub(super) counts: PerCpuArray<MapData, u64>,
+    pub(super) max_sockets: u32,
     pub(super) stack_ring: RingBuf<MapData>,
     pub(super) stream_ring: RingBuf<MapData>,
     /// What is attached and what is not, and why.
@@ -103,13 +105,15 @@ impl Kernel {
         }
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         drop(btf);
-        let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default())
-            .map_err(|error| LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) })?;
+        let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
+            LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
+        })?;
         let mut ebpf = load_object(options, &resolved, &kernel_btf)?;
 
         let mut features = Vec::new();
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
-            let outcome = if present { attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf) } else { Err(absent()) };
+            let outcome =
+                if present { attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf) } else { Err(absent()) };
             match outcome {
                 Ok(()) => features.push(Feature::attached(tracepoint)),
                 Err(error) if needed => return Err(refused(tracepoint, &error)),
@@ -151,6 +155,8 @@ impl Kernel {
             transitions: map!("TRANSITIONS"),
             durations: map!("DURATIONS"),
             lost: map!("LOST"),
+            counts: map!("HALF_CLOSED_COUNTS"),
+            max_sockets: options.max_sockets,
             stack_ring: map!("STACK_RING"),
             stream_ring: map!("STREAM_RING"),
             ebpf,

@@ -6,5 +6,6 @@ pub mod counters;
 pub mod features;
 pub mod layout;
 pub mod load;
+pub mod memory;
 pub mod pod;
 pub mod stacks;

@@ -42,8 +42,8 @@ impl Kernel {
     }
 
     /// Becomes readable when there is something in the stack ring.
-    pub fn stacks_ready(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.stack_ring.as_fd())
+    pub fn stacks_ready(&self) -> BorrowedFd<'_> {
+        self.stack_ring.as_fd()
     }
 
     /// Hands over every transition in the stream.
