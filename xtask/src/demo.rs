@@ -87,7 +87,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn wait_for_finding(agent: &mut Agent, server: &mut Background, patience: Duration) -> Result<()> {
-    let progress = Progress::start("waiting for the agent to be sure that it leaks");
+    let progress = Progress::start("waiting for the agent to be sure that it leaks", true);
     let deadline = Instant::now() + patience;
     loop {
         let leaks = agent.leaks()?;

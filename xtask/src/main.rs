@@ -11,6 +11,8 @@ mod interrupt;
 mod progress;
 mod run;
 mod setup;
+mod summary;
+mod test;
 #[path = "../../tlsclose-agent/build/toolchain.rs"]
 mod toolchain;
 mod tools;
@@ -36,6 +38,7 @@ struct Cli {
 enum Command {
     Setup(setup::Options),
     Demo(demo::Options),
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup(options) => setup::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

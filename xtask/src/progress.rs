@@ -20,8 +20,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn start(what: &str) -> Progress {
-        let terminal = io::stdout().is_terminal();
+    /// `alone` says that nothing else is printed meanwhile, so that a line may move.
+    pub fn start(what: &str, alone: bool) -> Progress {
+        let terminal = alone && io::stdout().is_terminal();
         if !terminal {
             say(&format!("{what} ..."));
         }

@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 
 /// How much of a failed command's output is shown.
-const TAIL: usize = 40;
+const TAIL: usize = 60;
 
 /// Where a command's output goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Log {
             .with_context(|| format!("{what}: {program} does not start; is it installed?"))?;
         drop(command); // and with it our ends of the pipe
 
-        let progress = Progress::start(what);
+        let progress = Progress::start(what, output == Output::Log);
         let lines = self.follow(&mut child, &lines_of(reader), &progress, output);
         if lines.is_err() {
             end(&mut child);
