@@ -22,15 +22,26 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a program; what it writes to standard error goes to `errors`.
-    pub fn start(name: &str, mut command: Command, errors: &Path) -> Result<Background> {
+    /// Starts a program whose output is read; what it writes to standard error goes to `errors`.
+    pub fn start(name: &str, command: Command, errors: &Path) -> Result<Background> {
+        Background::start_with(name, command, errors, Stdio::piped())
+    }
+
+    /// Starts a program whose output nobody reads.
+    pub fn start_unread(name: &str, command: Command, errors: &Path) -> Result<Background> {
+        Background::start_with(name, command, errors, Stdio::null())
+    }
+
+    fn start_with(
+        name: &str,
+        mut command: Command,
+        errors: &Path,
+        output: Stdio,
+    ) -> Result<Background> {
         interrupt::check()?;
         let file = File::create(errors)
             .with_context(|| format!("cannot write {}, the errors of {name}", errors.display()))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(file);
+        command.stdin(Stdio::null()).stdout(output).stderr(file);
         let mut child = command.spawn().with_context(|| {
             let program = command.get_program().to_string_lossy();
             format!("{name} does not start: {program}")

@@ -3,6 +3,7 @@
 
 mod agent;
 mod background;
+mod bench;
 mod compile;
 mod debian;
 mod demo;
@@ -39,6 +40,7 @@ enum Command {
     Setup(setup::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

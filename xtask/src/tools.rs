@@ -77,7 +77,9 @@ pub fn install_cargo_deny(log: &mut Log) -> Result<()> {
     let mut install = cargo_install("cargo-deny", CARGO_DENY);
     // A tool that runs for a second need not be optimised for minutes.
     install.arg("--no-default-features");
-    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
     install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     log.step(&format!("building cargo-deny {CARGO_DENY}"), install)
 }
