@@ -159,6 +159,17 @@ impl Modules {
         id
     }
 
+    #[cfg(test)]
+    pub(super) fn insert_file(&mut self, path: &str, file: File) -> ModuleId {
+        let key = Key::Unreachable((0, 0), u64::from(self.next), path.into());
+        let id = self.add(key, path.into());
+        if let (Some(module), Ok(metadata)) = (self.modules.get_mut(&id), file.metadata()) {
+            module.size = metadata.len();
+            module.file = Some(Arc::new(file));
+        }
+        id
+    }
+
     /// Keeps to the bounds: first closes files, then forgets modules.
     fn forget(&mut self) {
         let mut by_age: Vec<(u64, ModuleId)> =
@@ -240,4 +251,4 @@ impl MappedModules {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::attribution) mod tests;

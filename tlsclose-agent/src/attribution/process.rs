@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::worker::Worker;
@@ -194,8 +194,7 @@ fn count_fds(dir: &OwnedFd) -> Option<u64> {
 
 /// A recorded procfs on a disk has directory sizes of its own.
 fn is_procfs(fd: &OwnedFd) -> bool {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-    rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type as i64 == PROC_SUPER_MAGIC)
+    rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC)
 }
 
 fn read(dir: impl AsFd, name: &str) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ fn modules() -> Modules {
     Modules::new(Procfs::new("/proc"))
 }
 
-fn id_of(child: &Child) -> ProcessId {
+pub(in crate::attribution) fn id_of(child: &Child) -> ProcessId {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     let ticks: u64 = stat
         .rsplit(')')

@@ -140,15 +140,17 @@ fn a_page_that_could_not_be_read_is_not_read() {
 #[test]
 fn places_stop_at_the_first_address_that_is_no_code() {
     let mapped = MappedModules::of_ranges(&[(0x1000, 0x2000, 0, 1), (0x5000, 0x6000, 0x100, 2)]);
-    let (one, two) = (ModuleId(1), ModuleId(2));
-    let cases: [(&[u64], &[(ModuleId, u64)], bool); 6] = [
-        (&[0x1010, 0x5010], &[(one, 0x10), (two, 0x110)], false),
-        (&[0x1010, 0x3000, 0x5010], &[(one, 0x10)], true),
+    const ONE: ModuleId = ModuleId(1);
+    const TWO: ModuleId = ModuleId(2);
+    type Case = (&'static [u64], &'static [(ModuleId, u64)], bool);
+    let cases: [Case; 6] = [
+        (&[0x1010, 0x5010], &[(ONE, 0x10), (TWO, 0x110)], false),
+        (&[0x1010, 0x3000, 0x5010], &[(ONE, 0x10)], true),
         (&[0x3000, 0x5010], &[], true),
         // A return address just behind a mapping belongs to the call in it.
-        (&[0x1010, 0x2000], &[(one, 0x10), (one, 0x1000)], false),
+        (&[0x1010, 0x2000], &[(ONE, 0x10), (ONE, 0x1000)], false),
         (&[0x2000], &[], true),
-        (&[0x1010, 0], &[(one, 0x10)], true),
+        (&[0x1010, 0], &[(ONE, 0x10)], true),
     ];
     for (pcs, places, cut) in cases {
         assert_eq!(normalize(pcs, &mapped), (places.to_vec(), cut), "{pcs:x?}");
