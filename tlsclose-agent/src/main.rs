@@ -1,8 +1,11 @@
 #![allow(dead_code)]
 
+mod cli;
+mod config;
 mod duration;
 mod finding;
 mod names;
+mod output;
 mod place;
 mod why;
 fn main() {}
