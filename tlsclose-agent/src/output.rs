@@ -8,3 +8,5 @@ pub mod http;
 pub mod metrics;
 #[cfg(test)]
 pub mod sample;
+pub mod states;
+pub mod table;
