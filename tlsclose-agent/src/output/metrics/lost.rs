@@ -1,0 +1,85 @@
+//! What did not fit somewhere and was lost, by reason: all zero proves that nothing was.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::family::{Declared, Family, Type};
+use crate::finding::Snapshot;
+
+/// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
+pub const REASONS: [(&str, &str); 10] = [
+    ("sockets", "map_full"),
+    ("sockets", "stale"),
+    ("sockets", "recursion"),
+    ("stacks", "budget"),
+    ("stacks", "busy"),
+    ("stacks", "leaf_unknown"),
+    ("stacks", "map_full"),
+    ("stacks", "ring_full"),
+    ("stacks", "process_map_full"),
+    ("events", "ring_full"),
+];
+
+const LOST: Family<2> = Family::new(
+    Type::Counter,
+    "tlsclose_lost_total",
+    ["what", "reason"],
+    "What the agent should have recorded and could not, by reason.",
+);
+
+pub fn families() -> Vec<Declared> {
+    vec![LOST.declared()]
+}
+
+pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let mut totals: BTreeMap<(&str, &str), u64> =
+        REASONS.into_iter().map(|pair| (pair, 0)).collect();
+    for ((what, reason), total) in &snapshot.lost {
+        totals.insert((what, reason), *total);
+    }
+    let mut lost = LOST.open(encoder)?;
+    for ((what, reason), total) in totals {
+        lost.counter([what, reason], total)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::REASONS;
+    use crate::output::metrics::tests::{assert_exposes, exposition};
+    use crate::output::sample;
+
+    #[test]
+    fn every_reason_is_there_before_the_first_loss() {
+        assert_exposes(
+            &exposition(&sample::snapshot()),
+            "\
+# TYPE tlsclose_lost counter
+tlsclose_lost_total{what=\"events\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"sockets\",reason=\"map_full\"} 0
+tlsclose_lost_total{what=\"sockets\",reason=\"recursion\"} 0
+tlsclose_lost_total{what=\"sockets\",reason=\"stale\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"budget\"} 17
+tlsclose_lost_total{what=\"stacks\",reason=\"busy\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"leaf_unknown\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"process_map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"ring_full\"} 0
+",
+        );
+    }
+
+    #[test]
+    fn the_documentation_explains_every_reason() {
+        let text = include_str!("../../../../docs/metrics.md");
+        for (what, reason) in REASONS {
+            assert!(
+                text.contains(&format!("\n| {what} | {reason} | ")),
+                "{what} {reason}"
+            );
+        }
+    }
+}
