@@ -352,3 +352,38 @@ pub struct Snapshot {
     /// A first census is done.
     pub ready: bool,
 }
+
+impl Snapshot {
+    /// What there is to say before anything was looked at.
+    pub fn before_first_census() -> Self {
+        Self {
+            report: Report {
+                schema: SCHEMA,
+                host: String::new(),
+                kernel: String::new(),
+                watching_since: String::new(),
+                generated_at: String::new(),
+                complete: true,
+                lost: LostTotals::default(),
+                census: CensusInfo::default(),
+                sites: Vec::new(),
+                tls_sites: Vec::new(),
+            },
+            series: Vec::new(),
+            site_infos: Vec::new(),
+            processes: Vec::new(),
+            adopted: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            orphans: 0,
+            ignored: 0,
+            transitions: BTreeMap::new(),
+            half_closed_seconds: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            census_duration: Histogram::default(),
+            programs: Vec::new(),
+            maps: Vec::new(),
+            features: Vec::new(),
+            ready: false,
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::{
     clock::Moment,
     finding::*,
     kernel::{census::Totals, counters::Counters},
+    place,
     sites::{SiteKey, SiteRecord, Tally},
     tracker::{ProcessKey, Socket},
     watch::Watch,
@@ -249,7 +250,10 @@ fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
 }
 
 fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
-    let place = |touch: &Option<Touch>| touch.as_ref().map(why::place).unwrap_or_default();
+    let place = |touch: &Option<Touch>| {
+        let frame = touch.as_ref().and_then(|touch| place::principal(&touch.stack));
+        frame.map(place::describe).unwrap_or_default()
+    };
     let sites = watch.sites.sites.iter();
     sites
         .filter(|(key, _)| key.site != crate::sites::OTHER && key.site != crate::sites::UNSAMPLED)
@@ -358,7 +362,8 @@ fn features(watch: &Watch) -> Vec<Feature> {
     watch.kernel.features.iter().map(|feature| feature.described()).collect()
 }
 
-fn state_named(number: u8) -> Option<State> {
+/// A TCP state by its number in the kernel.
+pub fn state_named(number: u8) -> Option<State> {
     Some(match number {
         state::ESTABLISHED => State::Established,
         state::SYN_SENT => State::SynSent,

@@ -100,7 +100,8 @@ struct Place {
 
 pub struct Sites {
     limits: Limits,
-    places: HashMap<Group, Place>,
+    /// None: the configuration ignores the group.
+    places: HashMap<Group, Option<Place>>,
     pub sites: BTreeMap<SiteKey, SiteRecord>,
     pub series: BTreeMap<SeriesKey, SeriesRecord>,
 }
@@ -108,6 +109,24 @@ pub struct Sites {
 impl Sites {
     pub fn new(limits: Limits) -> Self {
         Self { limits, places: HashMap::new(), sites: BTreeMap::new(), series: BTreeMap::new() }
+    }
+
+    /// The configuration wants to hear nothing of the group.
+    pub fn ignore(&mut self, group: Group) {
+        self.places.insert(group, None);
+    }
+
+    pub fn ignores(&self, group: &Group) -> bool {
+        matches!(self.places.get(group), Some(None))
+    }
+
+    /// Label of the site that the group belongs to.
+    pub fn site_of(&self, group: &Group) -> Option<&str> {
+        Some(&self.place_of(group)?.site.site)
+    }
+
+    fn place_of(&self, group: &Group) -> Option<&Place> {
+        self.places.get(group)?.as_ref()
     }
 
     pub fn knows(&self, group: &Group) -> bool {
@@ -119,6 +138,7 @@ impl Sites {
     pub fn sibling(&self, group: &Group) -> Option<String> {
         let agrees = |known: PathId, theirs: PathId| known == PathId::NONE || known == theirs;
         let mut sites = self.places.iter().filter_map(|(other, place)| {
+            let place = place.as_ref()?;
             let fits = other.process == group.process
                 && other.kind == group.kind
                 && is_complete(other)
@@ -156,7 +176,7 @@ impl Sites {
             }
         }
         self.series.entry(series.clone()).or_default().alive_at = now;
-        self.places.insert(group, Place { site, series });
+        self.places.insert(group, Some(Place { site, series }));
     }
 
     /// Books what a census changed. Changes of groups that were never placed are not possible:
@@ -164,7 +184,7 @@ impl Sites {
     pub fn book(&mut self, changes: &[Change]) {
         for change in changes {
             let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
-            let Some(place) = self.places.get(group) else { continue };
+            let Some(Some(place)) = self.places.get(group) else { continue };
             let site = self.sites.get_mut(&place.site);
             let series = self.series.get_mut(&place.series);
             if let Some(site) = site {
@@ -200,7 +220,7 @@ impl Sites {
             series.leaking = 0;
         }
         for (group, tally) in &groups {
-            let Some(place) = self.places.get(group) else { continue };
+            let Some(Some(place)) = self.places.get(group) else { continue };
             if let Some(site) = self.sites.get_mut(&place.site) {
                 site.now.merge(tally);
                 site.processes.entry(group.process).or_default().merge(tally);
@@ -218,7 +238,7 @@ impl Sites {
             site.status = Some(site.history.update(now, site.now.lingering, window, fullness));
         }
         for (group, tally) in &groups {
-            let Some(place) = self.places.get(group) else { continue };
+            let Some(Some(place)) = self.places.get(group) else { continue };
             let leaking = self.sites.get(&place.site).and_then(|site| site.status) == Some(Status::Leaking);
             if leaking && let Some(series) = self.series.get_mut(&place.series) {
                 series.leaking += tally.lingering;
@@ -231,16 +251,20 @@ impl Sites {
         let mut alive: HashMap<ProcessKey, bool> = HashMap::new();
         for (group, place) in &self.places {
             let lives = *alive.entry(group.process).or_insert_with(|| is_alive(group.process));
-            if lives && let Some(series) = self.series.get_mut(&place.series) {
+            if lives
+                && let Some(place) = place
+                && let Some(series) = self.series.get_mut(&place.series)
+            {
                 series.alive_at = now;
             }
         }
         self.series.retain(|_, series| series.now.lingering > 0 || now.since(series.alive_at) < RETENTION);
         let series = &self.series;
         self.places.retain(|group, place| {
-            alive.get(&group.process).copied().unwrap_or(false) || series.contains_key(&place.series)
+            alive.get(&group.process).copied().unwrap_or(false)
+                || place.as_ref().is_some_and(|place| series.contains_key(&place.series))
         });
-        let used: std::collections::BTreeSet<&SiteKey> = self.places.values().map(|place| &place.site).collect();
+        let used: std::collections::BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
 }

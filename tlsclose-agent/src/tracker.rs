@@ -4,7 +4,7 @@
 //! A census is no snapshot. A socket that is missing once may have been walked past; it has
 //! ended when two censuses in a row do not show it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use tlsclose_common::facts::{Holder, call, half, holder, state};
 
@@ -157,7 +157,7 @@ impl Tracker {
     pub fn finish(
         &mut self,
         mut is_alive: impl FnMut(ProcessKey) -> bool,
-        mut leak_after: impl FnMut(ProcessKey) -> Duration,
+        mut leak_after: impl FnMut(Group) -> Duration,
     ) -> Vec<Change> {
         let (census, now, changes) = (self.census, self.now, &mut self.changes);
         let (mut alive, mut after) = (Memo::default(), Memo::default());
@@ -169,7 +169,7 @@ impl Tracker {
             }
             if socket.seen_in == census
                 && socket.lingering_since.is_none()
-                && now.since(socket.clock) >= after.get(socket.group.process, &mut leak_after)
+                && now.since(socket.clock) >= after.get(socket.group, &mut leak_after)
             {
                 socket.lingering_since = Some(now);
                 changes.push(Change::Began { group: socket.group, adopted: socket.adopted });
@@ -188,18 +188,18 @@ impl Tracker {
     }
 }
 
-/// The answer for the process asked about last: sockets of one process come in runs.
-struct Memo<T>(HashMap<ProcessKey, T>);
+/// Answers, each asked for once in a census.
+struct Memo<K, T>(HashMap<K, T>);
 
-impl<T> Default for Memo<T> {
+impl<K, T> Default for Memo<K, T> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<T: Copy> Memo<T> {
-    fn get(&mut self, process: ProcessKey, ask: &mut impl FnMut(ProcessKey) -> T) -> T {
-        *self.0.entry(process).or_insert_with(|| ask(process))
+impl<K: Copy + Eq + Hash, T: Copy> Memo<K, T> {
+    fn get(&mut self, about: K, ask: &mut impl FnMut(K) -> T) -> T {
+        *self.0.entry(about).or_insert_with(|| ask(about))
     }
 }
 

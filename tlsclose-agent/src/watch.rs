@@ -125,11 +125,11 @@ impl Watch {
 
     fn judge(&mut self, now: Moment) {
         self.place_all(now);
-        let (attribution, settings) = (&mut self.attribution, &self.settings);
+        let (attribution, settings, sites) = (&mut self.attribution, &self.settings, &self.sites);
         let procfs = attribution.procfs.clone();
         let changes = self.tracker.finish(
             |process| procfs.is_alive(process.into()),
-            |process| leak_after(attribution, settings, process).unwrap_or(Duration::MAX),
+            |group| leak_after(attribution, settings, sites, &group),
         );
         self.place_changed(&changes, now);
         self.sites.book(&changes);
@@ -138,7 +138,8 @@ impl Watch {
             let vitals = attribution.vitals(process);
             vitals.map_or((0, 0), |v| (v.open_fds.unwrap_or(0), v.max_fds.unwrap_or(0)))
         });
-        self.ignored = self.count_ignored();
+        let ignores = |socket: &&Socket| self.sites.ignores(&socket.group);
+        self.ignored = self.tracker.sockets().filter(ignores).count() as u64;
         self.arm();
     }
 
@@ -166,16 +167,20 @@ impl Watch {
 
     fn place(&mut self, group: Group, now: Moment) {
         let Some(mut described) = self.attribution.describe(&group) else { return };
-        if self.settings.rules.for_process(&described.identity.comm, &described.exe, "").ignore {
-            return;
-        }
         if !is_complete(&group)
             && let Some(site) = self.sites.sibling(&group)
         {
             described.site = Some(site);
             (described.opened, described.touched) = (None, None);
         }
-        self.sites.place(group, described, now);
+        let rules = &self.settings.rules;
+        let ignored = rules.for_process(&described.identity.comm, &described.exe, "").ignore
+            || described.site.as_ref().is_some_and(|site| rules.for_site(site).ignore);
+        if ignored {
+            self.sites.ignore(group);
+        } else {
+            self.sites.place(group, described, now);
+        }
     }
 
     /// Processes with half-closed sockets that stay get their stacks taken first.
@@ -188,18 +193,6 @@ impl Watch {
             .take(tlsclose_common::limits::ARMED_ENTRIES as usize * 64)
             .collect();
         self.kernel.arm(&armed);
-    }
-
-    fn count_ignored(&mut self) -> u64 {
-        let (attribution, settings) = (&mut self.attribution, &self.settings);
-        let mut asked = std::collections::HashMap::new();
-        self.tracker
-            .sockets()
-            .filter(|socket| {
-                let process = socket.group.process;
-                *asked.entry(process).or_insert_with(|| leak_after(attribution, settings, process).is_none())
-            })
-            .count() as u64
     }
 
     /// Takes in everything that the kernel side has sent.
@@ -253,9 +246,15 @@ impl Watch {
     }
 }
 
-/// How long sockets of the process may stay untouched; None when the configuration ignores it.
-fn leak_after(attribution: &mut Attribution, settings: &Settings, process: ProcessKey) -> Option<Duration> {
-    let Some(who) = attribution.identity(process) else { return Some(settings.leak_after) };
-    let rule = settings.rules.for_process(&who.comm, &who.exe, "");
-    if rule.ignore { None } else { Some(rule.leak_after.unwrap_or(settings.leak_after)) }
+/// How long sockets of the group may stay untouched.
+fn leak_after(attribution: &mut Attribution, settings: &Settings, sites: &Sites, group: &Group) -> Duration {
+    if sites.ignores(group) {
+        return Duration::MAX;
+    }
+    let of_site = sites.site_of(group).and_then(|site| settings.rules.for_site(site).leak_after);
+    let of_process = || {
+        let who = attribution.identity(group.process)?;
+        settings.rules.for_process(&who.comm, &who.exe, "").leak_after
+    };
+    of_site.or_else(of_process).unwrap_or(settings.leak_after)
 }

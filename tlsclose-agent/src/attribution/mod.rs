@@ -4,11 +4,14 @@
 //! Everything read here belongs to somebody else and may be hostile: processes die or change at
 //! any read, files lie about their format, names contain what they like.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
+pub mod describe;
 pub mod modules;
+pub mod paths;
 pub mod process;
 pub mod site;
 pub mod stacks;
 pub mod symbols;
 pub mod worker;
+
+pub use describe::Attribution;

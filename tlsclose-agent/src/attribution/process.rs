@@ -110,6 +110,15 @@ impl Procfs {
         })
     }
 
+    /// The process has not ended. A zombie has: its descriptors are closed.
+    pub fn is_alive(&self, id: ProcessId) -> bool {
+        let Some(dir) = self.open(id) else { return false };
+        let stat = read(&dir, "stat").unwrap_or_default();
+        let behind_comm = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+        let state = stat.get(behind_comm + 2).copied().unwrap_or(b'X');
+        !matches!(state, b'Z' | b'X' | b'x')
+    }
+
     /// A descriptor of `/proc/PID` of exactly this process.
     pub fn open(&self, id: ProcessId) -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
