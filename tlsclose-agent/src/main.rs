@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod duration;
+mod explain;
 mod finding;
 mod names;
 mod output;
