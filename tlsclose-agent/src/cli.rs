@@ -14,7 +14,7 @@ pub mod states;
 
 pub use agent::AgentArgs;
 pub use leaks::LeaksArgs;
-pub use shared::{DoctorArgs, ExplainArgs, LogArgs, LogFormat, LogLevel, OutputFormat, Places};
+pub use shared::{DoctorArgs, ExplainArgs};
 pub use states::StatesArgs;
 
 const STYLES: Styles = Styles::styled()

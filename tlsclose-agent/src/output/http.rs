@@ -29,8 +29,7 @@ pub mod redact;
 pub mod routes;
 pub mod serve;
 
-pub use listen::{ListenAddress, ListenError, OwnerSocket};
-pub use serve::serve;
+pub use listen::{ListenAddress, OwnerSocket};
 
 /// What the server needs to know.
 #[derive(Clone)]

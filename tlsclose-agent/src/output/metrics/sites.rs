@@ -138,7 +138,6 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::output::metrics::tests::{assert_exposes, exposition};
     use crate::output::sample;
 
