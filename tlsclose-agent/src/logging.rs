@@ -4,7 +4,7 @@ use std::io::Write;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::cli::shared::{LogArgs, LogFormat, LogLevel};
 
 struct Stderr {
     format: LogFormat,

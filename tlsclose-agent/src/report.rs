@@ -348,7 +348,7 @@ fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, String), u64>
     add("stacks", "process_gone", paths.process_gone);
     add("stacks", "no_file", paths.no_file);
     add("stacks", "paths_full", paths.full);
-    add("stacks", "symbols_failed", watch.attribution.symbols.failures());
+    add("stacks", "symbols_failed", watch.attribution.symbols.failures);
     add("events", "recursion", watch.kernel.recursion_misses());
     lost
 }

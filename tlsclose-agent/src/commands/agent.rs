@@ -76,7 +76,7 @@ async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
         details_over_tcp: args.web.details == Switch::On,
         hosts,
     };
-    let mut server = tokio::spawn(http::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));
+    let mut server = tokio::spawn(http::serve::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));
 
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),

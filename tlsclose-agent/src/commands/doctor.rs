@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{CANNOT, Done, Failure, load, print};
 use crate::{
-    cli::{DoctorArgs, OutputFormat},
+    cli::{DoctorArgs, shared::OutputFormat},
     finding::{Feature, SCHEMA},
     host,
     kernel::{features::HOOKS, load::Options},

@@ -6,6 +6,6 @@ use super::{Done, print};
 use crate::{cli::ExplainArgs, explain};
 
 pub fn run(args: &ExplainArgs) -> Done {
-    print(&explain::text(args.kind))?;
+    print(&format!("{}\n", explain::explain(args.kind)))?;
     Ok(ExitCode::SUCCESS)
 }

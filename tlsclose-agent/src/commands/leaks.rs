@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 
 use super::{Done, FOUND, Failure, load, print, runtime};
 use crate::{
-    cli::{LeaksArgs, OutputFormat},
+    cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
     finding::{Report, Snapshot},
     kernel::load::Options,

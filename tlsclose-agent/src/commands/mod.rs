@@ -9,7 +9,7 @@ pub mod states;
 use std::{fmt::Display, process::ExitCode};
 
 use crate::{
-    cli::Places,
+    cli::shared::Places,
     kernel::load::{Kernel, LoadError, Options},
     output::client::ClientError,
 };

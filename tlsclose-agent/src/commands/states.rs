@@ -12,7 +12,7 @@ use tlsclose_common::facts;
 use super::{Done, Failure, load};
 use crate::{
     attribution::process::printable,
-    cli::{OutputFormat, StatesArgs},
+    cli::{StatesArgs, shared::OutputFormat},
     clock::Moment,
     kernel::load::{Kernel, Options},
     logging,
