@@ -27,7 +27,7 @@ use crate::{
 /// A census may take this share of one core; the interval stretches to keep it.
 const CENSUS_SHARE: u32 = 100;
 /// New stacks are let pile up for this long, so that a burst costs one wake-up.
-const BATCH: Duration = Duration::from_millis(20);
+const BATCH: Duration = Duration::from_millis(10);
 /// How often what depends on every process of the host is looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long the loop may sleep before it looks whether it should stop.

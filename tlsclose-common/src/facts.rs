@@ -203,6 +203,8 @@ pub enum Lost {
     SocketsStale = 7,
     /// A map of per-process state refused an entry.
     ProcessesMapFull = 8,
+    /// The budget for copies of stack memory was used up.
+    CopiesBudget = 9,
 }
 
 /// Slots of the `LOST` array.
@@ -341,6 +343,9 @@ pub struct Control {
     pub agent_tgid: u32,
     /// Number of this census, for counting shared files once.
     pub census: u32,
+    /// Copies of stack memory per second and CPU.
+    pub copies_per_second: u32,
+    pub pad: u32,
 }
 
 const _: () = {

@@ -11,7 +11,7 @@ pub const STACK_COPY: usize = 8192;
 pub const PAGE: usize = 4096;
 
 /// How many copies of one leaf are sent before its rule is known.
-pub const COPIES_PER_LEAF: u32 = 12;
+pub const COPIES_PER_LEAF: u32 = 24;
 
 /// Length of a budget window.
 pub const BUDGET_WINDOW_NS: u64 = 100_000_000;

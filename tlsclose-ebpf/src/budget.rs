@@ -13,6 +13,10 @@ use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, lost};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// Slots of the `BUDGET` map.
+const STACKS: u32 = 0;
+const COPIES: u32 = 1;
+
 /// The process may take one more stack now.
 #[inline(always)]
 pub fn allows(tgid: u32) -> bool {
@@ -22,7 +26,7 @@ pub fn allows(tgid: u32) -> bool {
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let Some(shared) = BUDGET.get_ptr_mut(0) else { return false };
+    let Some(shared) = BUDGET.get_ptr_mut(STACKS) else { return false };
     // SAFETY: a per-CPU slot that lives as long as the program.
     let shared = unsafe { &mut *shared };
     if now.wrapping_sub(shared.window) > BUDGET_WINDOW_NS {
@@ -41,6 +45,24 @@ pub fn allows(tgid: u32) -> bool {
     }
     lost(Lost::StacksBudget);
     false
+}
+
+/// One more copy of stack memory may be taken on this CPU now.
+#[inline(always)]
+pub fn allows_copy() -> bool {
+    let (Some(control), Some(copies)) = (CONTROL.get(0), BUDGET.get_ptr_mut(COPIES)) else { return false };
+    // SAFETY: a helper without arguments; a per-CPU slot that lives as long as the program.
+    let (now, copies) = unsafe { (bpf_ktime_get_ns(), &mut *copies) };
+    if now.wrapping_sub(copies.window) > SECOND_NS {
+        copies.window = now;
+        copies.used = 0;
+    }
+    if copies.used >= control.copies_per_second {
+        lost(Lost::CopiesBudget);
+        return false;
+    }
+    copies.used += 1;
+    true
 }
 
 /// Stacks per second that the process may take beyond the shared budget.

@@ -51,8 +51,9 @@ pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHA
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
+/// Budgets of this CPU: for stacks (0), and for copies of stack memory (1).
 #[map]
-pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
 
 /// Transitions seen: `old * STATES + new`.
 #[map]

@@ -86,6 +86,9 @@ pub fn take(tgid: u32) -> u64 {
 /// Sends registers and the top of the stack, for the agent to learn the leaf's rule from.
 #[inline(always)]
 fn send_copy(mut header: StackHeader) -> u64 {
+    if !budget::allows_copy() {
+        return 0;
+    }
     let Some(mut entry) = STACK_RING.reserve::<StackCopy>(0) else {
         lost(Lost::StacksRingFull);
         return 0;

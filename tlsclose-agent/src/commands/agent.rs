@@ -41,6 +41,7 @@ pub fn run(args: AgentArgs) -> Done {
     let options = Options {
         max_sockets: args.bounds.max_sockets,
         stacks_per_second: args.bounds.max_stacks_per_second,
+        copies_per_second: args.bounds.max_stack_copies_per_second,
         ..Options::default()
     };
     runtime()?.block_on(serve(&args, settings, options))

@@ -30,7 +30,7 @@ pub struct Counters {
 }
 
 /// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 9] = [
+const LOSSES: [(Lost, &str, &str); 10] = [
     (Lost::SocketsMapFull, "sockets", "map_full"),
     (Lost::OriginsMapFull, "stacks", "map_full"),
     (Lost::StacksBudget, "stacks", "budget"),
@@ -39,6 +39,7 @@ const LOSSES: [(Lost, &str, &str); 9] = [
     (Lost::StacksLeafUnknown, "stacks", "leaf_unknown"),
     (Lost::EventsRingFull, "events", "ring_full"),
     (Lost::SocketsStale, "sockets", "stale"),
+    (Lost::CopiesBudget, "stacks", "copy_budget"),
     (Lost::ProcessesMapFull, "stacks", "process_map_full"),
 ];
 

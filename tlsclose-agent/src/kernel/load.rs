@@ -24,6 +24,8 @@ pub struct Options {
     pub max_sockets: u32,
     /// Per CPU.
     pub stacks_per_second: u32,
+    /// Per CPU.
+    pub copies_per_second: u32,
     /// Send every transition, and keep every socket's owner.
     pub stream: bool,
     /// The census writes out every TCP socket, not only half-closed ones.
@@ -38,6 +40,7 @@ impl Default for Options {
             btf: PathBuf::from("/sys/kernel/btf/vmlinux"),
             max_sockets: HALF_CLOSED_ENTRIES,
             stacks_per_second: 1000,
+            copies_per_second: 100,
             stream: false,
             census_of_all: false,
             verbose: false,
@@ -146,6 +149,8 @@ impl Kernel {
                 stacks_per_second: options.stacks_per_second,
                 agent_tgid: std::process::id(),
                 census: 0,
+                copies_per_second: options.copies_per_second,
+                pad: 0,
             },
             half_closed: map!("HALF_CLOSED"),
             leaves: map!("LEAVES"),
