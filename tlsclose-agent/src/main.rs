@@ -1,2 +1,3 @@
+mod attribution;
 mod finding;
 fn main() {}
