@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
+pub mod modules;
 pub mod process;
 pub mod worker;
