@@ -8,4 +8,5 @@
 
 pub mod modules;
 pub mod process;
+pub mod stacks;
 pub mod worker;
