@@ -8,5 +8,6 @@
 
 pub mod modules;
 pub mod process;
+pub mod site;
 pub mod stacks;
 pub mod worker;
