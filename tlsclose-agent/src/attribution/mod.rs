@@ -10,4 +10,5 @@ pub mod modules;
 pub mod process;
 pub mod site;
 pub mod stacks;
+pub mod symbols;
 pub mod worker;
