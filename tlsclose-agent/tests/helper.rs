@@ -1,10 +1,14 @@
-//! What the symbol helper has given up by the time it says that it is ready.
+//! The symbol helper as it really runs: what it has given up, and that it can still do its work.
 
 use std::fs;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+
+use object::{Object, ObjectSection, ObjectSymbol};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 fn helper() -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -61,10 +65,58 @@ fn the_helper_has_no_privileges_and_ends_with_its_socket() {
     assert!(child.wait().unwrap().success());
 }
 
+fn send(socket: &UnixStream, request: &str, file: Option<&OwnedFd>) {
+    let bytes = [&(request.len() as u32).to_le_bytes(), request.as_bytes()].concat();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<_> = file.iter().map(|fd| fd.as_fd()).collect();
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let sent = sendmsg(
+        socket,
+        &[IoSlice::new(&bytes)],
+        &mut control,
+        SendFlags::empty(),
+    );
+    assert_eq!(sent.unwrap(), bytes.len());
+}
+
+#[test]
+fn a_file_that_only_the_agent_could_read_is_named_by_the_confined_helper() {
+    let program = fs::read(env!("CARGO_BIN_EXE_tlsclose")).unwrap();
+    let elf = object::File::parse(&*program).unwrap();
+    let main = elf.symbol_by_name("main").unwrap().address();
+    let text = elf.section_by_name(".text").unwrap();
+    let offset = main - text.address() + text.file_range().unwrap().0;
+    let memory = rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let mut memory = fs::File::from(memory);
+    memory.write_all(&program).unwrap();
+
+    let (mut child, socket) = helper();
+    message(&socket);
+    let file = OwnedFd::from(memory);
+    send(
+        &socket,
+        r#"{"Load":{"module":1,"debug_info":true}}"#,
+        Some(&file),
+    );
+    let loaded = message(&socket);
+    assert!(loaded.contains("Loaded"), "{loaded}");
+    let place = format!(r#"{{"offset":{offset},"is_return_address":false}}"#);
+    send(
+        &socket,
+        &format!(r#"{{"Names":{{"module":1,"places":[{place}]}}}}"#),
+        None,
+    );
+    let names = message(&socket);
+    assert!(names.contains(r#""function":"main""#), "{names}");
+    drop(socket);
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn a_helper_that_is_told_nonsense_ends() {
     let (mut child, mut socket) = helper();
     message(&socket);
-    std::io::Write::write_all(&mut socket, b"\xff\xff\xff\xff{}").unwrap();
+    socket.write_all(b"\xff\xff\xff\xff{}").unwrap();
     assert!(!child.wait().unwrap().success());
 }
