@@ -4,18 +4,22 @@
 //! same path is another module, and one that two containers share is the same. Its file is kept
 //! open from when it is first seen, because its process may be gone when names are wanted.
 
+mod mapped;
 pub mod maps;
 pub mod open;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::process::{ProcessId, Procfs, printable};
 use super::worker::Worker;
-use maps::Backing;
-use open::{FileVersion, Opened};
+pub use mapped::MappedModules;
+use mapped::Range;
+use maps::{Backing, Mapping};
+use open::{FileVersion, Found};
 
 /// Modules remembered; beyond, those not seen for longest are forgotten.
 pub const MODULES_MAX: usize = 1024;
@@ -23,8 +27,17 @@ pub const MODULES_MAX: usize = 1024;
 /// Files kept open.
 const FILES_MAX: usize = 256;
 
+/// Files opened for one look at a process.
+const OPENS_MAX: usize = 128;
+
 /// How long looking at a process's mappings, or opening one of its files, may take.
 const DEADLINE: Duration = Duration::from_millis(500);
+
+/// How long opening all files of a process may take.
+const OPENS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Processes remembered for having hung.
+const HUNG_MAX: usize = 1024;
 
 /// Number of a module. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +49,8 @@ pub struct Module {
     /// As its process sees it, printable, without ` (deleted)`; `[vdso]` for the vDSO.
     pub path: Arc<str>,
     file: Option<Arc<File>>,
+    /// Opening it hung once; it is not tried again.
+    hung: bool,
     /// In bytes.
     pub size: u64,
     build_id: OnceLock<String>,
@@ -73,6 +88,8 @@ enum Key {
 pub struct Modules {
     procfs: Procfs,
     worker: Worker,
+    /// Looking at these hung; it is not tried again.
+    hung: HashSet<ProcessId>,
     ids: HashMap<Key, ModuleId>,
     modules: HashMap<ModuleId, Module>,
     next: u32,
@@ -84,6 +101,7 @@ impl Modules {
         Self {
             procfs,
             worker: Worker::default(),
+            hung: HashSet::new(),
             ids: HashMap::new(),
             modules: HashMap::new(),
             next: 0,
@@ -97,51 +115,89 @@ impl Modules {
     }
 
     /// Calls that hung: (missed their deadline, not tried because too many hang).
-    pub fn hung(&self) -> (u64, u64) {
+    pub fn timeouts(&self) -> (u64, u64) {
         (self.worker.timeouts, self.worker.refused)
     }
 
     /// What the process executes now. None when it ended, is another one, or does not let itself
     /// be looked at in time.
     pub fn of_process(&mut self, id: ProcessId) -> Option<MappedModules> {
-        let process = self.procfs.open(id)?;
-        let look = move || open::mappings(&process);
-        let opened = self.worker.run(DEADLINE, look)??;
+        if self.hung.contains(&id) {
+            return None;
+        }
+        let process = Arc::new(self.procfs.open(id)?);
+        let theirs = Arc::clone(&process);
+        let timeouts = self.worker.timeouts;
+        let found = self.worker.run(DEADLINE, move || open::mappings(&theirs));
+        if self.worker.timeouts > timeouts {
+            if self.hung.len() >= HUNG_MAX {
+                self.hung.clear();
+            }
+            self.hung.insert(id);
+        }
+        let found = found??;
         self.looks += 1;
-        let ranges = opened.into_iter().filter_map(|o| self.range(o)).collect();
+        let mut opening = Opening {
+            process,
+            left: OPENS_MAX,
+            end: Instant::now() + OPENS_DEADLINE,
+        };
+        let ranges = found.into_iter();
+        let ranges = ranges.filter_map(|f| self.range(f, &mut opening)).collect();
         self.forget();
         Some(MappedModules { ranges })
     }
 
-    fn range(&mut self, opened: Opened) -> Option<Range> {
-        let Opened { mapping, target } = opened;
-        let (key, name) = match (mapping.backing, &target) {
+    fn range(&mut self, found: Found, opening: &mut Opening) -> Option<Range> {
+        let Found { mapping, version } = found;
+        let (key, name) = match (&mapping.backing, version) {
             (Backing::Anonymous, _) => return None,
             (Backing::Vdso, _) => (Key::Vdso, "[vdso]".into()),
-            (Backing::File(path), Some(target)) => {
-                let name = printable(&path);
-                (Key::File(target.version, path), name)
+            (Backing::File(path), Some(version)) => {
+                (Key::File(version, path.clone()), printable(path))
             }
             (Backing::File(path), None) => {
-                let name = printable(&path);
-                (Key::Unreachable(mapping.device, mapping.inode, path), name)
+                let key = Key::Unreachable(mapping.device, mapping.inode, path.clone());
+                (key, printable(path))
             }
         };
         let known = self.ids.get(&key).copied();
         let module = known.unwrap_or_else(|| self.add(key, name));
-        let entry = self.modules.get_mut(&module)?;
-        entry.seen = self.looks;
-        if let (None, Some(target)) = (&entry.file, target) {
-            entry.size = target.version.size;
-            let file = self.worker.run(DEADLINE, move || target.open());
-            entry.file = file.flatten().map(Arc::new);
-        }
-        Some(Range {
+        let range = Range {
             start: mapping.start,
             end: mapping.end,
             offset: mapping.offset,
             module,
-        })
+        };
+        self.modules.get_mut(&module)?.seen = self.looks;
+        if let Some(version) = version {
+            self.open(module, mapping, version, opening);
+        }
+        Some(range)
+    }
+
+    fn open(
+        &mut self,
+        module: ModuleId,
+        mapping: Mapping,
+        version: FileVersion,
+        opening: &mut Opening,
+    ) {
+        let Some(module) = self.modules.get_mut(&module) else {
+            return;
+        };
+        let tried = module.file.is_some() || module.hung;
+        if tried || opening.left == 0 || Instant::now() >= opening.end {
+            return;
+        }
+        opening.left -= 1;
+        let process = Arc::clone(&opening.process);
+        let timeouts = self.worker.timeouts;
+        let call = move || open::open(&process, &mapping, version);
+        let file = self.worker.run(DEADLINE, call).flatten();
+        module.hung = self.worker.timeouts > timeouts;
+        module.size = version.size;
+        module.file = file.map(Arc::new);
     }
 
     fn add(&mut self, key: Key, path: String) -> ModuleId {
@@ -151,6 +207,7 @@ impl Modules {
         let module = Module {
             path: path.into(),
             file: None,
+            hung: false,
             size: 0,
             build_id: OnceLock::new(),
             seen: self.looks,
@@ -199,55 +256,12 @@ impl Modules {
     }
 }
 
-/// Where a process has mapped its modules, at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct MappedModules {
-    /// By ascending address.
-    ranges: Vec<Range>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    start: u64,
-    end: u64,
-    offset: u64,
-    module: ModuleId,
-}
-
-impl MappedModules {
-    /// The module that holds the code at `address`, and its offset in the module's file (bytes).
-    pub fn find(&self, address: u64) -> Option<(ModuleId, u64)> {
-        let behind = self.ranges.partition_point(|r| r.start <= address);
-        let range = self.ranges.get(behind.checked_sub(1)?)?;
-        let offset = range.offset.checked_add(address - range.start)?;
-        (address < range.end).then_some((range.module, offset))
-    }
-
-    /// The modules, each once per mapping.
-    pub fn ids(&self) -> impl Iterator<Item = ModuleId> + '_ {
-        self.ranges.iter().map(|range| range.module)
-    }
-
-    /// The module whose path is `path`: with an [`Identity::exe`] the program itself.
-    ///
-    /// [`Identity::exe`]: super::process::Identity::exe
-    pub fn with_path(&self, modules: &Modules, path: &str) -> Option<ModuleId> {
-        self.ids()
-            .find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))
-    }
-
-    #[cfg(test)]
-    pub(super) fn of_ranges(ranges: &[(u64, u64, u64, u32)]) -> Self {
-        let range = |&(start, end, offset, module): &(u64, u64, u64, u32)| Range {
-            start,
-            end,
-            offset,
-            module: ModuleId(module),
-        };
-        Self {
-            ranges: ranges.iter().map(range).collect(),
-        }
-    }
+/// The opening of one process's files.
+struct Opening {
+    process: Arc<OwnedFd>,
+    /// Files that may still be opened.
+    left: usize,
+    end: Instant,
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A helper that crashes, hangs or talks nonsense is killed and counted; what it was asked for
-//! stays module and offset. A module that cost a helper twice is never handed to one again.
+//! stays module and offset. Of a module that cost a helper only the symbol table is read the next
+//! time; one that cost two is never handed to one again.
 
 pub mod helper;
 
@@ -21,9 +22,10 @@ mod elf;
 mod frames;
 mod names;
 mod protocol;
+mod strikes;
 mod unwind;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,9 +36,10 @@ use super::modules::{ModuleId, Modules};
 use super::worker::Worker;
 use crate::finding::Frame;
 use cache::Cache;
-use client::{Helper, Launch, nonsense};
+use client::{Copy, Helper, Launch, nonsense};
 use frames::{checked, clean, frames, is_build_id};
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
+use strikes::{Starts, Strikes};
 use unwind::NO_RULE;
 
 /// For names, in a module that was asked about before.
@@ -53,18 +56,10 @@ const LEAF_DEADLINE: Duration = Duration::from_millis(500);
 /// A helper without work for this long is ended, which gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Helpers started within [`STARTS_WINDOW`], at most.
-const STARTS_MAX: usize = 3;
-const STARTS_WINDOW: Duration = Duration::from_secs(10);
-
-/// Helpers that a module may cost.
-const STRIKES_MAX: u8 = 2;
-
-/// Modules whose strikes are remembered.
-const STRUCK_MAX: usize = 4096;
-
 /// Places whose names are remembered: at least this many, at most twice.
 const NAMES_KEPT: usize = 8192;
+
+type Names = HashMap<(ModuleId, Place), Arc<[Name]>>;
 
 /// Names places and learns leaf rules. All its calls may take as long as the deadlines above, so
 /// call it from a thread that may wait, and that lives on: a helper ends with the thread that
@@ -73,9 +68,10 @@ const NAMES_KEPT: usize = 8192;
 pub struct Symbolizer {
     launch: Launch,
     helper: Option<Helper>,
-    starts: VecDeque<Instant>,
+    starts: Starts,
     worker: Worker,
-    strikes: HashMap<ModuleId, u8>,
+    strikes: Strikes,
+    /// What was named lately.
     names: Cache<(ModuleId, Place), Arc<[Name]>>,
     used_at: Instant,
     /// Helpers that crashed, hung, talked nonsense or could not be started.
@@ -93,9 +89,9 @@ impl Symbolizer {
         Self {
             launch,
             helper: None,
-            starts: VecDeque::new(),
+            starts: Starts::default(),
             worker: Worker::default(),
-            strikes: HashMap::new(),
+            strikes: Strikes::default(),
             names: Cache::new(NAMES_KEPT),
             used_at: Instant::now(),
             failures: 0,
@@ -111,22 +107,24 @@ impl Symbolizer {
         places: &[(ModuleId, u64, bool)],
     ) -> Vec<Vec<Frame>> {
         let end = Instant::now() + CALL_DEADLINE;
+        let mut known = Names::new();
         // Modules that cost a helper before come last.
-        let mut missing = BTreeMap::<(u8, ModuleId), Vec<Place>>::new();
+        let mut missing = BTreeMap::<(u8, ModuleId), BTreeSet<Place>>::new();
         for (module, place) in places.iter().map(of_tuple) {
-            if self.names.get(&(module, place)).is_none() {
-                let asked = missing.entry((self.strikes(module), module)).or_default();
-                if !asked.contains(&place) {
-                    asked.push(place);
-                }
+            if let Some(names) = self.names.get(&(module, place)) {
+                known.insert((module, place), names);
+            } else {
+                let order = (self.strikes.of(module), module);
+                missing.entry(order).or_default().insert(place);
             }
         }
         for ((_, module), places) in missing {
-            self.name_module(modules, module, &places, end);
+            let places = Vec::from_iter(places);
+            self.name_module(modules, module, &places, end, &mut known);
         }
         let frames = places.iter().map(of_tuple).map(|(module, place)| {
-            let names = self.names.get(&(module, place)).unwrap_or_default();
-            frames(modules, module, place.offset, &names)
+            let names = known.get(&(module, place)).map_or(&[][..], |n| n);
+            frames(modules, module, place.offset, names)
         });
         frames.collect()
     }
@@ -140,15 +138,16 @@ impl Symbolizer {
         offset: u64,
     ) -> Option<LeafRule> {
         let has_file = modules.get(module)?.file().is_some();
-        if !has_file || self.strikes(module) >= STRIKES_MAX {
+        if !has_file || self.strikes.is_out(module) {
             return Some(NO_RULE);
         }
-        self.load(modules, module)?;
+        let first = self.load(modules, module)?;
+        let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
         let request = Request::Leaf {
             module: module.0,
             offset,
         };
-        match self.ask(module, &request, LEAF_DEADLINE)? {
+        match self.ask(module, &request, deadline)? {
             Answer::Leaf(rule) => Some(checked(rule)),
             other => {
                 self.failed(Some(module), &nonsense(&other));
@@ -173,7 +172,14 @@ impl Symbolizer {
         }
     }
 
-    fn name_module(&mut self, modules: &Modules, module: ModuleId, places: &[Place], end: Instant) {
+    fn name_module(
+        &mut self,
+        modules: &Modules,
+        module: ModuleId,
+        places: &[Place],
+        end: Instant,
+        known: &mut Names,
+    ) {
         for places in places.chunks(PLACES_MAX) {
             if Instant::now() >= end {
                 return;
@@ -193,8 +199,10 @@ impl Symbolizer {
             match self.ask(module, &request, deadline) {
                 Some(Answer::Names(names)) if names.len() == places.len() => {
                     for (place, names) in places.iter().zip(names) {
-                        let names = names.into_iter().take(INLINED_MAX).map(clean).collect();
-                        self.names.insert((module, *place), names);
+                        let names = names.into_iter().take(INLINED_MAX).map(clean);
+                        let names = Arc::<[Name]>::from_iter(names);
+                        self.names.insert((module, *place), Arc::clone(&names));
+                        known.insert((module, *place), names);
                     }
                 }
                 Some(other) => return self.failed(Some(module), &nonsense(&other)),
@@ -205,17 +213,11 @@ impl Symbolizer {
 
     /// Sees to it that a helper has the module. True when it got it just now.
     fn load(&mut self, modules: &Modules, module: ModuleId) -> Option<bool> {
-        self.used_at = Instant::now();
-        if self.strikes(module) >= STRIKES_MAX {
+        if self.strikes.is_out(module) {
             return None;
         }
-        if self
-            .helper
-            .as_mut()
-            .is_some_and(|helper| !helper.is_alive())
-        {
-            self.helper = None;
-        }
+        // It may have ended meanwhile, which is nobody's fault.
+        self.helper.take_if(|helper| !helper.is_alive());
         if self.helper.as_ref().is_some_and(|h| h.has_loaded(module)) {
             return Some(false);
         }
@@ -223,13 +225,19 @@ impl Symbolizer {
         let (file, size) = (Arc::clone(known.file()?), known.size);
         self.start()?;
         let copying = move || copy::sealed_copy(&file, size);
-        let Some(copy) = self.worker.run(FIRST_DEADLINE, copying).flatten() else {
-            self.strike(module);
+        let Some(data) = self.worker.run(FIRST_DEADLINE, copying).flatten() else {
+            self.strikes.add(module);
             return None;
         };
-        let deadline = Instant::now() + FIRST_DEADLINE;
+        let copy = Copy {
+            data,
+            size,
+            debug_info: self.strikes.of(module) == 0,
+        };
+        self.used_at = Instant::now();
+        let deadline = self.used_at + FIRST_DEADLINE;
         let helper = self.helper.as_mut()?;
-        match helper.load(module, &copy, size, deadline) {
+        match helper.load(module, &copy, deadline) {
             Ok(Answer::Loaded { build_id }) => {
                 if let Some(build_id) = build_id.filter(|id| is_build_id(id)) {
                     known.set_build_id(build_id);
@@ -251,13 +259,10 @@ impl Symbolizer {
         if self.helper.is_some() {
             return Some(());
         }
-        let now = Instant::now();
-        self.starts
-            .retain(|start| now.duration_since(*start) < STARTS_WINDOW);
-        if self.starts.len() >= STARTS_MAX {
+        if !self.starts.allow(Instant::now()) {
             return None;
         }
-        self.starts.push_back(now);
+        self.used_at = Instant::now();
         match Helper::start(&self.launch) {
             Ok(helper) => {
                 if helper.uid == 0 {
@@ -293,23 +298,11 @@ impl Symbolizer {
         self.helper = None;
         match module {
             Some(module) => {
-                self.strike(module);
+                self.strikes.add(module);
                 log::debug!("the symbol helper failed on module {}: {error}", module.0);
             }
             None => log::warn!("cannot start the symbol helper: {error}; stacks stay unnamed"),
         }
-    }
-
-    fn strikes(&self, module: ModuleId) -> u8 {
-        self.strikes.get(&module).copied().unwrap_or(0)
-    }
-
-    fn strike(&mut self, module: ModuleId) {
-        if self.strikes.len() >= STRUCK_MAX {
-            self.strikes.clear();
-        }
-        let strikes = self.strikes.entry(module).or_default();
-        *strikes = strikes.saturating_add(1);
     }
 }
 

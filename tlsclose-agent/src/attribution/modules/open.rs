@@ -14,18 +14,14 @@ pub const FILE_MAX: u64 = 512 << 20;
 /// More of `/proc/PID/maps` than this is not read, in bytes.
 const MAPS_MAX: u64 = 8 << 20;
 
-/// An executable mapping, and the file behind it as far as it could be reached.
-#[derive(Debug)]
-pub struct Opened {
-    pub mapping: Mapping,
-    pub target: Option<Target>,
-}
+/// Executable mappings of one process that are looked at.
+const MAPPINGS_MAX: usize = 4096;
 
-/// The file behind a mapping: known by its numbers, not yet open.
+/// An executable mapping, and which file is behind it as far as that could be reached.
 #[derive(Debug)]
-pub struct Target {
-    handle: OwnedFd,
-    pub version: FileVersion,
+pub struct Found {
+    pub mapping: Mapping,
+    pub version: Option<FileVersion>,
 }
 
 /// Tells one content of a file from another, also where an inode number is used again.
@@ -39,23 +35,37 @@ pub struct FileVersion {
 }
 
 /// The executable mappings of the process behind the directory `process` (`/proc/PID`).
-pub fn mappings(process: &OwnedFd) -> Option<Vec<Opened>> {
+pub fn mappings(process: &OwnedFd) -> Option<Vec<Found>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let maps = rustix::fs::openat(process, "maps", flags, Mode::empty()).ok()?;
     let mut text = Vec::new();
     let mut maps = File::from(maps).take(MAPS_MAX);
     maps.read_to_end(&mut text).ok()?;
-    let open = |mapping: Mapping| Opened {
-        target: target(process, &mapping),
+    let find = |mapping: Mapping| Found {
+        version: target(process, &mapping).map(|(_, version)| version),
         mapping,
     };
-    Some(executable(&text).into_iter().map(open).collect())
+    let mappings = executable(&text).into_iter().take(MAPPINGS_MAX);
+    Some(mappings.map(find).collect())
+}
+
+/// The file behind a mapping, readable, if it still is that file. None where it is too large or
+/// may not be read.
+pub fn open(process: &OwnedFd, mapping: &Mapping, expected: FileVersion) -> Option<File> {
+    let (handle, version) = target(process, mapping)?;
+    if version != expected || version.size > FILE_MAX {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    Some(file.into())
 }
 
 /// The file through `map_files`, which leads to the right file even when it was deleted or lies
-/// in another mount namespace, but asks for CAP_CHECKPOINT_RESTORE; else by its path under the
-/// root of the process, if that still is the file that is mapped.
-fn target(process: &OwnedFd, mapping: &Mapping) -> Option<Target> {
+/// in another mount namespace, but asks for CAP_CHECKPOINT_RESTORE. Else through `exe`, or by its
+/// path under the root of the process, if what is there is the file that is mapped.
+fn target(process: &OwnedFd, mapping: &Mapping) -> Option<(OwnedFd, FileVersion)> {
     let Backing::File(path) = &mapping.backing else {
         return None;
     };
@@ -63,14 +73,17 @@ fn target(process: &OwnedFd, mapping: &Mapping) -> Option<Target> {
     if let Some(target) = handle(process, by_range.as_bytes()) {
         return Some(target);
     }
-    let by_path = handle(process, &[b"root", path.as_slice()].concat())?;
     let (major, minor) = mapping.device;
     let mapped = (rustix::fs::makedev(major, minor), mapping.inode);
-    ((by_path.version.device, by_path.version.inode) == mapped).then_some(by_path)
+    let by_path = [b"root", path.as_slice()].concat();
+    [b"exe", by_path.as_slice()]
+        .into_iter()
+        .filter_map(|path| handle(process, path))
+        .find(|(_, found)| (found.device, found.inode) == mapped)
 }
 
 /// O_PATH: looking at a device or a FIFO must not open it.
-fn handle(process: &OwnedFd, path: &[u8]) -> Option<Target> {
+fn handle(process: &OwnedFd, path: &[u8]) -> Option<(OwnedFd, FileVersion)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(process, path, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&handle).ok()?;
@@ -78,7 +91,7 @@ fn handle(process: &OwnedFd, path: &[u8]) -> Option<Target> {
         return None;
     }
     let version = version(&stat)?;
-    Some(Target { handle, version })
+    Some((handle, version))
 }
 
 fn version(stat: &Stat) -> Option<FileVersion> {
@@ -88,18 +101,4 @@ fn version(stat: &Stat) -> Option<FileVersion> {
         size: u64::try_from(stat.st_size).ok()?,
         modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
     })
-}
-
-impl Target {
-    /// The file, readable. None where it is too large or may not be read.
-    pub fn open(&self) -> Option<File> {
-        if self.version.size > FILE_MAX {
-            return None;
-        }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
-        rustix::fs::open(path, flags, Mode::empty())
-            .ok()
-            .map(File::from)
-    }
 }

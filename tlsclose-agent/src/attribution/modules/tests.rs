@@ -80,11 +80,13 @@ fn a_deleted_program_stays_readable_and_its_successor_is_another_module() {
         fs::copy("/bin/sleep", &program).unwrap();
         let mut child = Command::new(&program).arg("60").spawn().unwrap();
         fs::remove_file(&program).unwrap();
-        // spawn() returns once exec has happened.
-        let mapped = modules.of_process(id_of(&child)).unwrap();
-        let id = mapped
-            .with_path(&modules, program.to_str().unwrap())
-            .unwrap();
+        // spawn() returns before exec has mapped anything.
+        let id = loop {
+            let mapped = modules.of_process(id_of(&child)).unwrap();
+            if let Some(id) = mapped.with_path(&modules, program.to_str().unwrap()) {
+                break id;
+            }
+        };
         let file = modules.get(id).unwrap().file().unwrap();
         assert_eq!(
             file.metadata().unwrap().len(),
@@ -129,4 +131,37 @@ fn the_registry_stays_within_its_bounds() {
             .file()
             .is_some()
     );
+}
+
+#[test]
+fn a_program_in_another_mount_namespace_is_its_own_and_not_the_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("payments");
+    fs::copy("/bin/cat", &program).unwrap();
+    let script =
+        "mount -t tmpfs none \"$0\" && cp /bin/sleep \"$0/payments\" && exec \"$0/payments\" 60";
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .arg(dir.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut modules = modules();
+    let id = id_of(&child);
+    let found = loop {
+        if child.try_wait().unwrap().is_some() {
+            // No right to make a mount namespace.
+            return;
+        }
+        let mapped = modules.of_process(id).unwrap_or_default();
+        if let Some(found) = mapped.with_path(&modules, program.to_str().unwrap()) {
+            break found;
+        }
+    };
+    assert_eq!(
+        modules.get(found).unwrap().size,
+        fs::metadata("/bin/sleep").unwrap().len()
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -49,6 +49,16 @@ impl Default for Launch {
     }
 }
 
+/// The contents of a module, to be handed over.
+#[derive(Debug)]
+pub struct Copy {
+    pub data: OwnedFd,
+    /// In bytes.
+    pub size: u64,
+    /// Whether more than its symbol table is to be read.
+    pub debug_info: bool,
+}
+
 /// A running helper. Killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Helper {
@@ -112,15 +122,9 @@ impl Helper {
 
     /// Hands over the contents of a module, after making room for it.
     /// Answers [`Answer::Loaded`] or [`Answer::Refused`].
-    pub fn load(
-        &mut self,
-        module: ModuleId,
-        copy: &OwnedFd,
-        size: u64,
-        deadline: Instant,
-    ) -> io::Result<Answer> {
+    pub fn load(&mut self, module: ModuleId, copy: &Copy, deadline: Instant) -> io::Result<Answer> {
         while self.loaded.len() >= LOADED_MAX
-            || self.loaded.values().map(|l| l.size).sum::<u64>() + size > LOADED_BYTES_MAX
+            || self.loaded.values().map(|l| l.size).sum::<u64>() + copy.size > LOADED_BYTES_MAX
         {
             let oldest = self.loaded.iter().min_by_key(|(_, loaded)| loaded.used);
             let Some(module) = oldest.map(|(module, _)| *module) else {
@@ -130,10 +134,13 @@ impl Helper {
             let unload = Request::Unload { module: module.0 };
             self.ask(&unload, None, Instant::now() + SMALL_DEADLINE)?;
         }
-        let load = Request::Load { module: module.0 };
-        let answer = self.ask(&load, Some(copy.as_fd()), deadline)?;
+        let load = Request::Load {
+            module: module.0,
+            debug_info: copy.debug_info,
+        };
+        let answer = self.ask(&load, Some(copy.data.as_fd()), deadline)?;
         if matches!(answer, Answer::Loaded { .. }) {
-            let used = self.requests;
+            let (size, used) = (copy.size, self.requests);
             self.loaded.insert(module, Loaded { size, used });
         }
         Ok(answer)

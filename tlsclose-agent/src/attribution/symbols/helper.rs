@@ -58,11 +58,11 @@ fn answer(
 ) -> io::Result<Answer> {
     let unknown = || Answer::Refused("unknown module".into());
     Ok(match request {
-        Request::Load { module } => {
+        Request::Load { module, debug_info } => {
             let Some(fd) = fd else {
                 return Ok(Answer::Refused("no file".into()));
             };
-            let loaded = Module::new(fd)?;
+            let loaded = Module::new(fd, debug_info)?;
             let build_id = loaded.elf.build_id();
             modules.insert(module, loaded);
             Answer::Loaded { build_id }
@@ -100,10 +100,10 @@ struct Module {
 }
 
 impl Module {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
+    fn new(fd: OwnedFd, debug_info: bool) -> io::Result<Self> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let elf = Elf::new(File::from(fd));
-        let namer = Namer::new(&path, !elf.links_to_a_trap());
+        let namer = Namer::new(&path, debug_info && !elf.links_to_a_trap());
         Ok(Self { namer, elf })
     }
 

@@ -30,6 +30,8 @@ pub enum Request {
     /// Take the file that comes with this message as the contents of a module.
     Load {
         module: u32,
+        /// Without it only the symbol table is read, which asks for far less time and memory.
+        debug_info: bool,
     },
     Unload {
         module: u32,
@@ -55,7 +57,7 @@ pub enum Request {
 }
 
 /// An offset in a module's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub offset: u64,
     /// The code before it made a call; it, not what comes next, is to be named.
