@@ -1,1 +1,41 @@
-//! Harness of the on-kernel tests.
+//! Harness of the on-kernel tests: namespaces, processes that end with their test, the agent and
+//! its answers, and the programs that leak.
+//!
+//! Tests run in parallel on one host and the census sees all of it, so every assertion is about
+//! the PIDs and command names of the test's own processes.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod child;
+pub mod expect;
+pub mod host;
+pub mod http;
+pub mod leaky;
+pub mod metrics;
+pub mod netns;
+pub mod report;
+
+use std::time::{Duration, Instant};
+
+/// Calls `probe` until it gives a value.
+///
+/// # Panics
+/// After `timeout`, saying what was waited for.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + timeout;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(
+            Instant::now() < end,
+            "waited {timeout:?} in vain for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// `n` seconds.
+pub const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

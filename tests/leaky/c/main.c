@@ -1,0 +1,43 @@
+/* Programs that leak sockets in one known way each, and always end by themselves. */
+#define _GNU_SOURCE
+#include "leaky.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void allow_all_descriptors(void)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int main(int argc, char **argv)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    struct options options = parse_options(argc, argv);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    allow_all_descriptors();
+    alarm((unsigned)options.seconds + 10); /* whatever hangs: the end */
+
+    const struct way *way = find_way(options.command);
+    if (way)
+        return run_holder(way, &options);
+    if (strcmp(options.command, "peer") == 0 && options.way && find_way(options.way))
+        return run_peer(&options);
+    if (strcmp(options.command, "hog") == 0)
+        return run_hog(&options);
+    if (strcmp(options.command, "churn") == 0)
+        return run_churn(&options);
+    if (strcmp(options.command, "pool") == 0)
+        return run_pool(&options);
+    if (strcmp(options.command, "stream") == 0)
+        return run_stream(&options);
+    fprintf(stderr, "leaky: no way or load is called %s\n", options.command);
+    return 2;
+}

@@ -1,0 +1,24 @@
+//! Programs that leak sockets in one known way each, and always end by themselves: the Rust twin
+//! of the C program, with the same command line.
+#![forbid(unsafe_code)]
+
+mod holder;
+mod options;
+mod peer;
+mod ways;
+
+use std::io;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::options::Options;
+
+fn main() -> io::Result<()> {
+    let options = Options::parse();
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    match ways::find(&options.command) {
+        Some(way) => holder::run(&way, &options),
+        None if options.command == "peer" => peer::run(&options),
+        None => options::usage(&format!("no way is called {}", options.command)),
+    }
+}

@@ -1,0 +1,236 @@
+//! The commands, their exit codes and what they say when it cannot be done.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::{Output, copy_of, run};
+use tlsclose_tests::expect::assert_names_opening;
+use tlsclose_tests::host::{free_port, on_kernel, tlsclose};
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{is_leaking, sites_of, sockets_of};
+use tlsclose_tests::seconds;
+
+use crate::agent_and_leak;
+
+/// One line on standard error that says what is wrong, and this exit code.
+fn assert_one_line(output: &Output, code: i32, says: &str) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    let lines: Vec<_> = output
+        .stderr
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    assert_eq!(lines.len(), 1, "one line says it: {output:?}");
+    assert!(lines[0].contains(says), "nothing of `{says}`: {output:?}");
+    assert!(!lines[0].contains("panicked"), "{output:?}");
+}
+
+fn agent_command(program: &std::path::Path, directory: &TempDir) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg("agent")
+        .arg("--socket")
+        .arg(directory.path().join("agent.sock"));
+    command.arg(format!("--web.listen-address=127.0.0.1:{}", free_port()));
+    command
+}
+
+#[test]
+fn without_root_one_line_says_so() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (directory, program) = copy_of(&tlsclose(), "tlsclose");
+    let mut command = agent_command(&program, &directory);
+    let output = run(command.uid(65534).gid(65534), seconds(10));
+    assert_one_line(&output, 1, "root");
+    let mut standalone = Command::new(&program);
+    standalone
+        .args(["leaks", "--standalone", "--for", "1s"])
+        .uid(65534)
+        .gid(65534);
+    assert_one_line(&run(&mut standalone, seconds(10)), 1, "root");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let directory = TempDir::new().expect("a directory");
+    let mut command = tlsclose_command(&["agent", "--web.listen-address", &address]);
+    command
+        .arg("--socket")
+        .arg(directory.path().join("agent.sock"));
+    assert_one_line(&run(&mut command, seconds(10)), 1, &address);
+}
+
+#[test]
+fn missing_type_information_is_named() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let mut command = agent_command(&tlsclose(), &directory);
+    let output = run(command.args(["--btf", "/nonexistent/vmlinux"]), seconds(10));
+    assert_one_line(&output, 1, "/nonexistent/vmlinux");
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_lost_contact() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let output = run(
+        &mut tlsclose_command(&["leaks", "--agent", &url]),
+        seconds(10),
+    );
+    assert_one_line(&output, 3, "127.0.0.1");
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let wrong: [&[&str]; 7] = [
+        &["frobnicate"],
+        &["agent", "--no-such-flag"],
+        &["agent", "--leak-after", "3 parsecs"],
+        &["agent", "--max-sockets", "many"],
+        &["leaks", "--fail-on", "sometimes"],
+        &["leaks", "-p", "init"],
+        &["explain", "no_such_kind"],
+    ];
+    for words in wrong {
+        let output = run(&mut tlsclose_command(words), seconds(10));
+        assert_eq!(output.code, Some(2), "{words:?}: {output:?}");
+        assert!(!output.stderr.contains("panicked"), "{output:?}");
+    }
+}
+
+#[test]
+fn fail_on_makes_the_exit_code_4_when_something_leaks() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
+    let way = way_named("eof_forget");
+    let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
+    let socket = agent.socket();
+    let pid = leaky.pid().to_string();
+    let leaks = |fail_on: &str, pid: &str| {
+        let socket = socket.to_str().expect("UTF-8");
+        let words = [
+            "leaks",
+            "--socket",
+            socket,
+            "-p",
+            pid,
+            "-o",
+            "json",
+            "--fail-on",
+            fail_on,
+        ];
+        run(&mut tlsclose_command(&words), seconds(10))
+    };
+    assert_eq!(
+        leaks("lingering", &pid).code,
+        Some(0),
+        "nothing lingers yet"
+    );
+    agent.wait_for("lingering", seconds(10), |report| {
+        sockets_of(report, leaky.pid()) > 0
+    });
+    assert_eq!(leaks("lingering", &pid).code, Some(4));
+    agent.wait_for("leaking", seconds(40), |report| {
+        is_leaking(report, leaky.pid())
+    });
+    let output = leaks("leaking", &pid);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON, though it fails");
+    assert!(is_leaking(&report, leaky.pid()), "{report:#}");
+    let own = std::process::id().to_string();
+    assert_eq!(
+        leaks("lingering", &own).code,
+        Some(0),
+        "no site of this process"
+    );
+}
+
+#[test]
+fn without_an_agent_leaks_watches_by_itself() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let way = way_named("client_forget");
+    // Some sockets are there before, some come while it watches.
+    let arguments = ["--count", "8", "--rate", "2", "--for", "60"];
+    let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
+    let pid = leaky.pid().to_string();
+    let words = [
+        "leaks",
+        "--standalone",
+        "--for",
+        "10s",
+        "--leak-after",
+        "2s",
+        "-p",
+        &pid,
+        "-o",
+        "json",
+    ];
+    let start = Instant::now();
+    let output = run(&mut tlsclose_command(&words), seconds(25));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        start.elapsed() >= seconds(10),
+        "it watches for as long as it was told to"
+    );
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(sockets_of(&report, leaky.pid()), 8, "{report:#}");
+    let sites = sites_of(&report, leaky.pid());
+    let sampled = sites.iter().find(|site| !site["opened"].is_null());
+    let sampled = sampled.unwrap_or_else(|| panic!("none opened under watch: {report:#}"));
+    assert_names_opening(sampled, &leaky);
+}
+
+#[test]
+fn leaks_prints_blocks_for_people() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let pid = leaky.pid().to_string();
+    let mut command = tlsclose_command(&["leaks", "-p", &pid, "--socket"]);
+    let output = run(command.arg(agent.socket()), seconds(10));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let opened = leaky.way.line(leaky.language, "opened");
+    let touched = leaky.way.line(leaky.language, "touched");
+    let places = [format!("ways.c:{opened}"), format!("ways.c:{touched}")];
+    let functions = [leaky.way.opened_function(), leaky.way.touched_function()];
+    for part in places.iter().chain(&functions).chain([&pid, &leaky.comm]) {
+        assert!(
+            output.stdout.contains(part),
+            "nothing of {part}: {}",
+            output.stdout
+        );
+    }
+    assert!(
+        !output.stdout.contains('\u{1b}'),
+        "no colour in a pipe: {output:?}"
+    );
+}

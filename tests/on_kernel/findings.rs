@@ -1,0 +1,221 @@
+//! Every way to leak is found, with its process and its line of code.
+
+use std::fs;
+use std::process::Command;
+
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::copy_of;
+use tlsclose_tests::expect::{
+    assert_names_everything, assert_names_opening, assert_names_process, wait_for_site,
+};
+use tlsclose_tests::host::{leaky_rust, on_kernel};
+use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list, sites_of};
+
+/// Number of sockets that each program leaks; odd, to be recognised.
+const SOCKETS: &str = "7";
+
+/// Starts a program for each way, and checks every finding.
+fn check_ways(language: Language, arguments: &[&str]) {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let arguments = [&["--count", SOCKETS, "--for", "60"], arguments].concat();
+    let start = |way: &Way| Leaky::start(&namespace, language, way, &arguments);
+    let programs: Vec<_> = WAYS.iter().map(start).collect();
+    for mut leaky in programs {
+        assert_eq!(leaky.ready(), 7);
+        let site = wait_for_site(&agent, &leaky, 7);
+        assert_names_everything(&site, &mut leaky);
+    }
+}
+
+#[test]
+fn every_way_to_leak_is_found_in_c() {
+    check_ways(Language::C, &[]);
+}
+
+#[test]
+fn every_way_to_leak_is_found_in_optimised_c() {
+    check_ways(Language::OptimisedC, &[]);
+}
+
+#[test]
+fn every_way_to_leak_is_found_in_rust() {
+    check_ways(Language::Rust, &[]);
+}
+
+/// Where there are threads, glibc's wrappers use the frame pointer's register for something else.
+#[test]
+fn every_way_to_leak_is_found_in_c_with_threads() {
+    check_ways(Language::C, &["--threads", "3", "--idle-threads", "1"]);
+}
+
+#[test]
+fn every_way_to_leak_is_found_in_rust_with_threads() {
+    check_ways(Language::Rust, &["--threads", "3"]);
+}
+
+#[test]
+fn every_way_to_leak_is_found_over_ipv6() {
+    check_ways(Language::C, &["--family", "6"]);
+}
+
+#[test]
+fn addresses_are_shown_as_people_write_them() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let families = [("4", "127.0.0.1"), ("6", "[::1]"), ("mapped", "127.0.0.1")];
+    for (family, address) in families {
+        for way in ["eof_forget", "client_half_close"] {
+            let arguments = ["--count", "3", "--for", "40", "--family", family];
+            let mut leaky = Leaky::start(&namespace, Language::C, way_named(way), &arguments);
+            leaky.ready();
+            let site = wait_for_site(&agent, &leaky, 3);
+            assert_names_everything(&site, &mut leaky);
+            for example in list(&site["examples"]) {
+                for side in ["local", "remote"] {
+                    let shown = example[side].as_str().unwrap_or_default();
+                    let (host, port) = shown.rsplit_once(':').unwrap_or_default();
+                    assert_eq!(host, address, "{family} {way} {side}: {shown}");
+                    assert!(
+                        port.parse::<u16>().is_ok_and(|port| port > 0),
+                        "{side}: {shown}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn inlined_functions_are_named_with_their_callers() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    for language in [Language::C, Language::OptimisedC, Language::Rust] {
+        let arguments = ["--count", "3", "--for", "40"];
+        let mut leaky = Leaky::start(&namespace, language, &INLINED, &arguments);
+        leaky.ready();
+        let site = wait_for_site(&agent, &leaky, 3);
+        let expected = [
+            ("opened", "inlined_forget_open", "inlined_forget_accept"),
+            ("touched", "inlined_forget_read", "inlined_forget_handle"),
+        ];
+        for (touch, inner, outer) in expected {
+            let frames = frames_in(&site[touch]["stack"], language.source());
+            assert!(frames.len() >= 2, "{language:?} {touch}: {site:#}");
+            let line = |what: &str| Some(INLINED.line(language, what));
+            assert_eq!(function(frames[0]), inner, "{site:#}");
+            assert_eq!(frames[0]["line"].as_u64(), line(touch), "{site:#}");
+            assert_eq!(frames[0]["inlined"], true, "{site:#}");
+            assert_eq!(function(frames[1]), outer, "{site:#}");
+            assert_eq!(
+                frames[1]["line"].as_u64(),
+                line(&format!("{touch} caller")),
+                "{site:#}"
+            );
+            assert_eq!(frames[1]["inlined"], false, "{site:#}");
+        }
+    }
+}
+
+#[test]
+fn a_deleted_executable_is_still_named_to_the_line() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    for language in [Language::C, Language::Rust] {
+        let way = way_named("eof_forget");
+        // One connection per second: the file is gone before the first one is leaked twice.
+        let arguments = ["--count", "3", "--rate", "1", "--for", "40"];
+        let mut leaky = Leaky::start(&namespace, language, way, &arguments);
+        leaky.peer();
+        fs::remove_file(leaky.executable()).expect("the executable");
+        leaky.ready();
+        let site = wait_for_site(&agent, &leaky, 3);
+        let opened = frames_in(&site["opened"]["stack"], language.source());
+        let innermost = opened
+            .first()
+            .unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+        assert_eq!(function(innermost), "eof_forget_accept", "{site:#}");
+        assert_eq!(
+            innermost["line"].as_u64(),
+            Some(way.line(language, "opened")),
+            "{site:#}"
+        );
+    }
+}
+
+/// At the path where the process has its executable, the host has another program.
+#[test]
+fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
+    if !on_kernel(&["unshare", "mount"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let way = way_named("client_forget");
+    let (_directory, real) = copy_of(&Language::C.program(), "real");
+    let arguments = ["--count", "3", "--for", "40"];
+    let mut leaky = Leaky::start_by(Language::C, way, &arguments, |shown| -> Command {
+        fs::copy(leaky_rust(), shown).expect("a decoy");
+        let mut command = namespace.command("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" \"$1\" && exec \"$@\"",
+        ]);
+        command.arg(real).arg(shown);
+        command
+    });
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    assert_names_process(&site, &leaky);
+    assert_names_opening(&site, &leaky);
+}
+
+#[test]
+fn healthy_twins_are_not_found() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start_with(&["--leak-after=1s"]);
+    let mut programs = Vec::new();
+    for language in [Language::C, Language::Rust] {
+        for way in WAYS {
+            let arguments = ["--count", "30", "--rate", "10", "--for", "40", "--healthy"];
+            programs.push(Leaky::start(&namespace, language, &way, &arguments));
+        }
+    }
+    for leaky in &mut programs {
+        assert_eq!(leaky.ready(), 30, "it has done its work");
+    }
+    for _ in 0..8 {
+        agent.wait_for_censuses(1);
+        let report = agent.leaks();
+        for leaky in &mut programs {
+            for pid in [leaky.pid(), leaky.peer()] {
+                let sites = sites_of(&report, pid);
+                assert!(
+                    sites.is_empty(),
+                    "{:?} {}: {sites:#?}",
+                    leaky.language,
+                    leaky.way.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The released binary on this kernel, against programs that leak and programs that do not.
+//!
+//! `cargo xtask test` builds what these need. Each module is one promise.
+#![forbid(unsafe_code)]
+
+mod bad_conditions;
+mod command_line;
+mod false_alarms;
+mod findings;
+mod http;
+mod lifecycle;
+mod metrics;
+mod programs;
+
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::expect::wait_for_site;
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
+
+/// A program with 4 lingering sockets, and an agent that knows them.
+fn agent_and_leak(namespace: &Netns, flags: &[&str]) -> (Agent, Leaky) {
+    let agent = Agent::start_with(flags);
+    let way = way_named("eof_forget");
+    let mut leaky = Leaky::start(
+        namespace,
+        Language::C,
+        way,
+        &["--count", "4", "--for", "90"],
+    );
+    leaky.ready();
+    wait_for_site(&agent, &leaky, 4);
+    (agent, leaky)
+}

@@ -1,0 +1,149 @@
+//! The metrics, as Prometheus and its tools take them.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tlsclose_tests::child::{Child, run};
+use tlsclose_tests::host::{free_port, on_kernel, tool};
+use tlsclose_tests::http::Server;
+use tlsclose_tests::metrics::Metrics;
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::{seconds, wait_for};
+
+use crate::agent_and_leak;
+
+#[test]
+fn metrics_are_text_unless_the_client_prefers_openmetrics() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let openmetrics = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let get = |headers: &[(&str, &str)]| agent.tcp().request("GET", "/metrics", headers).unwrap();
+    for headers in [&[][..], &[("Accept", "*/*")], &[("Accept", "text/plain")]] {
+        let answer = get(headers);
+        assert_eq!(answer.status, 200);
+        let kind = answer.header("content-type");
+        assert!(
+            kind.starts_with("text/plain; version=0.0.4"),
+            "{headers:?}: {kind}"
+        );
+        assert!(!answer.body.contains("# EOF"));
+        let own = [("comm", &*leaky.comm)];
+        let sockets = Metrics::parse(&answer.body).sum("tlsclose_lingering_sockets", &own);
+        assert_eq!(sockets, Some(4.0));
+    }
+    let answer = get(&[("Accept", openmetrics)]);
+    let kind = answer.header("content-type");
+    assert!(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "{kind}"
+    );
+    assert!(answer.body.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_state_is_there_at_zero_and_nothing_names_a_pid_or_an_address() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, mut leaky) = agent_and_leak(&namespace, &[]);
+    let text = agent.tcp().get("/metrics").unwrap().body;
+    let metrics = Metrics::parse(&text);
+    let states = [
+        "established",
+        "syn_sent",
+        "syn_recv",
+        "fin_wait1",
+        "fin_wait2",
+        "time_wait",
+        "close",
+        "close_wait",
+        "last_ack",
+        "listen",
+        "closing",
+    ];
+    for state in states {
+        let samples = metrics.select("tlsclose_sockets", &[("state", state)]);
+        assert_eq!(samples.len(), 1, "{state}");
+    }
+    assert_eq!(metrics.select("tlsclose_sockets", &[]).len(), states.len());
+    assert!(metrics.sum("tlsclose_sockets", &[("state", "close_wait")]) >= Some(4.0));
+    assert!(!text.contains("127.0.0.1"), "an address");
+    let (pid, port) = (leaky.pid().to_string(), leaky.port().to_string());
+    for sample in &metrics.0 {
+        let names_it = |value: &String| *value == pid || *value == port || *value == "pid";
+        assert!(!sample.labels.values().any(names_it), "{sample:?}");
+        assert!(!sample.labels.contains_key("pid"), "{sample:?}");
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    if !on_kernel(&["promtool"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, _leaky) = agent_and_leak(&namespace, &[]);
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("metrics");
+    fs::write(&file, agent.tcp().get("/metrics").unwrap().body).expect("a file");
+    let check = "promtool check metrics < \"$0\"";
+    let output = run(
+        Command::new("sh").args(["-c", check]).arg(file),
+        seconds(10),
+    );
+    let said = (output.code, &*output.stdout, &*output.stderr);
+    assert_eq!(said, (Some(0), "", ""));
+}
+
+#[test]
+fn prometheus_scrapes_it() {
+    if !on_kernel(&["prometheus"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let directory = TempDir::new().expect("a directory");
+    let configuration = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: tlsclose, static_configs: [{{targets: ['127.0.0.1:{}']}}]}}]\n",
+        agent.port()
+    );
+    let file = directory.path().join("prometheus.yml");
+    fs::write(&file, configuration).expect("a configuration");
+    let port = free_port();
+    let mut prometheus = Command::new(tool("prometheus"));
+    prometheus.arg(format!("--config.file={}", file.display()));
+    prometheus.arg(format!(
+        "--storage.tsdb.path={}",
+        directory.path().join("data").display()
+    ));
+    prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let _prometheus = Child::spawn(&mut prometheus);
+    let query = |name: &str| {
+        let path = format!(
+            "/api/v1/query?query={name}%7Bcomm%3D%22{}%22%7D",
+            leaky.comm
+        );
+        let answer = Server::Tcp(port).get(&path).ok()?.json();
+        answer["data"]["result"][0]["value"][1]
+            .as_str()
+            .map(str::to_owned)
+    };
+    for name in [
+        "tlsclose_lingering_sockets",
+        "tlsclose_lingered_sockets_total",
+    ] {
+        let value = wait_for(name, seconds(30), || query(name));
+        assert_eq!(value, "4", "{name}");
+    }
+    let up = Server::Tcp(port)
+        .get("/api/v1/query?query=up")
+        .unwrap()
+        .json();
+    assert_eq!(up["data"]["result"][0]["value"][1], "1", "{up:#}");
+}

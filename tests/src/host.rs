@@ -1,0 +1,136 @@
+//! What the tests need of the host, and where the programs under test are.
+
+use std::env;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+/// Says a test is skipped. Only on request: a machine that cannot run the tests fails them.
+pub const SKIP: &str = "TLSCLOSE_SKIP_KERNEL";
+
+/// Whether this test can run here: root, a kernel with BTF, and the given tools.
+///
+/// # Panics
+/// When it cannot, unless `TLSCLOSE_SKIP_KERNEL` holds a reason; then it says `skipped` and why.
+#[must_use]
+pub fn on_kernel(tools: &[&str]) -> bool {
+    if let Some(reason) = env::var(SKIP).ok().filter(|reason| !reason.is_empty()) {
+        println!("skipped: {reason}");
+        return false;
+    }
+    let missing = missing(tools);
+    assert!(
+        missing.is_empty(),
+        "cannot run here: {}. `cargo xtask setup` installs the tools; {SKIP}=reason skips the tests",
+        missing.join(", ")
+    );
+    true
+}
+
+fn missing(tools: &[&str]) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("not root".to_owned());
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        missing.push("no BTF in /sys/kernel/btf/vmlinux".to_owned());
+    }
+    for tool in ["ip", "nsenter"].iter().chain(tools) {
+        if find_tool(tool).is_none() {
+            missing.push(format!("no {tool}"));
+        }
+    }
+    missing
+}
+
+/// A program in `PATH`, or where Debian keeps those that are not for everybody.
+pub fn find_tool(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(postgresql_directories())
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+}
+
+/// The path of a tool that `on_kernel` has found.
+///
+/// # Panics
+/// When it is not there.
+pub fn tool(name: &str) -> PathBuf {
+    find_tool(name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// Debian keeps `initdb`, `postgres` and `pgbench` by version.
+fn postgresql_directories() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    versions.map(|version| version.path().join("bin")).collect()
+}
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a parent")
+        .to_owned()
+}
+
+/// The released binary.
+pub fn tlsclose() -> PathBuf {
+    built("TLSCLOSE_BIN", "release/tlsclose")
+}
+
+/// The C programs, without inlining.
+pub fn leaky_c() -> PathBuf {
+    built("TLSCLOSE_LEAKY_C", "leaky/c/leaky")
+}
+
+/// The C programs, optimised, beside the others.
+pub fn leaky_c_optimised() -> PathBuf {
+    leaky_c().with_file_name("leaky-o2")
+}
+
+/// The Rust programs.
+pub fn leaky_rust() -> PathBuf {
+    built("TLSCLOSE_LEAKY_RUST", "leaky/release/leaky")
+}
+
+fn built(variable: &str, below_target: &str) -> PathBuf {
+    let file = env::var_os(variable).map_or_else(
+        || {
+            let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+            target
+                .unwrap_or_else(|| root().join("target"))
+                .join(below_target)
+        },
+        PathBuf::from,
+    );
+    assert!(
+        file.is_file(),
+        "{} is not built: `cargo xtask test` does it",
+        file.display()
+    );
+    file
+}
+
+/// A TCP port of the loopback that is free now.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A command name that no other test of this host has, at most 15 bytes.
+pub fn unique_comm() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "t{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
