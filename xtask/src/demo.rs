@@ -82,6 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
     )?;
     show(&agent)?;
     server.end();
+    drop(agent);
     say("everything that was started has ended; `cargo xtask test` is the next thing to try");
     Ok(())
 }

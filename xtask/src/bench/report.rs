@@ -174,22 +174,24 @@ pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
 /// When and where this was measured.
 fn machine() -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let kernel = rustix::system::uname();
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let kernel = release.split('-').next().unwrap_or(&release); // without the distributor's name
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unnamed CPU", |(_, model)| model);
-    let release = kernel.release().to_string_lossy();
     let date = date.trim();
     Ok(format!(
-        "*Measured on {date}, kernel {release}, {cores} cores of {model}.*"
+        "*Measured on {date}, kernel {kernel}, {cores} cores of {model}.*"
     ))
 }
 
 /// Three digits that mean something.
 fn rounded(value: f64) -> String {
+    let value = value + 0.0; // a sum of nothing is -0
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),

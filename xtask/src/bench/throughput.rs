@@ -162,6 +162,9 @@ fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
         let before = runs(agent.pid())?;
         let asked = server.ask(Connections::OneEach, plan.load)?;
         let after = runs(agent.pid())?;
+        if after.is_empty() {
+            bail!("the agent holds no BPF program, so their time cannot be measured");
+        }
         let mut total = 0.0;
         for program in &after {
             let (count, nanoseconds) = since(program, &before);
