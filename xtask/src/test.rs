@@ -106,9 +106,8 @@ impl Tests {
 
     fn test_on_kernel(&mut self) -> Result<()> {
         const WHAT: &str = "tests on this kernel";
-        if !rustix::process::geteuid().is_root() {
-            self.summary
-                .skipped(WHAT, "only root may load programs into the kernel", in_ci());
+        if let Some(reason) = why_not_on_kernel() {
+            self.summary.skipped(WHAT, &reason, in_ci());
             return Ok(());
         }
         setup::mount_tracefs()?;
@@ -157,7 +156,9 @@ impl Tests {
 
 /// Why this host's kernel is not tested: its user may say so, and only root may load programs.
 fn why_not_on_kernel() -> Option<String> {
-    let unwanted = env::var("TLSCLOSE_SKIP_KERNEL").ok();
+    let unwanted = env::var("TLSCLOSE_SKIP_KERNEL")
+        .ok()
+        .filter(|reason| !reason.is_empty());
     let not_root = || {
         let root = rustix::process::geteuid().is_root();
         (!root).then(|| "only root may load programs into the kernel".to_owned())
