@@ -58,6 +58,8 @@ fn build() -> Result<()> {
 
 fn rerun_when_changed(workspace: &Path) {
     for file in [
+        "Cargo.lock",
+        "Cargo.toml",
         "tlsclose-ebpf/src",
         "tlsclose-ebpf/Cargo.toml",
         "tlsclose-common/src",
