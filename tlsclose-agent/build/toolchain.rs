@@ -80,6 +80,9 @@ impl Toolchain {
                 "build-std=core",
             ]),
         };
+        // Where registers are in pt_regs depends on the machine that loads the programs.
+        let machine = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or(env::consts::ARCH.to_owned());
+        command.env("AYA_BPF_TARGET_ARCH", machine);
         let mut rustflags = OsString::from("-Clinker=");
         rustflags.push(self.linker());
         for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Cpanic=abort"]
