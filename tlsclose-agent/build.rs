@@ -20,9 +20,7 @@ fn main() {
 
 fn build() -> Result<()> {
     let agent = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let workspace = agent
-        .parent()
-        .context("the agent's crate is not in a workspace")?;
+    let workspace = agent.parent().context("the agent's crate is not in a workspace")?;
     let out = PathBuf::from(variable("OUT_DIR")?);
     rerun_when_changed(workspace);
 
@@ -47,17 +45,15 @@ fn build() -> Result<()> {
         std::process::exit(1);
     }
     let object = target_directory.join(target).join("release/tlsclose-ebpf");
-    fs::copy(&object, out.join("tlsclose.bpf.o")).with_context(|| {
-        format!(
-            "the kernel side's object {} cannot be copied",
-            object.display()
-        )
-    })?;
+    fs::copy(&object, out.join("tlsclose.bpf.o"))
+        .with_context(|| format!("the kernel side's object {} cannot be copied", object.display()))?;
     Ok(())
 }
 
 fn rerun_when_changed(workspace: &Path) {
     for file in [
+        "Cargo.lock",
+        "Cargo.toml",
         "tlsclose-ebpf/src",
         "tlsclose-ebpf/Cargo.toml",
         "tlsclose-common/src",
@@ -72,9 +68,7 @@ fn rerun_when_changed(workspace: &Path) {
 /// Where the kernel side is compiled: beside the profiles of the agent, which all share it.
 /// Cargo's `out` is `<target>/<profile>/build/<package>/out`.
 fn shared_directory(out: &Path) -> PathBuf {
-    let build = out
-        .ancestors()
-        .find(|directory| directory.ends_with("build"));
+    let build = out.ancestors().find(|directory| directory.ends_with("build"));
     let target = build.and_then(Path::parent).and_then(Path::parent);
     target.unwrap_or(out).join("bpf")
 }

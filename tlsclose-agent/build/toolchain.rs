@@ -46,20 +46,14 @@ impl Toolchain {
             return Err(Missing::Compiler);
         }
         let linker = find_linker(workspace).ok_or(Missing::Linker)?;
-        Ok(if debian {
-            Toolchain::Debian { linker }
-        } else {
-            Toolchain::Nightly { linker }
-        })
+        Ok(if debian { Toolchain::Debian { linker } } else { Toolchain::Nightly { linker } })
     }
 
     /// `cargo SUBCOMMAND` for the kernel side, in an environment that says nothing else about
     /// how to compile. `flags` are added to those that every BPF build needs.
     pub fn cargo(&self, subcommand: &str, target: &str, flags: &[&str]) -> Command {
         let mut command = match self {
-            Toolchain::Debian { .. } => {
-                Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            }
+            Toolchain::Debian { .. } => Command::new(env::var_os("CARGO").unwrap_or("cargo".into())),
             Toolchain::Nightly { .. } => Command::new("rustup"),
         };
         for (name, _) in env::vars_os().filter(|(name, _)| decides_compilation(name)) {
@@ -67,38 +61,22 @@ impl Toolchain {
         }
         match self {
             // aya-ebpf needs feature(asm_experimental_arch) on this target.
-            Toolchain::Debian { .. } => command
-                .env("RUSTC", DEBIAN_RUSTC)
-                .env("RUSTC_BOOTSTRAP", "1")
-                .arg(subcommand),
-            Toolchain::Nightly { .. } => command.args([
-                "run",
-                "nightly",
-                "cargo",
-                subcommand,
-                "-Z",
-                "build-std=core",
-            ]),
+            Toolchain::Debian { .. } => command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg(subcommand),
+            Toolchain::Nightly { .. } => command.args(["run", "nightly", "cargo", subcommand, "-Z", "build-std=core"]),
         };
+        // Where registers are in pt_regs depends on the machine that loads the programs.
+        let machine = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or(env::consts::ARCH.to_owned());
+        command.env("AYA_BPF_TARGET_ARCH", machine);
         let mut rustflags = OsString::from("-Clinker=");
         rustflags.push(self.linker());
-        for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Cpanic=abort"]
-            .iter()
-            .chain(flags)
-        {
+        for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Cpanic=abort"].iter().chain(flags) {
             rustflags.push("\x1f");
             rustflags.push(flag);
         }
         command.env("CARGO_ENCODED_RUSTFLAGS", rustflags);
         // bpf-linker does the optimising over all crates; rustc's own LTO would come before it.
         command.args(["--config", "profile.release.lto=false"]);
-        command.args([
-            "--release",
-            "--package",
-            "tlsclose-ebpf",
-            "--target",
-            target,
-        ]);
+        command.args(["--release", "--package", "tlsclose-ebpf", "--target", target]);
         command
     }
 
@@ -111,21 +89,14 @@ impl Toolchain {
 
 /// Debian's compiler is there and its sysroot has a `core` for `target`.
 pub fn debian_has(target: &str) -> bool {
-    output(DEBIAN_RUSTC, &["--print", "sysroot"]).is_some_and(|sysroot| {
-        Path::new(&sysroot)
-            .join("lib/rustlib")
-            .join(target)
-            .is_dir()
-    })
+    output(DEBIAN_RUSTC, &["--print", "sysroot"])
+        .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(target).is_dir())
 }
 
 /// rustup's nightly is there, with the source of `core`.
 fn nightly_has_source() -> bool {
-    output("rustup", &["run", "nightly", "rustc", "--print", "sysroot"]).is_some_and(|sysroot| {
-        Path::new(&sysroot)
-            .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-            .is_file()
-    })
+    output("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
+        .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file())
 }
 
 /// The linker that setup installs for this checkout, else the one on the user's PATH.

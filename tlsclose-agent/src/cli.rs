@@ -79,13 +79,10 @@ where
     use clap::error::ErrorKind;
 
     Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Stop::Help(error.render().ansi().to_string())
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Help(error.render().ansi().to_string()),
+        ErrorKind::MissingSubcommand => {
+            Stop::Usage("error: a command is missing: agent, leaks, states, doctor or explain (see --help)".to_owned())
         }
-        ErrorKind::MissingSubcommand => Stop::Usage(
-            "error: a command is missing: agent, leaks, states, doctor or explain (see --help)"
-                .to_owned(),
-        ),
         _ => Stop::Usage(one_line(&error.render().to_string())),
     })
 }

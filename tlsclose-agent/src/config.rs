@@ -27,16 +27,9 @@ use crate::duration::parse_positive;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("cannot read the rules {}: {source}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}:{line}: {message}", path.display())]
-    Wrong {
-        path: PathBuf,
-        line: usize,
-        message: String,
-    },
+    Wrong { path: PathBuf, line: usize, message: String },
 }
 
 /// What is different for a process or a site.
@@ -60,11 +53,7 @@ struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Conditions {
-    Process {
-        comm: Option<String>,
-        exe: Option<String>,
-        namespace: Option<String>,
-    },
+    Process { comm: Option<String>, exe: Option<String>, namespace: Option<String> },
     Site(String),
 }
 
@@ -89,10 +78,8 @@ struct Table {
 
 impl Rules {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|(at, message)| ConfigError::Wrong {
             path: path.to_owned(),
             line: text[..at.min(text.len())].matches('\n').count() + 1,
@@ -106,27 +93,17 @@ impl Rules {
             let at = error.span().unwrap_or(Range { start: 0, end: 0 }).start;
             (at, error.message().replace('\n', ", "))
         })?;
-        file.rule
-            .into_iter()
-            .map(entry)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        file.rule.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
     }
 
     /// The rule for a process; `namespace` is empty outside Kubernetes.
     pub fn for_process(&self, comm: &str, exe: &str, namespace: &str) -> Rule {
         self.first(|conditions| match conditions {
-            Conditions::Process {
-                comm: wanted_comm,
-                exe: wanted_exe,
-                namespace: wanted_namespace,
-            } => [
-                (wanted_comm, comm),
-                (wanted_exe, exe),
-                (wanted_namespace, namespace),
-            ]
-            .into_iter()
-            .all(|(pattern, text)| pattern.as_ref().is_none_or(|pattern| glob(pattern, text))),
+            Conditions::Process { comm: wanted_comm, exe: wanted_exe, namespace: wanted_namespace } => {
+                [(wanted_comm, comm), (wanted_exe, exe), (wanted_namespace, namespace)]
+                    .into_iter()
+                    .all(|(pattern, text)| pattern.as_ref().is_none_or(|pattern| glob(pattern, text)))
+            }
             Conditions::Site(_) => false,
         })
     }
@@ -137,11 +114,7 @@ impl Rules {
     }
 
     fn first(&self, holds: impl Fn(&Conditions) -> bool) -> Rule {
-        self.0
-            .iter()
-            .find(|entry| holds(&entry.conditions))
-            .map(|entry| entry.rule)
-            .unwrap_or_default()
+        self.0.iter().find(|entry| holds(&entry.conditions)).map(|entry| entry.rule).unwrap_or_default()
     }
 }
 
@@ -152,12 +125,10 @@ fn entry(table: Spanned<Table>) -> Result<Entry, (usize, String)> {
     let by_process = table.comm.is_some() || table.exe.is_some() || table.namespace.is_some();
     let leak_after = match &table.leak_after {
         None => None,
-        Some(text) => Some(parse_positive(text.get_ref()).map_err(|error| {
-            (
-                text.span().start,
-                format!("leak-after = {:?}: {error}", text.get_ref()),
-            )
-        })?),
+        Some(text) => Some(
+            parse_positive(text.get_ref())
+                .map_err(|error| (text.span().start, format!("leak-after = {:?}: {error}", text.get_ref())))?,
+        ),
     };
     if leak_after.is_some() == table.ignore {
         return wrong("a rule needs either leak-after or ignore = true");
@@ -168,19 +139,9 @@ fn entry(table: Spanned<Table>) -> Result<Entry, (usize, String)> {
         }
         Some(site) => Conditions::Site(site),
         None if !by_process => return wrong("a rule needs a comm, an exe, a namespace or a site"),
-        None => Conditions::Process {
-            comm: table.comm,
-            exe: table.exe,
-            namespace: table.namespace,
-        },
+        None => Conditions::Process { comm: table.comm, exe: table.exe, namespace: table.namespace },
     };
-    Ok(Entry {
-        conditions,
-        rule: Rule {
-            leak_after,
-            ignore: table.ignore,
-        },
-    })
+    Ok(Entry { conditions, rule: Rule { leak_after, ignore: table.ignore } })
 }
 
 /// Whether `text` is what `pattern` describes; `*` stands for any text. Linear in both.

@@ -52,10 +52,7 @@ pub fn parse(text: &str) -> Result<Duration, ParseError> {
             return Err(ParseError::Malformed);
         };
         let number: u64 = number.parse().map_err(|_| ParseError::TooLong)?;
-        total = number
-            .checked_mul(units[at].1)
-            .and_then(|part| total.checked_add(part))
-            .ok_or(ParseError::TooLong)?;
+        total = number.checked_mul(units[at].1).and_then(|part| total.checked_add(part)).ok_or(ParseError::TooLong)?;
         units = &units[at + 1..];
         rest = after;
     }

@@ -18,9 +18,7 @@ fn section<'a>(document: &'a str, name: &str) -> Option<&'a str> {
         None => document.find(&format!("\n{heading}"))? + 1,
     };
     let body = start + heading.len();
-    let end = document[body..]
-        .find("\n## ")
-        .map_or(document.len(), |at| body + at + 1);
+    let end = document[body..].find("\n## ").map_or(document.len(), |at| body + at + 1);
     Some(document[start..end].trim_end())
 }
 

@@ -7,13 +7,8 @@ use crate::finding::{End, Ended, Kind, State, Status};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 5] = [
-        Self::CloseWaitEofRead,
-        Self::CloseWaitUnread,
-        Self::FinWait2Held,
-        Self::ResetHeld,
-        Self::ConnectFailedHeld,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::CloseWaitEofRead, Self::CloseWaitUnread, Self::FinWait2Held, Self::ResetHeld, Self::ConnectFailedHeld];
 
     /// The name in JSON, in metric labels and on the command line.
     pub fn name(self) -> &'static str {
@@ -38,13 +33,10 @@ impl FromStr for Kind {
 
     /// The error is one line that lists every kind.
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::name).join(", ");
-                format!("unknown kind: the kinds are {known}")
-            })
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("unknown kind: the kinds are {known}")
+        })
     }
 }
 
@@ -58,12 +50,7 @@ impl Status {
 }
 
 impl End {
-    pub const ALL: [Self; 4] = [
-        Self::Closed,
-        Self::Touched,
-        Self::Reclassified,
-        Self::ProcessExit,
-    ];
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Touched, Self::Reclassified, Self::ProcessExit];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -97,27 +97,14 @@ mod tests {
 
     fn frame(function: &str, module: &str, file: &str) -> Frame {
         let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Frame {
-            function: known(function),
-            module: known(module),
-            file: known(file),
-            ..Frame::default()
-        }
+        Frame { function: known(function), module: known(module), file: known(file), ..Frame::default() }
     }
 
     #[test]
     fn the_place_is_the_innermost_frame_that_the_author_wrote() {
         let libc = frame("__libc_read", "/usr/lib/x86_64-linux-gnu/libc.so.6", "");
-        let std = frame(
-            "std::sys::net::read",
-            "/srv/app",
-            "/rustc/1/library/std/a.rs",
-        );
-        let krate = frame(
-            "pool::get",
-            "/srv/app",
-            "/root/.cargo/registry/src/x/pool/lib.rs",
-        );
+        let std = frame("std::sys::net::read", "/srv/app", "/rustc/1/library/std/a.rs");
+        let krate = frame("pool::get", "/srv/app", "/root/.cargo/registry/src/x/pool/lib.rs");
         let go = frame("net.(*conn).Read", "/srv/go", "/usr/lib/go/src/net/net.go");
         let own = frame("handle_request", "/srv/app", "src/server.rs");
         let blind = frame("", "/srv/app", "");

@@ -355,7 +355,8 @@ fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, String), u64>
 
 fn programs(watch: &Watch) -> Vec<ProgramRuns> {
     let runs = watch.kernel.runs().into_iter();
-    runs.map(|run| ProgramRuns { program: run.program, seconds: run.nanoseconds as f64 / 1e9, runs: run.runs }).collect()
+    runs.map(|run| ProgramRuns { program: run.program, seconds: run.nanoseconds as f64 / 1e9, runs: run.runs })
+        .collect()
 }
 
 fn features(watch: &Watch) -> Vec<Feature> {

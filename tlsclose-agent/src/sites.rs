@@ -264,7 +264,8 @@ impl Sites {
             alive.get(&group.process).copied().unwrap_or(false)
                 || place.as_ref().is_some_and(|place| series.contains_key(&place.series))
         });
-        let used: std::collections::BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
+        let used: std::collections::BTreeSet<&SiteKey> =
+            self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
 }

@@ -110,8 +110,8 @@ impl Watch {
         self.drain();
         let now = Moment::now();
         self.tracker.begin(now);
-        let jiffies_now = self.ticks_base.0
-            + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
+        let jiffies_now =
+            self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
         let (tracker, paths) = (&mut self.tracker, &self.attribution.paths);
         let totals = self.kernel.census(|record| tracker.observe(record, ticks, |key| paths.by_key(key)))?;
@@ -147,8 +147,13 @@ impl Watch {
     /// starts at 0 before the first of its sockets lingers.
     fn place_all(&mut self, now: Moment) {
         let ready = |socket: &&Socket| socket.sightings >= 2 && is_complete(&socket.group);
-        let new: BTreeSet<Group> =
-            self.tracker.sockets().filter(ready).map(|socket| socket.group).filter(|group| !self.sites.knows(group)).collect();
+        let new: BTreeSet<Group> = self
+            .tracker
+            .sockets()
+            .filter(ready)
+            .map(|socket| socket.group)
+            .filter(|group| !self.sites.knows(group))
+            .collect();
         for group in new {
             self.place(group, now);
         }

@@ -11,18 +11,14 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
     let origin = clause(opened);
     match kind {
         Kind::CloseWaitEofRead => match (&last, touched.and_then(|touch| touch.result)) {
-            (Some(read), Some(0)) => format!(
-                "Peer closed; {} returned 0{} and no close followed.",
-                read.call, read.place
-            ),
+            (Some(read), Some(0)) => {
+                format!("Peer closed; {} returned 0{} and no close followed.", read.call, read.place)
+            }
             (Some(call), _) => format!(
                 "Peer closed and the program was told; its last call was {}{} and no close followed.",
                 call.call, call.place
             ),
-            (None, _) => {
-                "Peer closed and the program read the end of the stream; no close followed."
-                    .to_owned()
-            }
+            (None, _) => "Peer closed and the program read the end of the stream; no close followed.".to_owned(),
         },
         Kind::CloseWaitUnread => match (&last, &origin) {
             (Some(call), _) => format!(
@@ -44,22 +40,20 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
                 "The program ended its side with {}{} and still holds the socket, while the peer sends neither data nor its FIN.",
                 call.call, call.place
             ),
-            None => "The program ended its side and still holds the socket, while the peer sends neither data nor its FIN.".to_owned(),
+            None => {
+                "The program ended its side and still holds the socket, while the peer sends neither data nor its FIN."
+                    .to_owned()
+            }
         },
         Kind::ResetHeld => match &last {
             Some(call) => format!(
                 "The connection is dead (reset or timed out); the last call was {}{} and no close followed.",
                 call.call, call.place
             ),
-            None => {
-                "The connection is dead (reset or timed out) and no close followed.".to_owned()
-            }
+            None => "The connection is dead (reset or timed out) and no close followed.".to_owned(),
         },
         Kind::ConnectFailedHeld => match &origin {
-            Some(call) => format!(
-                "The {}{} failed and no close followed.",
-                call.call, call.place
-            ),
+            Some(call) => format!("The {}{} failed and no close followed.", call.call, call.place),
             None => "A connect failed and no close followed.".to_owned(),
         },
     }
@@ -93,13 +87,9 @@ struct Clause<'a> {
 
 fn clause(touch: Option<&Touch>) -> Option<Clause<'_>> {
     let touch = touch?;
-    let place = place::principal(&touch.stack)
-        .map(|frame| format!(" in {}", place::describe(frame)))
-        .unwrap_or_default();
-    Some(Clause {
-        call: &touch.call,
-        place,
-    })
+    let place =
+        place::principal(&touch.stack).map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    Some(Clause { call: &touch.call, place })
 }
 
 #[cfg(test)]
@@ -159,12 +149,7 @@ mod tests {
                 None,
                 "Peer closed; nobody has read the end of the stream of the connection opened by accept4 in accept_loop (src/server.rs:88).",
             ),
-            (
-                Kind::CloseWaitUnread,
-                None,
-                None,
-                "Peer closed and nobody has read the end of the stream.",
-            ),
+            (Kind::CloseWaitUnread, None, None, "Peer closed and nobody has read the end of the stream."),
             (
                 Kind::FinWait2Held,
                 None,
@@ -195,12 +180,7 @@ mod tests {
                 None,
                 "The connect in dial (src/server.rs:5) failed and no close followed.",
             ),
-            (
-                Kind::ConnectFailedHeld,
-                None,
-                None,
-                "A connect failed and no close followed.",
-            ),
+            (Kind::ConnectFailedHeld, None, None, "A connect failed and no close followed."),
         ];
         for (kind, opened, touched, expected) in cases {
             assert_eq!(why(kind, opened, touched), expected, "{kind}");

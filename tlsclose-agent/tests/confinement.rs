@@ -46,16 +46,9 @@ fn the_helper_has_no_privileges_and_ends_with_its_socket() {
         assert_eq!(line("Groups:"), "");
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    for limit in [
-        "Max address space 2147483648",
-        "Max core file size 0",
-        "Max file size 0",
-    ] {
+    for limit in ["Max address space 2147483648", "Max core file size 0", "Max file size 0"] {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(
-            limits.lines().any(|l| words(l).starts_with(limit)),
-            "{limit}"
-        );
+        assert!(limits.lines().any(|l| words(l).starts_with(limit)), "{limit}");
     }
     drop(socket);
     assert!(child.wait().unwrap().success());

@@ -50,16 +50,9 @@ fn the_helper_has_no_privileges_and_ends_with_its_socket() {
         assert_eq!(line("Groups:"), "");
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    for limit in [
-        "Max address space 2147483648",
-        "Max core file size 0",
-        "Max file size 0",
-    ] {
+    for limit in ["Max address space 2147483648", "Max core file size 0", "Max file size 0"] {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(
-            limits.lines().any(|l| words(l).starts_with(limit)),
-            "{limit}"
-        );
+        assert!(limits.lines().any(|l| words(l).starts_with(limit)), "{limit}");
     }
     drop(socket);
     assert!(child.wait().unwrap().success());
@@ -71,12 +64,7 @@ fn send(socket: &UnixStream, request: &str, file: Option<&OwnedFd>) {
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: Vec<_> = file.iter().map(|fd| fd.as_fd()).collect();
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    let sent = sendmsg(
-        socket,
-        &[IoSlice::new(&bytes)],
-        &mut control,
-        SendFlags::empty(),
-    );
+    let sent = sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::empty());
     assert_eq!(sent.unwrap(), bytes.len());
 }
 
@@ -94,19 +82,11 @@ fn a_file_that_only_the_agent_could_read_is_named_by_the_confined_helper() {
     let (mut child, socket) = helper();
     message(&socket);
     let file = OwnedFd::from(memory);
-    send(
-        &socket,
-        r#"{"Load":{"module":1,"debug_info":true}}"#,
-        Some(&file),
-    );
+    send(&socket, r#"{"Load":{"module":1,"debug_info":true}}"#, Some(&file));
     let loaded = message(&socket);
     assert!(loaded.contains("Loaded"), "{loaded}");
     let place = format!(r#"{{"offset":{offset},"is_return_address":false}}"#);
-    send(
-        &socket,
-        &format!(r#"{{"Names":{{"module":1,"places":[{place}]}}}}"#),
-        None,
-    );
+    send(&socket, &format!(r#"{{"Names":{{"module":1,"places":[{place}]}}}}"#), None);
     let names = message(&socket);
     assert!(names.contains(r#""function":"main""#), "{names}");
     drop(socket);

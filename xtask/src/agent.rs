@@ -24,19 +24,14 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent whose files are in `directory`, and waits for its first census.
     pub fn start(directory: &Path, flags: &[&str]) -> Result<Agent> {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let socket = directory.join("agent.sock");
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(workspace::program());
         command.arg("agent").arg("--socket").arg(&socket);
         command.args(["--web.listen-address", &address]).args(flags);
         let process = Background::start("the agent", command, &directory.join("agent.log"))?;
-        let mut agent = Agent {
-            process,
-            socket,
-            address,
-        };
+        let mut agent = Agent { process, socket, address };
         agent.wait_until_ready(Duration::from_secs(20))?;
         Ok(agent)
     }
@@ -76,8 +71,5 @@ impl Agent {
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port on this host")?;
-    Ok(listener
-        .local_addr()
-        .context("no free port on this host")?
-        .port())
+    Ok(listener.local_addr().context("no free port on this host")?.port())
 }

@@ -32,27 +32,17 @@ impl Background {
         Background::start_with(name, command, errors, Stdio::null())
     }
 
-    fn start_with(
-        name: &str,
-        mut command: Command,
-        errors: &Path,
-        output: Stdio,
-    ) -> Result<Background> {
+    fn start_with(name: &str, mut command: Command, errors: &Path, output: Stdio) -> Result<Background> {
         interrupt::check()?;
-        let file = File::create(errors)
-            .with_context(|| format!("cannot write {}, the errors of {name}", errors.display()))?;
+        let file =
+            File::create(errors).with_context(|| format!("cannot write {}, the errors of {name}", errors.display()))?;
         command.stdin(Stdio::null()).stdout(output).stderr(file);
         let mut child = command.spawn().with_context(|| {
             let program = command.get_program().to_string_lossy();
             format!("{name} does not start: {program}")
         })?;
         let lines = lines_of(child.stdout.take());
-        Ok(Background {
-            name: name.to_owned(),
-            child,
-            lines,
-            errors: errors.to_owned(),
-        })
+        Ok(Background { name: name.to_owned(), child, lines, errors: errors.to_owned() })
     }
 
     pub fn pid(&self) -> u32 {
@@ -77,11 +67,7 @@ impl Background {
                 }
             }
         }
-        bail!(
-            "{} did not print '{word}' within {} s",
-            self.name,
-            patience.as_secs()
-        )
+        bail!("{} did not print '{word}' within {} s", self.name, patience.as_secs())
     }
 
     /// An error, with its own last words, when the program has ended.
@@ -92,11 +78,7 @@ impl Background {
         let errors = std::fs::read_to_string(&self.errors).unwrap_or_default();
         let words: Vec<&str> = errors.lines().rev().take(5).collect();
         let words: Vec<&str> = words.into_iter().rev().collect();
-        bail!(
-            "{} ended too early ({status}): {}",
-            self.name,
-            words.join("\n")
-        )
+        bail!("{} ended too early ({status}): {}", self.name, words.join("\n"))
     }
 
     /// Ends the program now.

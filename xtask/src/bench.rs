@@ -65,24 +65,16 @@ pub fn run(options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root may load programs into the kernel: run 'cargo xtask bench' as root");
     }
-    setup::run(&setup::Options {
-        tests: false,
-        bench: true,
-    })?;
+    setup::run(&setup::Options { tests: false, bench: true })?;
     setup::mount_tracefs()?;
     let directory = workspace::target("bench");
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
     compile::leaky_c(&mut log)?;
 
     let load = Duration::from_secs(options.seconds);
-    let plan = Plan {
-        rounds: options.rounds,
-        load,
-        directory,
-    };
+    let plan = Plan { rounds: options.rounds, load, directory };
     let wanted = |what| options.what == What::All || options.what == what;
     let mut sections = Vec::new();
     if wanted(What::Churn) {

@@ -23,15 +23,8 @@ pub fn missing(packages: &[String]) -> Result<Vec<String>> {
         .context("dpkg-query does not start, so the installed packages are not known")?;
     // It fails when it knows nothing of one package, and still answers for the others.
     let answer = String::from_utf8_lossy(&output.stdout);
-    let installed: Vec<&str> = answer
-        .lines()
-        .filter_map(|line| line.strip_prefix("installed "))
-        .collect();
-    Ok(packages
-        .iter()
-        .filter(|package| !installed.contains(&package.as_str()))
-        .cloned()
-        .collect())
+    let installed: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+    Ok(packages.iter().filter(|package| !installed.contains(&package.as_str())).cloned().collect())
 }
 
 /// Installs `packages`, all of them missing.
@@ -53,16 +46,9 @@ pub fn install(log: &mut Log, packages: &[String]) -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Command {
     let mut apt = Command::new("apt-get");
-    apt.args([
-        "--quiet",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-        "-o",
-        "Dpkg::Use-Pty=0",
-    ]);
+    apt.args(["--quiet", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
     apt.args(arguments);
-    apt.env("DEBIAN_FRONTEND", "noninteractive")
-        .env("LC_ALL", "C.UTF-8");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
     apt
 }
 
@@ -78,31 +64,19 @@ struct QuietServices {
 impl QuietServices {
     fn begin() -> Result<QuietServices> {
         let policy = fs::read_to_string(POLICY).ok();
-        if policy
-            .as_ref()
-            .is_some_and(|policy| policy.contains("exit 101"))
-        {
-            return Ok(QuietServices {
-                kept: None,
-                ours: false,
-            });
+        if policy.as_ref().is_some_and(|policy| policy.contains("exit 101")) {
+            return Ok(QuietServices { kept: None, ours: false });
         }
-        let mut quiet = QuietServices {
-            kept: None,
-            ours: false,
-        };
+        let mut quiet = QuietServices { kept: None, ours: false };
         if policy.is_some() {
             let aside = PathBuf::from(format!("{POLICY}.before-tlsclose-setup"));
-            fs::rename(POLICY, &aside)
-                .with_context(|| format!("cannot put {POLICY} aside for the installation"))?;
+            fs::rename(POLICY, &aside).with_context(|| format!("cannot put {POLICY} aside for the installation"))?;
             quiet.kept = Some(aside);
         }
         quiet.ours = true;
         fs::write(POLICY, "#!/bin/sh\nexit 101\n")
             .and_then(|()| fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)))
-            .with_context(|| {
-                format!("cannot write {POLICY}, which keeps services from starting")
-            })?;
+            .with_context(|| format!("cannot write {POLICY}, which keeps services from starting"))?;
         Ok(quiet)
     }
 }

@@ -35,39 +35,20 @@ pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options::default())?;
     setup::mount_tracefs()?;
     let directory = workspace::target("demo");
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
     compile::leaky_c(&mut log)?;
 
-    let mut agent = Agent::start(
-        &directory,
-        &[
-            "--leak-after",
-            "3s",
-            "--census-interval",
-            "1s",
-            "--leak-window",
-            "10s",
-        ],
-    )?;
-    say(&format!(
-        "the agent runs (pid {}); metrics on http://{}/metrics",
-        agent.pid(),
-        agent.address
-    ));
+    let mut agent =
+        Agent::start(&directory, &["--leak-after", "3s", "--census-interval", "1s", "--leak-window", "10s"])?;
+    say(&format!("the agent runs (pid {}); metrics on http://{}/metrics", agent.pid(), agent.address));
 
     let mut server = Command::new(compile::leaky_c_program());
     let connections = CONNECTIONS_PER_SECOND * options.patience;
     server.args(["eof_forget", "--comm", COMM]);
     server.args(["--rate", &CONNECTIONS_PER_SECOND.to_string()]);
-    server.args([
-        "--count",
-        &connections.to_string(),
-        "--for",
-        &options.patience.to_string(),
-    ]);
+    server.args(["--count", &connections.to_string(), "--for", &options.patience.to_string()]);
     let mut server = Background::start("the leaking server", server, &directory.join("leaky.log"))?;
     say(&format!(
         "a server (pid {}) forgets {CONNECTIONS_PER_SECOND} connections a second: its client \
@@ -75,13 +56,10 @@ pub fn run(options: &Options) -> Result<()> {
         server.pid()
     ));
 
-    wait_for_finding(
-        &mut agent,
-        &mut server,
-        Duration::from_secs(options.patience),
-    )?;
+    wait_for_finding(&mut agent, &mut server, Duration::from_secs(options.patience))?;
     show(&agent)?;
     server.end();
+    drop(agent);
     say("everything that was started has ended; `cargo xtask test` is the next thing to try");
     Ok(())
 }
@@ -102,10 +80,7 @@ fn wait_for_finding(agent: &mut Agent, server: &mut Background, patience: Durati
         server.must_live()?;
         if Instant::now() > deadline {
             progress.failed();
-            bail!(
-                "no finding within {} s; what the agent knew: {leaks:#}",
-                patience.as_secs()
-            );
+            bail!("no finding within {} s; what the agent knew: {leaks:#}", patience.as_secs());
         }
         interrupt::sleep(Duration::from_millis(200))?;
     }
@@ -127,24 +102,15 @@ fn show(agent: &Agent) -> Result<()> {
         "tlsclose_site_info",
     ];
     let mut leaks = Command::new(workspace::program());
-    leaks
-        .args(["leaks", "--comm", COMM, "--socket"])
-        .arg(&agent.socket);
+    leaks.args(["leaks", "--comm", COMM, "--socket"]).arg(&agent.socket);
     let table = run::output(&mut leaks)?;
     println!("\n$ tlsclose leaks\n\n{}\n", table.trim_end());
 
     let metrics = agent.get("/metrics")?;
     println!("$ curl http://{}/metrics\n", agent.address);
-    let site = agent.leaks()?["sites"][0]["site"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    for line in metrics
-        .lines()
-        .filter(|line| SHOWN.iter().any(|name| line.starts_with(name)))
-    {
-        if line.contains(&format!("comm=\"{COMM}\"")) || line.contains(&format!("site=\"{site}\""))
-        {
+    let site = agent.leaks()?["sites"][0]["site"].as_str().unwrap_or_default().to_owned();
+    for line in metrics.lines().filter(|line| SHOWN.iter().any(|name| line.starts_with(name))) {
+        if line.contains(&format!("comm=\"{COMM}\"")) || line.contains(&format!("site=\"{site}\"")) {
             println!("{line}");
         }
     }

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 pub fn get(socket: &Path, path: &str) -> Result<(String, Duration)> {
     let start = Instant::now();
     let asked = || format!("{path} at {}", socket.display());
-    let mut stream = UnixStream::connect(socket)
-        .with_context(|| format!("cannot ask for {}: does the agent run?", asked()))?;
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("cannot ask for {}: does the agent run?", asked()))?;
     let patience = Some(Duration::from_secs(10));
     stream.set_read_timeout(patience).with_context(asked)?;
     stream.set_write_timeout(patience).with_context(asked)?;
@@ -20,9 +20,7 @@ pub fn get(socket: &Path, path: &str) -> Result<(String, Duration)> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).with_context(asked)?;
     let mut answer = Vec::new();
-    stream
-        .read_to_end(&mut answer)
-        .with_context(|| format!("no whole answer for {}", asked()))?;
+    stream.read_to_end(&mut answer).with_context(|| format!("no whole answer for {}", asked()))?;
     let elapsed = start.elapsed();
 
     let answer = String::from_utf8_lossy(&answer);

@@ -22,10 +22,7 @@ pub fn listen() {
 
 /// An error once the user asked to end.
 pub fn check() -> Result<()> {
-    if ASKED_TO_END
-        .get()
-        .is_some_and(|flag| flag.load(Ordering::Relaxed))
-    {
+    if ASKED_TO_END.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
         bail!("interrupted");
     }
     Ok(())

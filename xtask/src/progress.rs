@@ -26,11 +26,7 @@ impl Progress {
         if !terminal {
             say(&format!("{what} ..."));
         }
-        let progress = Progress {
-            what: what.to_owned(),
-            start: Instant::now(),
-            terminal,
-        };
+        let progress = Progress { what: what.to_owned(), start: Instant::now(), terminal };
         progress.show("");
         progress
     }
@@ -40,12 +36,7 @@ impl Progress {
         if !self.terminal {
             return;
         }
-        let line = format!(
-            "         {} {:.0}s  {}",
-            self.what,
-            self.elapsed().as_secs_f64(),
-            detail.trim()
-        );
+        let line = format!("         {} {:.0}s  {}", self.what, self.elapsed().as_secs_f64(), detail.trim());
         let line: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
         print!("\r\x1b[2K{line}");
         let _ = io::stdout().flush();
@@ -68,11 +59,7 @@ impl Progress {
             print!("\r\x1b[2K");
         }
         let elapsed = self.elapsed();
-        say(&format!(
-            "{}: {how} in {:.1} s",
-            self.what,
-            elapsed.as_secs_f64()
-        ));
+        say(&format!("{}: {how} in {:.1} s", self.what, elapsed.as_secs_f64()));
         elapsed
     }
 }

@@ -41,8 +41,7 @@ pub struct Log {
 impl Log {
     pub fn create(path: PathBuf) -> Result<Log> {
         let directory = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let mut options = OpenOptions::new();
         let file = options
             .write(true)
@@ -57,11 +56,7 @@ impl Log {
     pub fn step(&mut self, what: &str, command: Command) -> Result<()> {
         let finished = self.run(what, command, Output::Log)?;
         if !finished.status.success() {
-            bail!(
-                "{what}: failed ({}); all of its output is in {}",
-                finished.status,
-                self.path.display()
-            );
+            bail!("{what}: failed ({}); all of its output is in {}", finished.status, self.path.display());
         }
         Ok(())
     }
@@ -72,16 +67,11 @@ impl Log {
         writeln!(self.file, "# {what}: {command:?}").context("cannot write the log")?;
         let (reader, writer) = std::io::pipe().context("no pipe for a command's output")?;
         command.stdin(std::process::Stdio::null());
-        command.stdout(
-            writer
-                .try_clone()
-                .context("no pipe for a command's output")?,
-        );
+        command.stdout(writer.try_clone().context("no pipe for a command's output")?);
         command.stderr(writer);
         let program = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{what}: {program} does not start; is it installed?"))?;
+        let mut child =
+            command.spawn().with_context(|| format!("{what}: {program} does not start; is it installed?"))?;
         drop(command); // and with it our ends of the pipe
 
         let progress = Progress::start(what, output == Output::Log);
@@ -90,24 +80,14 @@ impl Log {
             end(&mut child);
         }
         let lines = lines?;
-        let status = child
-            .wait()
-            .with_context(|| format!("{what}: cannot wait for {program}"))?;
-        let elapsed = if status.success() {
-            progress.done()
-        } else {
-            progress.failed()
-        };
+        let status = child.wait().with_context(|| format!("{what}: cannot wait for {program}"))?;
+        let elapsed = if status.success() { progress.done() } else { progress.failed() };
         if !status.success() && output == Output::Log {
             for line in lines.iter().skip(lines.len().saturating_sub(TAIL)) {
                 eprintln!("    {line}");
             }
         }
-        Ok(Finished {
-            status,
-            lines,
-            elapsed,
-        })
+        Ok(Finished { status, lines, elapsed })
     }
 
     /// Reads to the end of the output, or of the child where something it left behind keeps the
@@ -135,11 +115,7 @@ impl Log {
                     if output == Output::Log {
                         progress.show(lines.last().map_or("", String::as_str));
                     }
-                    if child
-                        .try_wait()
-                        .context("cannot wait for a command")?
-                        .is_some()
-                    {
+                    if child.try_wait().context("cannot wait for a command")?.is_some() {
                         return Ok(lines);
                     }
                 }
@@ -152,9 +128,7 @@ impl Log {
 /// The standard output of a short command that succeeds.
 pub fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("{program} does not start; is it installed?"))?;
+    let output = command.output().with_context(|| format!("{program} does not start; is it installed?"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         bail!("{program} failed ({}): {}", output.status, words.trim());
@@ -180,10 +154,7 @@ fn lines_of(reader: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-            if sender
-                .send(String::from_utf8_lossy(&line).into_owned())
-                .is_err()
-            {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                 return;
             }
         }

@@ -14,21 +14,10 @@ use crate::tools;
 use crate::workspace;
 
 /// The target that setup looks for: the host's byte order.
-pub const BPF_TARGET: &str = if cfg!(target_endian = "big") {
-    "bpfeb-unknown-none"
-} else {
-    "bpfel-unknown-none"
-};
+pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
-const BENCH_PACKAGES: [&str; 6] = [
-    "nginx-light",
-    "wrk",
-    "libbpf-tools",
-    "lsof",
-    "iproute2",
-    "bpftool",
-];
+const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
 
 /// Install what is missing to build tlsclose: the BPF compiler and linker.
 ///
@@ -59,10 +48,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
-    let own_toolchain = matches!(
-        Toolchain::find(workspace::root(), BPF_TARGET),
-        Ok(Toolchain::Nightly { .. })
-    );
+    let own_toolchain = matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }));
     let mut wanted: Vec<String> = Vec::new();
     if !own_toolchain {
         wanted.extend(COMPILER_PACKAGES.map(String::from));
@@ -99,10 +85,7 @@ fn elsewhere(options: &Options) -> Result<()> {
     if options.tests || options.bench {
         let mut wanted = test_packages()?;
         wanted.extend(BENCH_PACKAGES.map(String::from));
-        progress::say(&format!(
-            "no Debian: install by hand what is missing of {}",
-            wanted.join(" ")
-        ));
+        progress::say(&format!("no Debian: install by hand what is missing of {}", wanted.join(" ")));
     }
     Ok(())
 }
@@ -114,8 +97,8 @@ fn llvm_packages(llvm: u32) -> [String; 2] {
 /// `tests/packages.txt`: one package a line, then a comment.
 fn test_packages() -> Result<Vec<String>> {
     let path = workspace::root().join("tests/packages.txt");
-    let list = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the tests' packages in {}", path.display()))?;
+    let list =
+        fs::read_to_string(&path).with_context(|| format!("cannot read the tests' packages in {}", path.display()))?;
     let names = list.lines().filter_map(|line| {
         let line = line.split('#').next().unwrap_or_default();
         line.split_whitespace().next().map(str::to_owned)
@@ -125,11 +108,7 @@ fn test_packages() -> Result<Vec<String>> {
 
 fn install_missing(log: &mut Log, wanted: &[String]) -> Result<()> {
     let missing = debian::missing(wanted)?;
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        debian::install(log, &missing)
-    }
+    if missing.is_empty() { Ok(()) } else { debian::install(log, &missing) }
 }
 
 /// Mounts tracefs where it is not: attaching to a syscall's tracepoint needs it.
@@ -139,14 +118,7 @@ pub fn mount_tracefs() -> Result<()> {
         return Ok(());
     }
     let mut mount = Command::new("mount");
-    mount.args([
-        "-t",
-        "tracefs",
-        "-o",
-        "nosuid,nodev,noexec",
-        "tracefs",
-        TRACEFS,
-    ]);
+    mount.args(["-t", "tracefs", "-o", "nosuid,nodev,noexec", "tracefs", TRACEFS]);
     crate::run::output(&mut mount)
         .with_context(|| format!("tracefs cannot be mounted at {TRACEFS}: run this as root"))?;
     progress::say(&format!("mounted tracefs at {TRACEFS}"));

@@ -24,15 +24,8 @@ impl Summary {
     /// A check that holds or does not.
     pub fn checked(&mut self, what: &str, success: bool, elapsed: Duration) {
         let outcome = if success { "ok" } else { "FAILED" };
-        let counts = Counts {
-            failed: u64::from(!success),
-            ..Counts::default()
-        };
-        self.add(
-            what,
-            counts,
-            format!("{outcome}, {:.1} s", elapsed.as_secs_f64()),
-        );
+        let counts = Counts { failed: u64::from(!success), ..Counts::default() };
+        self.add(what, counts, format!("{outcome}, {:.1} s", elapsed.as_secs_f64()));
     }
 
     /// A run of tests, from what libtest printed.
@@ -41,35 +34,16 @@ impl Summary {
         if !success && counts.failed == 0 {
             counts.failed = 1; // the tests did not even compile, or one took all down with it
         }
-        let Counts {
-            passed,
-            failed,
-            ignored,
-        } = counts;
-        let ignored = if ignored > 0 {
-            format!(", {ignored} ignored")
-        } else {
-            String::new()
-        };
+        let Counts { passed, failed, ignored } = counts;
+        let ignored = if ignored > 0 { format!(", {ignored} ignored") } else { String::new() };
         let seconds = elapsed.as_secs_f64();
-        self.add(
-            what,
-            counts,
-            format!("{passed} passed, {failed} failed{ignored}, {seconds:.1} s"),
-        );
+        self.add(what, counts, format!("{passed} passed, {failed} failed{ignored}, {seconds:.1} s"));
     }
 
     /// A step that could not be made.
     pub fn skipped(&mut self, what: &str, why: &str, is_failure: bool) {
-        let outcome = if is_failure {
-            "FAILED, not run"
-        } else {
-            "skipped"
-        };
-        let counts = Counts {
-            failed: u64::from(is_failure),
-            ..Counts::default()
-        };
+        let outcome = if is_failure { "FAILED, not run" } else { "skipped" };
+        let counts = Counts { failed: u64::from(is_failure), ..Counts::default() };
         self.add(what, counts, format!("{outcome}: {why}"));
     }
 
@@ -88,21 +62,14 @@ impl Summary {
     }
 
     fn add(&mut self, what: &str, counts: Counts, outcome: String) {
-        self.steps.push(Step {
-            what: what.to_owned(),
-            counts,
-            outcome,
-        });
+        self.steps.push(Step { what: what.to_owned(), counts, outcome });
     }
 }
 
 /// Adds up lines like `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
 fn count(lines: &[String]) -> Counts {
     let mut counts = Counts::default();
-    for line in lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("test result: "))
-    {
+    for line in lines.iter().filter_map(|line| line.strip_prefix("test result: ")) {
         for part in line.split(['.', ';']) {
             let Some((number, what)) = part.trim().split_once(' ') else {
                 continue;
@@ -131,14 +98,7 @@ mod tests {
             "test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
         ];
         let counts = count(&lines.map(String::from));
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 12,
-                failed: 1,
-                ignored: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 12, failed: 1, ignored: 1 });
     }
 
     #[test]

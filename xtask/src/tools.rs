@@ -19,12 +19,8 @@ const CARGO_DENY: &str = "0.20.2";
 /// The major version of the LLVM in Debian's rustc.
 pub fn debian_llvm() -> Result<u32> {
     let version = run::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
-    let llvm = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "));
-    let major = llvm
-        .and_then(|llvm| llvm.split('.').next())
-        .and_then(|major| major.parse().ok());
+    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "));
+    let major = llvm.and_then(|llvm| llvm.split('.').next()).and_then(|major| major.parse().ok());
     let Some(major) = major else {
         bail!("'{DEBIAN_RUSTC} -vV' names no LLVM version, so no bpf-linker can be chosen for it");
     };
@@ -39,34 +35,19 @@ pub fn debian_llvm() -> Result<u32> {
 
 /// Whether the linker of this checkout was built against the LLVM of Debian's rustc.
 pub fn has_bpf_linker(llvm: u32) -> bool {
-    installed(
-        &format!("bpf-linker {BPF_LINKER} "),
-        &format!("\"llvm-{llvm}\""),
-    )
+    installed(&format!("bpf-linker {BPF_LINKER} "), &format!("\"llvm-{llvm}\""))
 }
 
 /// Builds the linker against the LLVM that wrote the bitcode it will read.
 pub fn install_bpf_linker(log: &mut Log, llvm: u32) -> Result<()> {
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
     let mut install = cargo_install("bpf-linker", BPF_LINKER);
-    install.args([
-        "--force",
-        "--no-default-features",
-        "--features",
-        &format!("llvm-{llvm}"),
-    ]);
+    install.args(["--force", "--no-default-features", "--features", &format!("llvm-{llvm}")]);
     let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(
-        [prefix.join("bin")]
-            .into_iter()
-            .chain(env::split_paths(&path)),
-    )
-    .context("PATH cannot be extended by LLVM's directory")?;
+    let path = env::join_paths([prefix.join("bin")].into_iter().chain(env::split_paths(&path)))
+        .context("PATH cannot be extended by LLVM's directory")?;
     install.env("LLVM_PREFIX", &prefix).env("PATH", path);
-    log.step(
-        &format!("building bpf-linker {BPF_LINKER} for LLVM {llvm}"),
-        install,
-    )
+    log.step(&format!("building bpf-linker {BPF_LINKER} for LLVM {llvm}"), install)
 }
 
 pub fn has_cargo_deny() -> bool {
@@ -77,9 +58,7 @@ pub fn install_cargo_deny(log: &mut Log) -> Result<()> {
     let mut install = cargo_install("cargo-deny", CARGO_DENY);
     // A tool that runs for a second need not be optimised for minutes.
     install.arg("--no-default-features");
-    install
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
     install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     log.step(&format!("building cargo-deny {CARGO_DENY}"), install)
 }
@@ -93,18 +72,14 @@ fn cargo_install(name: &str, version: &str) -> Command {
     let mut install = workspace::cargo("install");
     install.args([name, "--version", version, "--locked", "--root"]);
     install.arg(workspace::target("tools"));
-    install
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS");
+    install.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
     install
 }
 
 /// Whether cargo's own list of what it installed has a package with a feature.
 fn installed(package: &str, feature: &str) -> bool {
     let list = fs::read_to_string(workspace::target("tools/.crates2.json")).unwrap_or_default();
-    let entry = list
-        .split_once(&format!("\"{package}"))
-        .map(|(_, entry)| entry);
+    let entry = list.split_once(&format!("\"{package}")).map(|(_, entry)| entry);
     let entry = entry.and_then(|entry| entry.split('}').next());
     let name = package.split(' ').next().unwrap_or(package);
     entry.is_some_and(|entry| entry.contains(feature)) && program(name).is_file()

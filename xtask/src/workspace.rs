@@ -24,10 +24,7 @@ pub fn program() -> PathBuf {
 /// `cargo` as it was called for us, at the root, building into `target` whatever is configured.
 pub fn cargo(subcommand: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    cargo
-        .arg(subcommand)
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", target(""));
+    cargo.arg(subcommand).current_dir(root()).env("CARGO_TARGET_DIR", target(""));
     cargo.env("CARGO_TERM_COLOR", "never");
     for (name, _) in env::vars_os() {
         // Set for xtask by `cargo run`; rustup's proxy sets its own.

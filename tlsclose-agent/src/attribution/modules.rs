@@ -137,11 +137,7 @@ impl Modules {
         }
         let found = found??;
         self.looks += 1;
-        let mut opening = Opening {
-            process,
-            left: OPENS_MAX,
-            end: Instant::now() + OPENS_DEADLINE,
-        };
+        let mut opening = Opening { process, left: OPENS_MAX, end: Instant::now() + OPENS_DEADLINE };
         let ranges = found.into_iter();
         let ranges = ranges.filter_map(|f| self.range(f, &mut opening)).collect();
         self.forget();
@@ -153,9 +149,7 @@ impl Modules {
         let (key, name) = match (&mapping.backing, version) {
             (Backing::Anonymous, _) => return None,
             (Backing::Vdso, _) => (Key::Vdso, "[vdso]".into()),
-            (Backing::File(path), Some(version)) => {
-                (Key::File(version, path.clone()), printable(path))
-            }
+            (Backing::File(path), Some(version)) => (Key::File(version, path.clone()), printable(path)),
             (Backing::File(path), None) => {
                 let key = Key::Unreachable(mapping.device, mapping.inode, path.clone());
                 (key, printable(path))
@@ -163,12 +157,7 @@ impl Modules {
         };
         let known = self.ids.get(&key).copied();
         let module = known.unwrap_or_else(|| self.add(key, name));
-        let range = Range {
-            start: mapping.start,
-            end: mapping.end,
-            offset: mapping.offset,
-            module,
-        };
+        let range = Range { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
         self.modules.get_mut(&module)?.seen = self.looks;
         if let Some(version) = version {
             self.open(module, mapping, version, opening);
@@ -176,13 +165,7 @@ impl Modules {
         Some(range)
     }
 
-    fn open(
-        &mut self,
-        module: ModuleId,
-        mapping: Mapping,
-        version: FileVersion,
-        opening: &mut Opening,
-    ) {
+    fn open(&mut self, module: ModuleId, mapping: Mapping, version: FileVersion, opening: &mut Opening) {
         let Some(module) = self.modules.get_mut(&module) else {
             return;
         };
@@ -204,14 +187,8 @@ impl Modules {
         let id = ModuleId(self.next);
         self.next += 1;
         self.ids.insert(key, id);
-        let module = Module {
-            path: path.into(),
-            file: None,
-            hung: false,
-            size: 0,
-            build_id: OnceLock::new(),
-            seen: self.looks,
-        };
+        let module =
+            Module { path: path.into(), file: None, hung: false, size: 0, build_id: OnceLock::new(), seen: self.looks };
         self.modules.insert(id, module);
         id
     }
@@ -229,11 +206,9 @@ impl Modules {
 
     /// Keeps to the bounds: first closes files, then forgets modules.
     fn forget(&mut self) {
-        let mut by_age: Vec<(u64, ModuleId)> =
-            self.modules.iter().map(|(id, m)| (m.seen, *id)).collect();
+        let mut by_age: Vec<(u64, ModuleId)> = self.modules.iter().map(|(id, m)| (m.seen, *id)).collect();
         by_age.sort_unstable();
-        let open =
-            |modules: &HashMap<_, Module>| modules.values().filter(|m| m.file.is_some()).count();
+        let open = |modules: &HashMap<_, Module>| modules.values().filter(|m| m.file.is_some()).count();
         let mut surplus = open(&self.modules).saturating_sub(FILES_MAX);
         for (_, id) in &by_age {
             let module = self.modules.get_mut(id).filter(|m| m.file.is_some());

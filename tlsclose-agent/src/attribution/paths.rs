@@ -157,7 +157,8 @@ impl Paths {
             match modules.of_process(process) {
                 Some(mapped) => {
                     if self.images.len() >= MAX_IMAGES
-                        && let Some(oldest) = self.images.iter().min_by_key(|(_, image)| image.read).map(|(key, _)| *key)
+                        && let Some(oldest) =
+                            self.images.iter().min_by_key(|(_, image)| image.read).map(|(key, _)| *key)
                     {
                         self.images.remove(&oldest);
                     }

@@ -69,10 +69,7 @@ pub struct Procfs {
 impl Procfs {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let ticks = rustix::param::clock_ticks_per_second().max(1);
-        Self {
-            root: root.into(),
-            ticks,
-        }
+        Self { root: root.into(), ticks }
     }
 
     pub fn root(&self) -> &Path {
@@ -104,8 +101,7 @@ impl Procfs {
         let rss_kib = read(&dir, "status").and_then(|s| numbers::<u64>(&s, b"VmRSS:").next());
         Some(Vitals {
             open_fds: count_fds(&dir),
-            max_fds: read(&dir, "limits")
-                .and_then(|limits| numbers(&limits, b"Max open files").next()),
+            max_fds: read(&dir, "limits").and_then(|limits| numbers(&limits, b"Max open files").next()),
             rss_bytes: rss_kib.map(|kib| kib.saturating_mul(1024)),
         })
     }
@@ -174,10 +170,7 @@ fn start_ticks(stat: &[u8]) -> Option<u64> {
 
 /// The numbers that follow `key` at the start of a line. The kernel escapes newlines in the one
 /// line a process has a say in (`Name:`).
-fn numbers<'a, N: std::str::FromStr + 'a>(
-    file: &'a [u8],
-    key: &'static [u8],
-) -> impl Iterator<Item = N> + 'a {
+fn numbers<'a, N: std::str::FromStr + 'a>(file: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = N> + 'a {
     file.split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(key))
         .unwrap_or_default()
@@ -210,10 +203,7 @@ fn read(dir: impl AsFd, name: &str) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
     let mut bytes = Vec::new();
-    File::from(file)
-        .take(FILE_MAX)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    File::from(file).take(FILE_MAX).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 

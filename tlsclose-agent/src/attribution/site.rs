@@ -38,17 +38,8 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
 /// libc, its threads and its loader, and the vDSO: a module that every program has, so that its
 /// frames say nothing about the cause.
 pub fn is_runtime_module(path: &str) -> bool {
-    const RUNTIME: [&str; 9] = [
-        "libc.so",
-        "libc-2.",
-        "libpthread.so",
-        "libpthread-2.",
-        "ld-linux",
-        "ld-2.",
-        "ld.so",
-        "ld-musl",
-        "libc.musl",
-    ];
+    const RUNTIME: [&str; 9] =
+        ["libc.so", "libc-2.", "libpthread.so", "libpthread-2.", "ld-linux", "ld-2.", "ld.so", "ld-musl", "libc.musl"];
     let name = base_name(path);
     name == "[vdso]" || RUNTIME.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -73,15 +64,7 @@ fn key(frame: &Frame) -> String {
 /// The function without the marks of a compiler that split or specialised it: they come and go
 /// with every build.
 fn without_clone(function: &str) -> &str {
-    const CLONES: [&str; 7] = [
-        " [clone ",
-        ".cold",
-        ".constprop.",
-        ".part.",
-        ".isra.",
-        ".llvm.",
-        ".lto_priv.",
-    ];
+    const CLONES: [&str; 7] = [" [clone ", ".cold", ".constprop.", ".part.", ".isra.", ".llvm.", ".lto_priv."];
     let ends = CLONES.iter().filter_map(|mark| function.find(mark));
     let end = ends.filter(|end| *end > 0).min().unwrap_or(function.len());
     &function[..end]

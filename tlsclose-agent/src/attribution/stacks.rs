@@ -22,10 +22,7 @@ pub fn walk_copy(header: &StackHeader, bytes: &[u8], rule: LeafRule) -> Vec<u64>
         _ => (header.fp, header.sp),
     };
     while pcs.len() < STACK_FRAMES && frame >= above && frame % 8 == 0 {
-        let saved = (
-            stack.word(frame),
-            frame.checked_add(8).and_then(|at| stack.word(at)),
-        );
+        let saved = (stack.word(frame), frame.checked_add(8).and_then(|at| stack.word(at)));
         let (Some(next), Some(pc)) = saved else { break };
         if pc == 0 {
             break;
@@ -60,11 +57,7 @@ impl Stack<'_> {
             leaf::UNCHANGED => self.header.fp,
             offset => self.word(base.checked_add_signed(offset.into())?)?,
         };
-        Some(Caller {
-            pc: self.word(at).filter(|pc| *pc != 0)?,
-            frame_pointer,
-            stack_pointer: at.checked_add(8)?,
-        })
+        Some(Caller { pc: self.word(at).filter(|pc| *pc != 0)?, frame_pointer, stack_pointer: at.checked_add(8)? })
     }
 
     /// The eight bytes at `address`, if they lie at or above the stack pointer in copied pages.

@@ -101,11 +101,7 @@ impl Symbolizer {
     /// The frames of each place: (module, offset in its file, whether it is a return address).
     /// Innermost first; several where functions were inlined, at least one always. Module and
     /// offset are there for every module that is not forgotten.
-    pub fn names(
-        &mut self,
-        modules: &Modules,
-        places: &[(ModuleId, u64, bool)],
-    ) -> Vec<Vec<Frame>> {
+    pub fn names(&mut self, modules: &Modules, places: &[(ModuleId, u64, bool)]) -> Vec<Vec<Frame>> {
         let end = Instant::now() + CALL_DEADLINE;
         let mut known = Names::new();
         // Modules that cost a helper before come last.
@@ -131,22 +127,14 @@ impl Symbolizer {
 
     /// How to find the caller of the code at an offset. None when that cannot be said now; a rule
     /// that says so (`leaf::NONE`) when there is nothing to be said.
-    pub fn leaf_rule(
-        &mut self,
-        modules: &Modules,
-        module: ModuleId,
-        offset: u64,
-    ) -> Option<LeafRule> {
+    pub fn leaf_rule(&mut self, modules: &Modules, module: ModuleId, offset: u64) -> Option<LeafRule> {
         let has_file = modules.get(module)?.file().is_some();
         if !has_file || self.strikes.is_out(module) {
             return Some(NO_RULE);
         }
         let first = self.load(modules, module)?;
         let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
-        let request = Request::Leaf {
-            module: module.0,
-            offset,
-        };
+        let request = Request::Leaf { module: module.0, offset };
         match self.ask(module, &request, deadline)? {
             Answer::Leaf(rule) => Some(checked(rule)),
             other => {
@@ -172,14 +160,7 @@ impl Symbolizer {
         }
     }
 
-    fn name_module(
-        &mut self,
-        modules: &Modules,
-        module: ModuleId,
-        places: &[Place],
-        end: Instant,
-        known: &mut Names,
-    ) {
+    fn name_module(&mut self, modules: &Modules, module: ModuleId, places: &[Place], end: Instant, known: &mut Names) {
         for places in places.chunks(PLACES_MAX) {
             if Instant::now() >= end {
                 return;
@@ -187,15 +168,8 @@ impl Symbolizer {
             let Some(first) = self.load(modules, module) else {
                 return;
             };
-            let deadline = if first {
-                FIRST_DEADLINE
-            } else {
-                NAMES_DEADLINE
-            };
-            let request = Request::Names {
-                module: module.0,
-                places: places.to_vec(),
-            };
+            let deadline = if first { FIRST_DEADLINE } else { NAMES_DEADLINE };
+            let request = Request::Names { module: module.0, places: places.to_vec() };
             match self.ask(module, &request, deadline) {
                 Some(Answer::Names(names)) if names.len() == places.len() => {
                     for (place, names) in places.iter().zip(names) {
@@ -229,11 +203,7 @@ impl Symbolizer {
             self.strikes.add(module);
             return None;
         };
-        let copy = Copy {
-            data,
-            size,
-            debug_info: self.strikes.of(module) == 0,
-        };
+        let copy = Copy { data, size, debug_info: self.strikes.of(module) == 0 };
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
         let helper = self.helper.as_mut()?;
@@ -307,10 +277,7 @@ impl Symbolizer {
 }
 
 fn of_tuple(&(module, offset, is_return_address): &(ModuleId, u64, bool)) -> (ModuleId, Place) {
-    let place = Place {
-        offset,
-        is_return_address,
-    };
+    let place = Place { offset, is_return_address };
     (module, place)
 }
 

@@ -39,10 +39,7 @@ impl Worker {
             return None;
         }
         let (done, result) = channel();
-        let over = Over {
-            seen: Arc::default(),
-            hanging: Arc::clone(&self.hanging),
-        };
+        let over = Over { seen: Arc::default(), hanging: Arc::clone(&self.hanging) };
         let theirs = over.clone();
         let job = Box::new(move || {
             let _over = CallEnded(theirs);

@@ -39,13 +39,7 @@ pub struct AgentArgs {
     pub places: Places,
 
     /// The container runtime's socket, which knows names of containers and pods
-    #[arg(
-        long,
-        env = "TLSCLOSE_CRI_SOCKET",
-        value_name = "PATH",
-        hide_env = true,
-        help_heading = "Places"
-    )]
+    #[arg(long, env = "TLSCLOSE_CRI_SOCKET", value_name = "PATH", hide_env = true, help_heading = "Places")]
     pub cri_socket: Option<PathBuf>,
 
     #[command(flatten)]
@@ -157,11 +151,7 @@ pub struct WatchArgs {
 impl WatchArgs {
     /// The window in force: as given, else the larger of ten times `leak_after` and 5 minutes.
     pub fn leak_window(&self) -> Duration {
-        self.leak_window.unwrap_or_else(|| {
-            self.leak_after
-                .saturating_mul(10)
-                .max(Duration::from_secs(300))
-        })
+        self.leak_window.unwrap_or_else(|| self.leak_after.saturating_mul(10).max(Duration::from_secs(300)))
     }
 }
 

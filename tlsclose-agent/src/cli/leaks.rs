@@ -95,8 +95,7 @@ impl SelectArgs {
 
     /// At most so many sites.
     pub fn limit(&self) -> Option<usize> {
-        self.top
-            .map(|top| usize::try_from(top).unwrap_or(usize::MAX))
+        self.top.map(|top| usize::try_from(top).unwrap_or(usize::MAX))
     }
 }
 
@@ -104,13 +103,7 @@ impl SelectArgs {
 #[command(next_help_heading = "Where from")]
 pub struct SourceArgs {
     /// Ask the agent at this address, like http://node-7:9988
-    #[arg(
-        long,
-        env = "TLSCLOSE_AGENT",
-        value_name = "URL",
-        conflicts_with = "standalone",
-        hide_env = true
-    )]
+    #[arg(long, env = "TLSCLOSE_AGENT", value_name = "URL", conflicts_with = "standalone", hide_env = true)]
     pub agent: Option<String>,
 
     /// The socket of the agent on this host

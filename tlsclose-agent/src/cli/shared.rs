@@ -65,23 +65,11 @@ pub struct LogArgs {
 #[command(next_help_heading = "Places")]
 pub struct Places {
     /// The host's /proc
-    #[arg(
-        long,
-        env = "TLSCLOSE_PROCFS",
-        default_value = "/proc",
-        value_name = "PATH",
-        hide_env = true
-    )]
+    #[arg(long, env = "TLSCLOSE_PROCFS", default_value = "/proc", value_name = "PATH", hide_env = true)]
     pub procfs: PathBuf,
 
     /// The host's cgroup file system
-    #[arg(
-        long,
-        env = "TLSCLOSE_CGROUPFS",
-        default_value = "/sys/fs/cgroup",
-        value_name = "PATH",
-        hide_env = true
-    )]
+    #[arg(long, env = "TLSCLOSE_CGROUPFS", default_value = "/sys/fs/cgroup", value_name = "PATH", hide_env = true)]
     pub cgroupfs: PathBuf,
 
     /// Type information of the running kernel, where it is not in /sys/kernel/btf/vmlinux

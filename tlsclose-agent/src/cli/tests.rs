@@ -51,11 +51,7 @@ fn the_window_is_ten_times_leak_after_and_at_least_five_minutes() {
         ("tlsclose agent --leak-after 5m --leak-window 1m", 60),
     ];
     for (line, seconds) in cases {
-        assert_eq!(
-            agent(line).watch.leak_window(),
-            Duration::from_secs(seconds),
-            "{line}"
-        );
+        assert_eq!(agent(line).watch.leak_window(), Duration::from_secs(seconds), "{line}");
     }
 }
 
@@ -66,9 +62,7 @@ fn every_flag_of_the_agent_reads_the_environment() {
     for flag in agent.get_arguments().filter(|flag| flag.get_id() != "help") {
         let name = flag.get_long().unwrap();
         let expected = format!("TLSCLOSE_{}", name.to_uppercase().replace(['.', '-'], "_"));
-        let env = flag
-            .get_env()
-            .unwrap_or_else(|| panic!("--{name} reads nothing"));
+        let env = flag.get_env().unwrap_or_else(|| panic!("--{name} reads nothing"));
         assert_eq!(env.to_str(), Some(expected.as_str()), "--{name}");
     }
 }
@@ -76,10 +70,7 @@ fn every_flag_of_the_agent_reads_the_environment() {
 #[test]
 fn wrong_usage_is_one_line_that_says_what_is_wrong() {
     let cases = [
-        (
-            "tlsclose",
-            "error: a command is missing: agent, leaks, states, doctor or explain (see --help)",
-        ),
+        ("tlsclose", "error: a command is missing: agent, leaks, states, doctor or explain (see --help)"),
         (
             "tlsclose agent --leak-after 0",
             "error: invalid value '0' for '--leak-after <DURATION>': must be longer than 0 (see --help)",
@@ -108,22 +99,13 @@ fn wrong_usage_is_one_line_that_says_what_is_wrong() {
             "tlsclose leaks --standalone --agent http://a",
             "error: the argument '--standalone' cannot be used with '--agent <URL>' (see --help)",
         ),
-        (
-            "tlsclose leaks -p 0",
-            "error: invalid value '0' for '--pid <PID>': 0 is not in 1..=4294967295 (see --help)",
-        ),
+        ("tlsclose leaks -p 0", "error: invalid value '0' for '--pid <PID>': 0 is not in 1..=4294967295 (see --help)"),
         (
             "tlsclose explain close_wait",
             "error: invalid value 'close_wait' for '<KIND>': unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held (see --help)",
         ),
-        (
-            "tlsclose explain",
-            "error: the following required arguments were not provided: <KIND> (see --help)",
-        ),
-        (
-            "tlsclose states -4 -6",
-            "error: the argument '--ipv4' cannot be used with '--ipv6' (see --help)",
-        ),
+        ("tlsclose explain", "error: the following required arguments were not provided: <KIND> (see --help)"),
+        ("tlsclose states -4 -6", "error: the argument '--ipv4' cannot be used with '--ipv6' (see --help)"),
     ];
     for (line, expected) in cases {
         assert_eq!(usage(line), expected, "{line}");
@@ -132,12 +114,7 @@ fn wrong_usage_is_one_line_that_says_what_is_wrong() {
 
 #[test]
 fn help_teaches_with_examples() {
-    for line in [
-        "tlsclose --help",
-        "tlsclose agent --help",
-        "tlsclose leaks --help",
-        "tlsclose states --help",
-    ] {
+    for line in ["tlsclose --help", "tlsclose agent --help", "tlsclose leaks --help", "tlsclose states --help"] {
         match parse(line.split(' ')) {
             Err(Stop::Help(text)) => assert!(text.contains("Examples:"), "{line}"),
             other => panic!("{line}: {other:?}"),
@@ -151,17 +128,13 @@ fn the_symbolizer_is_hidden() {
         panic!("no help");
     };
     assert!(!text.contains("symbolize"));
-    assert!(matches!(
-        parse(["tlsclose", "symbolize"]).map(|cli| cli.command),
-        Ok(Command::Symbolize)
-    ));
+    assert!(matches!(parse(["tlsclose", "symbolize"]).map(|cli| cli.command), Ok(Command::Symbolize)));
 }
 
 #[test]
 fn states_takes_the_flags_of_tcpstates() {
     let Ok(Command::States(args)) =
-        parse("tlsclose states -Tw -4 -p 7 -c nginx -L 80,443 -D 9".split(' '))
-            .map(|cli| cli.command)
+        parse("tlsclose states -Tw -4 -p 7 -c nginx -L 80,443 -D 9".split(' ')).map(|cli| cli.command)
     else {
         panic!("not states");
     };
@@ -181,8 +154,5 @@ fn leaks_selects_and_fails_on_what_it_is_asked_for() {
     assert_eq!(args.select.limit(), Some(3));
     let fail_on = args.fail_on.unwrap();
     assert!(fail_on.is_met_by(Status::Leaking) && !fail_on.is_met_by(Status::Lingering));
-    assert!(
-        FailOn::Lingering.is_met_by(Status::Lingering)
-            && FailOn::Lingering.is_met_by(Status::Leaking)
-    );
+    assert!(FailOn::Lingering.is_met_by(Status::Lingering) && FailOn::Lingering.is_met_by(Status::Leaking));
 }

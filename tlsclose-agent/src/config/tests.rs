@@ -20,16 +20,10 @@ ignore = true
 "#;
 
 fn after(seconds: u64) -> Rule {
-    Rule {
-        leak_after: Some(Duration::from_secs(seconds)),
-        ignore: false,
-    }
+    Rule { leak_after: Some(Duration::from_secs(seconds)), ignore: false }
 }
 
-const IGNORED: Rule = Rule {
-    leak_after: None,
-    ignore: true,
-};
+const IGNORED: Rule = Rule { leak_after: None, ignore: true };
 
 #[test]
 fn the_first_rule_whose_every_condition_holds_decides() {
@@ -43,11 +37,7 @@ fn the_first_rule_whose_every_condition_holds_decides() {
         (("", "", ""), Rule::default()),
     ];
     for ((comm, exe, namespace), expected) in cases {
-        assert_eq!(
-            rules.for_process(comm, exe, namespace),
-            expected,
-            "{comm} {exe}"
-        );
+        assert_eq!(rules.for_process(comm, exe, namespace), expected, "{comm} {exe}");
     }
     assert_eq!(rules.for_site("9f2c41d0a7be"), IGNORED);
     assert_eq!(rules.for_site("000000000000"), Rule::default());
@@ -63,26 +53,14 @@ fn a_wrong_file_is_one_line_with_file_and_line() {
             3,
             "unknown field `leak_after`, expected one of `comm`, `exe`, `namespace`, `site`, `leak-after`, `ignore`",
         ),
-        (
-            "[[rules]]\ncomm = \"a\"",
-            1,
-            "unknown field `rules`, expected `rule`",
-        ),
-        (
-            "\n[[rule]]\ncomm = \"a\"",
-            2,
-            "a rule needs either leak-after or ignore = true",
-        ),
+        ("[[rules]]\ncomm = \"a\"", 1, "unknown field `rules`, expected `rule`"),
+        ("\n[[rule]]\ncomm = \"a\"", 2, "a rule needs either leak-after or ignore = true"),
         (
             "\n[[rule]]\ncomm = \"a\"\nignore = true\nleak-after = \"1m\"",
             2,
             "a rule needs either leak-after or ignore = true",
         ),
-        (
-            "[[rule]]\nignore = true",
-            1,
-            "a rule needs a comm, an exe, a namespace or a site",
-        ),
+        ("[[rule]]\nignore = true", 1, "a rule needs a comm, an exe, a namespace or a site"),
         (
             "[[rule]]\nsite = \"a\"\ncomm = \"b\"\nignore = true",
             1,
@@ -93,11 +71,7 @@ fn a_wrong_file_is_one_line_with_file_and_line() {
             3,
             "leak-after = \"5\": the unit is missing: write it like 500ms, 3s, 5m or 1h30m",
         ),
-        (
-            "[[rule]]\ncomm = 5",
-            2,
-            "invalid type: integer `5`, expected a string",
-        ),
+        ("[[rule]]\ncomm = 5", 2, "invalid type: integer `5`, expected a string"),
     ];
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rules.toml");
@@ -108,19 +82,13 @@ fn a_wrong_file_is_one_line_with_file_and_line() {
     }
     std::fs::write(&path, "[[rule]]\ncomm = ").unwrap();
     let error = Rules::read(&path).unwrap_err().to_string();
-    assert!(
-        error.starts_with(&format!("{}:2: ", path.display())) && !error.contains('\n'),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("{}:2: ", path.display())) && !error.contains('\n'), "{error}");
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let error = Rules::read(Path::new("/nowhere/rules.toml")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot read the rules /nowhere/rules.toml: No such file or directory (os error 2)"
-    );
+    assert_eq!(error.to_string(), "cannot read the rules /nowhere/rules.toml: No such file or directory (os error 2)");
 }
 
 #[test]

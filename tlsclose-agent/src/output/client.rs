@@ -30,9 +30,7 @@ pub enum Target {
 /// One line: what failed, on what, what to do.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    #[error(
-        "no agent answers at {0}: start one with `tlsclose agent`, or ask none with --standalone"
-    )]
+    #[error("no agent answers at {0}: start one with `tlsclose agent`, or ask none with --standalone")]
     NoAgent(Target),
     #[error("may not ask the agent at {0}: run as the user that runs the agent")]
     Denied(Target),
@@ -85,11 +83,7 @@ impl Target {
     }
 
     /// Asks for `path`, which begins with `/` and may have a query.
-    pub async fn get<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        deadline: Duration,
-    ) -> Result<T, ClientError> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, ClientError> {
         let lost = |what: String| ClientError::Lost(self.clone(), what);
         let answer = tokio::time::timeout(deadline, self.ask(path))
             .await
@@ -98,15 +92,12 @@ impl Target {
         if status != StatusCode::OK {
             return Err(ClientError::Refused(self.clone(), said(status, &body)));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| lost(format!("the answer cannot be read: {error}")))
+        serde_json::from_slice(&body).map_err(|error| lost(format!("the answer cannot be read: {error}")))
     }
 
     async fn ask(&self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NoAgent(self.clone())
-            }
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(self.clone()),
             io::ErrorKind::PermissionDenied => ClientError::Denied(self.clone()),
             _ => ClientError::Lost(self.clone(), error.to_string()),
         };
@@ -116,28 +107,19 @@ impl Target {
                 self.exchange(stream, "localhost", path.to_owned()).await
             }
             Self::Http { authority, prefix } => {
-                let stream = TcpStream::connect(authority.as_str())
-                    .await
-                    .map_err(failed)?;
-                self.exchange(stream, authority, format!("{prefix}{path}"))
-                    .await
+                let stream = TcpStream::connect(authority.as_str()).await.map_err(failed)?;
+                self.exchange(stream, authority, format!("{prefix}{path}")).await
             }
         }
     }
 
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        host: &str,
-        path: String,
-    ) -> Result<(StatusCode, Bytes), ClientError>
+    async fn exchange<S>(&self, stream: S, host: &str, path: String) -> Result<(StatusCode, Bytes), ClientError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let lost = |error: hyper::Error| ClientError::Lost(self.clone(), error.to_string());
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(lost)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // Ends with the sender, or with the deadline that drops it.
         tokio::spawn(connection);
         let request = Request::get(path)
@@ -164,11 +146,7 @@ pub fn leaks_path(filter: &Filter) -> String {
     if let Some(pid) = filter.pid {
         query.append_pair("pid", &pid.to_string());
     }
-    for (name, value) in [
-        ("comm", &filter.comm),
-        ("namespace", &filter.namespace),
-        ("site", &filter.site),
-    ] {
+    for (name, value) in [("comm", &filter.comm), ("namespace", &filter.namespace), ("site", &filter.site)] {
         if let Some(value) = value {
             query.append_pair(name, value);
         }
@@ -185,10 +163,8 @@ fn said(status: StatusCode, body: &[u8]) -> String {
     struct Answer {
         error: String,
     }
-    serde_json::from_slice(body).map_or_else(
-        |_| format!("status {status}"),
-        |answer: Answer| super::escape::escape(&answer.error).into_owned(),
-    )
+    serde_json::from_slice(body)
+        .map_or_else(|_| format!("status {status}"), |answer: Answer| super::escape::escape(&answer.error).into_owned())
 }
 
 #[cfg(test)]

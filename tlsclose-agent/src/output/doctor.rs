@@ -27,12 +27,7 @@ impl Doctor {
 
     /// One line for each feature, below it what its absence costs, and the conclusion.
     pub fn table(&self) -> String {
-        let width = self
-            .features
-            .iter()
-            .map(|feature| feature.name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = self.features.iter().map(|feature| feature.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
         for feature in &self.features {
             let found = if feature.available { "yes" } else { "no" };
@@ -51,9 +46,7 @@ impl Doctor {
                 format!("\nThe agent can run here (kernel {kernel}), with one feature missing.\n")
             }
             (true, missing) => {
-                format!(
-                    "\nThe agent can run here (kernel {kernel}), with {missing} features missing.\n"
-                )
+                format!("\nThe agent can run here (kernel {kernel}), with {missing} features missing.\n")
             }
             (false, _) => format!("\nThe agent cannot run here (kernel {kernel}).\n"),
         };
@@ -80,16 +73,9 @@ The agent can run here (kernel 6.12.117), with one feature missing.
 "
         );
         doctor.can_run = false;
-        assert!(
-            doctor
-                .table()
-                .ends_with("The agent cannot run here (kernel 6.12.117).\n")
-        );
+        assert!(doctor.table().ends_with("The agent cannot run here (kernel 6.12.117).\n"));
         doctor.features.clear();
         doctor.can_run = true;
-        assert_eq!(
-            doctor.table(),
-            "\nThe agent can run here (kernel 6.12.117), with everything.\n"
-        );
+        assert_eq!(doctor.table(), "\nThe agent can run here (kernel 6.12.117), with everything.\n");
     }
 }

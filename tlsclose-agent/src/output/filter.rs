@@ -41,20 +41,10 @@ impl Filter {
         let any = |test: &dyn Fn(&crate::finding::Process) -> bool| site.processes.iter().any(test);
         self.kind.is_none_or(|kind| site.kind == kind)
             && self.site.as_ref().is_none_or(|id| site.site == *id)
-            && self
-                .pid
-                .is_none_or(|pid| any(&|process| process.pid == pid))
-            && self
-                .comm
-                .as_ref()
-                .is_none_or(|comm| any(&|process| process.comm == *comm))
+            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
+            && self.comm.as_ref().is_none_or(|comm| any(&|process| process.comm == *comm))
             && self.namespace.as_ref().is_none_or(|namespace| {
-                any(&|process| {
-                    process
-                        .container
-                        .as_ref()
-                        .is_some_and(|container| container.namespace == *namespace)
-                })
+                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
             })
     }
 }
@@ -76,8 +66,7 @@ pub fn order(sites: &mut [Site], sort: Sort) {
             Sort::Rate => b.per_minute.total_cmp(&a.per_minute),
             Sort::Age => b.oldest_seconds.total_cmp(&a.oldest_seconds),
         };
-        by.then_with(|| a.site.cmp(&b.site))
-            .then_with(|| a.kind.cmp(&b.kind))
+        by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.kind.cmp(&b.kind))
     });
 }
 
@@ -99,63 +88,16 @@ mod tests {
         let small = sample::OTHER_SITE;
         let cases: [(Filter, &[&str]); 8] = [
             (Filter::default(), &[big, small]),
-            (
-                Filter {
-                    kind: Some(Kind::FinWait2Held),
-                    ..Filter::default()
-                },
-                &[small],
-            ),
-            (
-                Filter {
-                    pid: Some(4117),
-                    ..Filter::default()
-                },
-                &[big],
-            ),
-            (
-                Filter {
-                    pid: Some(1),
-                    ..Filter::default()
-                },
-                &[],
-            ),
-            (
-                Filter {
-                    comm: text("payments"),
-                    ..Filter::default()
-                },
-                &[big],
-            ),
-            (
-                Filter {
-                    namespace: text("shop"),
-                    ..Filter::default()
-                },
-                &[big],
-            ),
-            (
-                Filter {
-                    site: text(small),
-                    ..Filter::default()
-                },
-                &[small],
-            ),
-            (
-                Filter {
-                    site: text(small),
-                    pid: Some(4117),
-                    ..Filter::default()
-                },
-                &[],
-            ),
+            (Filter { kind: Some(Kind::FinWait2Held), ..Filter::default() }, &[small]),
+            (Filter { pid: Some(4117), ..Filter::default() }, &[big]),
+            (Filter { pid: Some(1), ..Filter::default() }, &[]),
+            (Filter { comm: text("payments"), ..Filter::default() }, &[big]),
+            (Filter { namespace: text("shop"), ..Filter::default() }, &[big]),
+            (Filter { site: text(small), ..Filter::default() }, &[small]),
+            (Filter { site: text(small), pid: Some(4117), ..Filter::default() }, &[]),
         ];
         for (filter, expected) in cases {
-            assert_eq!(
-                sites(filter.clone(), Sort::Count, None),
-                expected,
-                "{filter:?}"
-            );
+            assert_eq!(sites(filter.clone(), Sort::Count, None), expected, "{filter:?}");
         }
     }
 

@@ -17,12 +17,7 @@ pub fn report() -> Report {
         generated_at: "2026-11-20T18:31:07Z".to_owned(),
         complete: true,
         lost: LostTotals::default(),
-        census: CensusInfo {
-            interval_seconds: 5.0,
-            seconds: 0.021,
-            tasks: 412,
-            fds: 30112,
-        },
+        census: CensusInfo { interval_seconds: 5.0, seconds: 0.021, tasks: 412, fds: 30112 },
         sites: vec![leaking(), lingering()],
         tls_sites: vec![],
     }
@@ -65,11 +60,7 @@ fn example(local: &str, remote: &str, state: State, age_seconds: f64, fd: u32) -
         remote: remote.to_owned(),
         state,
         age_seconds,
-        holders: vec![HolderInfo {
-            pid: 4117,
-            comm: "payments".to_owned(),
-            fd,
-        }],
+        holders: vec![HolderInfo { pid: 4117, comm: "payments".to_owned(), fd }],
         recv_queue: 0,
         send_queue: 0,
         netns: 4_026_531_840,
@@ -95,10 +86,7 @@ fn leaking() -> Site {
         spinning: None,
         sockets: 412,
         lingered: 430,
-        ended: Ended {
-            closed: 18,
-            ..Ended::default()
-        },
+        ended: Ended { closed: 18, ..Ended::default() },
         adopted: 0,
         per_minute: 4.1,
         oldest_seconds: 1833.2,
@@ -110,10 +98,7 @@ fn leaking() -> Site {
             call: "accept4".to_owned(),
             result: None,
             seconds_ago: None,
-            stack: vec![
-                frame("accept_loop", "src/server.rs", 88),
-                frame("main", "src/main.rs", 12),
-            ],
+            stack: vec![frame("accept_loop", "src/server.rs", 88), frame("main", "src/main.rs", 12)],
         }),
         touched: Some(Touch {
             call: "read".to_owned(),
@@ -122,10 +107,7 @@ fn leaking() -> Site {
             stack: vec![frame("handle_request", "src/server.rs", 131)],
         }),
         closed_elsewhere: None,
-        usual_close: Some(UsualClose {
-            sockets: 9700,
-            stack: vec![frame("finish", "src/server.rs", 160)],
-        }),
+        usual_close: Some(UsualClose { sockets: 9700, stack: vec![frame("finish", "src/server.rs", 160)] }),
         examples: vec![
             example("10.0.0.4:8443", "10.0.9.1:51234", State::CloseWait, 1833.2, 211),
             example("10.0.0.4:8443", "10.0.9.2:51235", State::CloseWait, 1700.0, 212),
@@ -183,10 +165,7 @@ pub fn snapshot() -> Snapshot {
             lingering: 412,
             leaking: 412,
             lingered_total: 430,
-            ended_total: Ended {
-                closed: 18,
-                ..Ended::default()
-            },
+            ended_total: Ended { closed: 18, ..Ended::default() },
             oldest_seconds: 1833.2,
         }],
         site_infos: vec![SiteInfo {
@@ -209,26 +188,12 @@ pub fn snapshot() -> Snapshot {
         transitions: BTreeMap::from([((State::Established, State::CloseWait), 430)]),
         half_closed_seconds: BTreeMap::from([(
             State::CloseWait,
-            Histogram {
-                buckets: vec![(0.1, 5), (1.0, 7), (f64::INFINITY, 9)],
-                sum: 12.5,
-            },
+            Histogram { buckets: vec![(0.1, 5), (1.0, 7), (f64::INFINITY, 9)], sum: 12.5 },
         )]),
         lost: BTreeMap::from([(("stacks".to_owned(), "budget".to_owned()), 17)]),
-        census_duration: Histogram {
-            buckets: vec![(0.01, 1), (f64::INFINITY, 2)],
-            sum: 0.021,
-        },
-        programs: vec![ProgramRuns {
-            program: "transition".to_owned(),
-            seconds: 0.25,
-            runs: 1_000_000,
-        }],
-        maps: vec![MapUse {
-            map: "HALF_CLOSED".to_owned(),
-            entries: 412,
-            max_entries: 131_072,
-        }],
+        census_duration: Histogram { buckets: vec![(0.01, 1), (f64::INFINITY, 2)], sum: 0.021 },
+        programs: vec![ProgramRuns { program: "transition".to_owned(), seconds: 0.25, runs: 1_000_000 }],
+        maps: vec![MapUse { map: "HALF_CLOSED".to_owned(), entries: 412, max_entries: 131_072 }],
         features: vec![
             Feature {
                 name: "census".to_owned(),

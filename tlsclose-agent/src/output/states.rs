@@ -50,8 +50,7 @@ impl Columns {
     /// The line above all others, without its end.
     pub fn header(self) -> String {
         self.line([
-            "TIME", "SKADDR", "C-PID", "C-COMM", "IP", "LADDR", "LPORT", "RADDR", "RPORT",
-            "OLDSTATE", "NEWSTATE", "MS",
+            "TIME", "SKADDR", "C-PID", "C-COMM", "IP", "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE", "MS",
         ])
     }
 
@@ -74,28 +73,13 @@ impl Columns {
             &transition.remote_port.to_string(),
             &transition.old_state.name().to_ascii_uppercase(),
             &transition.new_state.name().to_ascii_uppercase(),
-            &transition
-                .milliseconds
-                .map_or("?".to_owned(), |ms| format!("{ms:.3}")),
+            &transition.milliseconds.map_or("?".to_owned(), |ms| format!("{ms:.3}")),
         ])
     }
 
     /// The widths of bcc's `tcpstates.py`.
     fn line(self, cells: [&str; 12]) -> String {
-        let [
-            time,
-            skaddr,
-            pid,
-            comm,
-            ip,
-            laddr,
-            lport,
-            raddr,
-            rport,
-            old,
-            new,
-            ms,
-        ] = cells;
+        let [time, skaddr, pid, comm, ip, laddr, lport, raddr, rport, old, new, ms] = cells;
         let time = match self.time {
             true => format!("{time:<8} "),
             false => String::new(),
@@ -129,10 +113,7 @@ mod tests {
         Transition {
             time: "2026-11-20T18:31:07.123Z".to_owned(),
             skaddr: 0xffff_9fd7_e819_2000,
-            owner: Some(Owner {
-                pid: 22384,
-                comm: "curl".to_owned(),
-            }),
+            owner: Some(Owner { pid: 22384, comm: "curl".to_owned() }),
             local: "100.66.100.185".parse().unwrap(),
             local_port: 63446,
             remote: "52.33.159.26".parse().unwrap(),
@@ -156,10 +137,7 @@ ffff9fd7e8192000 22384 curl       100.66.100.185  63446 52.33.159.26    80    SY
 
     #[test]
     fn wide_has_room_for_ipv6_and_the_time_comes_first() {
-        let columns = Columns {
-            time: true,
-            wide: true,
-        };
+        let columns = Columns { time: true, wide: true };
         let mut transition = transition();
         transition.local = "2001:db8::1".parse().unwrap();
         assert_eq!(
@@ -185,10 +163,7 @@ TIME     SKADDR           C-PID C-COMM           IP LADDR                      L
     #[test]
     fn a_hostile_name_is_escaped_and_cut() {
         let mut transition = transition();
-        transition.owner = Some(Owner {
-            pid: 1,
-            comm: "a\n\x1bbcdefghij".to_owned(),
-        });
+        transition.owner = Some(Owner { pid: 1, comm: "a\n\x1bbcdefghij".to_owned() });
         let row = Columns::default().row(&transition);
         assert!(row.contains(" a\\n\\u{1b}b 100.66"), "{row}");
     }

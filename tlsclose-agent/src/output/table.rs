@@ -44,11 +44,7 @@ pub fn leaks(report: &Report, layout: &Layout) -> String {
 
 fn summary(report: &Report) -> String {
     let sockets: u64 = report.sites.iter().map(|site| site.sockets).sum();
-    let leaking = report
-        .sites
-        .iter()
-        .filter(|site| site.status == Status::Leaking)
-        .count();
+    let leaking = report.sites.iter().filter(|site| site.status == Status::Leaking).count();
     let since = format!(
         "watching {} since {}, {} descriptors",
         escape(&report.host),
@@ -89,18 +85,10 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
     touch(text, "last touched by", site.touched.as_ref(), layout);
     if let Some(elsewhere) = &site.closed_elsewhere {
         let who = format!("{}[{}]", escape(&elsewhere.comm), elsewhere.pid);
-        stack::section(
-            text,
-            &format!("closed in vain by {who}"),
-            &elsewhere.stack,
-            layout,
-        );
+        stack::section(text, &format!("closed in vain by {who}"), &elsewhere.stack, layout);
     }
     if let Some(spinning) = &site.spinning {
-        let title = format!(
-            "spinning in thread {}, {:.0}/s",
-            spinning.tid, spinning.per_second
-        );
+        let title = format!("spinning in thread {}, {:.0}/s", spinning.tid, spinning.per_second);
         stack::section(text, &title, &spinning.stack, layout);
     }
     if let Some(usual) = &site.usual_close {
@@ -126,11 +114,7 @@ fn heading(site: &Site, colour: Colour) -> String {
         format!("{:+.1}/min", rounded(site.per_minute)),
         format!("oldest {least}{}", human(site.oldest_seconds)),
     ];
-    parts.push(
-        site.processes
-            .first()
-            .map_or_else(|| "held, holder unknown".to_owned(), process),
-    );
+    parts.push(site.processes.first().map_or_else(|| "held, holder unknown".to_owned(), process));
     if let Some(pod) = site.processes.first().and_then(|it| it.container.as_ref()) {
         parts.push(escape(&[&*pod.namespace, &pod.pod, &pod.name].join("/")).into_owned());
     }
@@ -144,12 +128,7 @@ fn rounded(per_minute: f64) -> f64 {
 }
 
 fn process(process: &Process) -> String {
-    format!(
-        "{}[{}] {}",
-        escape(&process.comm),
-        process.pid,
-        escape(&process.exe)
-    )
+    format!("{}[{}] {}", escape(&process.comm), process.pid, escape(&process.exe))
 }
 
 /// All holders, where there is more than the one of the heading or something to add.
@@ -158,11 +137,7 @@ fn more_processes(text: &mut String, site: &Site, layout: &Layout) {
     if site.processes.len() > 1 {
         *text += "  held by\n";
         for holder in site.processes.iter().take(shown) {
-            *text += &format!(
-                "    {}  {}\n",
-                process(holder),
-                plural(holder.sockets, "socket")
-            );
+            *text += &format!("    {}  {}\n", process(holder), plural(holder.sockets, "socket"));
         }
         if site.processes.len() > shown {
             *text += &format!("    and {} more\n", site.processes.len() - shown);
@@ -186,10 +161,7 @@ fn descriptors(process: &Process) -> String {
         line += &format!(", none left in {}", human(seconds));
     }
     if process.emfile_errors > 0 {
-        line += &format!(
-            ", {} (EMFILE)",
-            plural(process.emfile_errors, "failed call")
-        );
+        line += &format!(", {} (EMFILE)", plural(process.emfile_errors, "failed call"));
     }
     line + "\n"
 }
@@ -224,18 +196,10 @@ fn examples(text: &mut String, site: &Site, layout: &Layout) {
             human(example.age_seconds)
         );
         for holder in &example.holders {
-            *text += &format!(
-                "  {}[{}] fd {}",
-                escape(&holder.comm),
-                holder.pid,
-                holder.fd
-            );
+            *text += &format!("  {}[{}] fd {}", escape(&holder.comm), holder.pid, holder.fd);
         }
         if example.recv_queue > 0 || example.send_queue > 0 {
-            *text += &format!(
-                "  unread {} unsent {}",
-                example.recv_queue, example.send_queue
-            );
+            *text += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
         }
         text.push('\n');
     }

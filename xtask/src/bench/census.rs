@@ -49,47 +49,20 @@ pub fn measure(plan: &Plan) -> Result<Section> {
     let own = |limit, aim| Goal::at_most(limit, aim);
     section.row("census, median (ms)", median(&census), own(90.0, 60.0));
     section.row("`/api/v1/leaks`, p50 (ms)", percentile(&leaks, 50), None);
-    section.row(
-        "`/api/v1/leaks`, p99 (ms)",
-        percentile(&leaks, 99),
-        own(50.0, 10.0),
-    );
+    section.row("`/api/v1/leaks`, p99 (ms)", percentile(&leaks, 99), own(50.0, 10.0));
     section.row("`/metrics`, p50 (ms)", percentile(&metrics, 50), None);
-    section.row(
-        "`/metrics`, p99 (ms)",
-        percentile(&metrics, 99),
-        own(20.0, 5.0),
-    );
+    section.row("`/metrics`, p99 (ms)", percentile(&metrics, 99), own(20.0, 5.0));
     section.row("agent RSS then (MiB)", full.rss, own(80.0, 40.0));
     section.row("agent RSS idle (MiB)", idle.rss, own(30.0, 15.0));
     section.row("its symbolizer's RSS then (MiB)", full.helper_rss, None);
     section.row("its symbolizer's RSS idle (MiB)", idle.helper_rss, None);
-    section.row(
-        "kernel memory of all maps then (MiB)",
-        full.maps,
-        own(96.0, 64.0),
-    );
-    section.row(
-        "kernel memory of all maps idle (MiB)",
-        idle.maps,
-        own(64.0, 8.0),
-    );
-    section.row(
-        "agent CPU then, symbolizer included (% of a core)",
-        full.cpu,
-        own(2.0, 1.0),
-    );
-    section.row(
-        "agent CPU idle, symbolizer included (% of a core)",
-        idle.cpu,
-        None,
-    );
+    section.row("kernel memory of all maps then (MiB)", full.maps, own(96.0, 64.0));
+    section.row("kernel memory of all maps idle (MiB)", idle.maps, own(64.0, 8.0));
+    section.row("agent CPU then, symbolizer included (% of a core)", full.cpu, own(2.0, 1.0));
+    section.row("agent CPU idle, symbolizer included (% of a core)", idle.cpu, None);
     let bound = LEAK_AFTER + 2 * delay.interval;
     section.row(
-        &format!(
-            "half-close to finding, leak-after {} s (s)",
-            LEAK_AFTER.as_secs()
-        ),
+        &format!("half-close to finding, leak-after {} s (s)", LEAK_AFTER.as_secs()),
         delay.seconds,
         own(bound.as_secs_f64(), LEAK_AFTER.as_secs_f64()),
     );
@@ -107,10 +80,7 @@ struct Usage {
 
 impl Usage {
     fn of(agent: &Agent, when: &str) -> Result<Usage> {
-        say(&format!(
-            "watching the agent for {} s, {when}",
-            WINDOW.as_secs()
-        ));
+        say(&format!("watching the agent for {} s, {when}", WINDOW.as_secs()));
         let before = cpu(agent)?;
         let start = Instant::now();
         interrupt::sleep(WINDOW)?;
@@ -118,10 +88,7 @@ impl Usage {
         let helpers = process::children(agent.pid());
         Ok(Usage {
             rss: process::rss_mib(agent.pid())?,
-            helper_rss: helpers
-                .iter()
-                .filter_map(|pid| process::rss_mib(*pid).ok())
-                .sum(),
+            helper_rss: helpers.iter().filter_map(|pid| process::rss_mib(*pid).ok()).sum(),
             maps: kernel::map_memory_mib(agent.pid())?,
             cpu: 100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64(),
         })
@@ -130,10 +97,7 @@ impl Usage {
 
 fn cpu(agent: &Agent) -> Result<Duration> {
     let helpers = process::children(agent.pid());
-    let helpers: Duration = helpers
-        .iter()
-        .filter_map(|pid| process::cpu_time(*pid).ok())
-        .sum();
+    let helpers: Duration = helpers.iter().filter_map(|pid| process::cpu_time(*pid).ok()).sum();
     Ok(process::cpu_time(agent.pid())? + helpers)
 }
 
@@ -152,10 +116,7 @@ fn wait_until_all_linger(agent: &Agent) -> Result<()> {
     loop {
         let leaks = agent.leaks()?;
         let sites = leaks["sites"].as_array().cloned().unwrap_or_default();
-        let sockets: u64 = sites
-            .iter()
-            .filter_map(|site| site["sockets"].as_u64())
-            .sum();
+        let sockets: u64 = sites.iter().filter_map(|site| site["sockets"].as_u64()).sum();
         if sockets >= SOCKETS {
             return Ok(());
         }
@@ -207,19 +168,11 @@ fn beside(census: &[f64]) -> Result<Table> {
             interrupt::check()?;
             let start = Instant::now();
             let mut command = Command::new(program);
-            command
-                .args(flags.split(' '))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command
-                .status()
-                .with_context(|| format!("{program} does not start"))?;
+            command.args(flags.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().with_context(|| format!("{program} does not start"))?;
             times.push(start.elapsed().as_secs_f64() * 1000.0);
         }
-        table.row(&[
-            format!("`{program} {flags}`"),
-            format!("{:.0}", median(&times)),
-        ]);
+        table.row(&[format!("`{program} {flags}`"), format!("{:.0}", median(&times))]);
     }
     Ok(table)
 }
@@ -235,12 +188,7 @@ fn time_to_finding(plan: &Plan) -> Result<Delay> {
     let mut delays = Vec::new();
     let mut interval = 0.0;
     let leak_after = format!("{}s", LEAK_AFTER.as_secs());
-    let flags = [
-        "--leak-after",
-        leak_after.as_str(),
-        "--census-interval",
-        "1s",
-    ];
+    let flags = ["--leak-after", leak_after.as_str(), "--census-interval", "1s"];
     let agent = Agent::start(&plan.directory.join("agent"), &flags)?;
     for round in 1..=plan.rounds {
         let mut command = Command::new(compile::leaky_c_program());
@@ -251,15 +199,9 @@ fn time_to_finding(plan: &Plan) -> Result<Delay> {
         let path = format!("/api/v1/leaks?pid={}", leaky.pid());
         loop {
             let body = agent.get(&path)?;
-            let leaks: Value =
-                serde_json::from_str(&body).context("/api/v1/leaks answered no JSON")?;
-            if leaks["sites"]
-                .as_array()
-                .is_some_and(|sites| !sites.is_empty())
-            {
-                interval = leaks["census"]["interval_seconds"]
-                    .as_f64()
-                    .unwrap_or(interval);
+            let leaks: Value = serde_json::from_str(&body).context("/api/v1/leaks answered no JSON")?;
+            if leaks["sites"].as_array().is_some_and(|sites| !sites.is_empty()) {
+                interval = leaks["census"]["interval_seconds"].as_f64().unwrap_or(interval);
                 break;
             }
             if start.elapsed() > Duration::from_secs(25) {
@@ -268,14 +210,7 @@ fn time_to_finding(plan: &Plan) -> Result<Delay> {
             interrupt::sleep(Duration::from_millis(20))?;
         }
         delays.push(start.elapsed().as_secs_f64());
-        say(&format!(
-            "round {round} of {}: found after {:.1} s",
-            plan.rounds,
-            start.elapsed().as_secs_f64()
-        ));
+        say(&format!("round {round} of {}: found after {:.1} s", plan.rounds, start.elapsed().as_secs_f64()));
     }
-    Ok(Delay {
-        seconds: median(&delays),
-        interval: Duration::from_secs_f64(interval),
-    })
+    Ok(Delay { seconds: median(&delays), interval: Duration::from_secs_f64(interval) })
 }

@@ -19,8 +19,7 @@ pub struct Statistics {
 
 impl Statistics {
     pub fn enable() -> Result<Statistics> {
-        let before =
-            fs::read_to_string(STATISTICS).with_context(|| format!("cannot read {STATISTICS}"))?;
+        let before = fs::read_to_string(STATISTICS).with_context(|| format!("cannot read {STATISTICS}"))?;
         fs::write(STATISTICS, "1").with_context(|| format!("cannot write {STATISTICS}"))?;
         Ok(Statistics { before })
     }
@@ -63,10 +62,7 @@ pub fn runs(pid: u32) -> Result<Vec<Runs>> {
 pub fn map_memory_mib(pid: u32) -> Result<f64> {
     let mut ids = process::bpf_ids(pid, "map_id")?;
     let programs = process::bpf_ids(pid, "prog_id")?;
-    for program in list("prog")?
-        .iter()
-        .filter(|program| has_id(program, &programs))
-    {
+    for program in list("prog")?.iter().filter(|program| has_id(program, &programs)) {
         let used = program["map_ids"].as_array().into_iter().flatten();
         ids.extend(used.filter_map(Value::as_u64));
     }
@@ -82,7 +78,7 @@ fn has_id(object: &Value, ids: &BTreeSet<u64>) -> bool {
 
 fn list(what: &str) -> Result<Vec<Value>> {
     let output = run::output(Command::new("/usr/sbin/bpftool").args(["-j", what, "show"]))?;
-    let list: Value = serde_json::from_str(&output)
-        .with_context(|| format!("'bpftool -j {what} show' printed no JSON"))?;
+    let list: Value =
+        serde_json::from_str(&output).with_context(|| format!("'bpftool -j {what} show' printed no JSON"))?;
     Ok(list.as_array().cloned().unwrap_or_default())
 }

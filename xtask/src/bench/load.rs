@@ -31,23 +31,15 @@ pub struct Server {
 impl Server {
     pub fn start(plan: &Plan) -> Result<Server> {
         let directory = plan.directory.join("nginx");
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let listener = TcpListener::bind("127.0.0.1:0").context("no free port for nginx")?;
-        let port = listener
-            .local_addr()
-            .context("no free port for nginx")?
-            .port();
+        let port = listener.local_addr().context("no free port for nginx")?.port();
         drop(listener);
         let file = directory.join("nginx.conf");
         fs::write(&file, configuration(&directory, port))
             .with_context(|| format!("cannot write {}", file.display()))?;
         let mut nginx = Command::new(NGINX);
-        nginx
-            .arg("-c")
-            .arg(&file)
-            .arg("-e")
-            .arg(directory.join("error.log"));
+        nginx.arg("-c").arg(&file).arg("-e").arg(directory.join("error.log"));
         let process = Background::start("nginx", nginx, &directory.join("stderr.log"))?;
         let mut server = Server { process, port };
         server.wait_until_it_listens()?;
@@ -88,17 +80,9 @@ pub struct Asked {
 }
 
 fn asked(output: &str) -> Option<Asked> {
-    let per_second = output
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"))?;
-    let requests = output
-        .lines()
-        .find_map(|line| line.trim().split_once(" requests in "))?
-        .0;
-    Some(Asked {
-        requests: requests.parse().ok()?,
-        per_second: per_second.trim().parse().ok()?,
-    })
+    let per_second = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"))?;
+    let requests = output.lines().find_map(|line| line.trim().split_once(" requests in "))?.0;
+    Some(Asked { requests: requests.parse().ok()?, per_second: per_second.trim().parse().ok()? })
 }
 
 fn configuration(directory: &Path, port: u16) -> String {
@@ -139,10 +123,7 @@ mod tests {
 Requests/sec:  41221.05
 Transfer/sec:      5.70MB
 ";
-        let expected = Asked {
-            requests: 127_802.0,
-            per_second: 41_221.05,
-        };
+        let expected = Asked { requests: 127_802.0, per_second: 41_221.05 };
         assert_eq!(asked(output), Some(expected));
     }
 }

@@ -39,10 +39,7 @@ impl Observer {
     pub fn start(self, directory: &Path) -> Result<Watching> {
         match self {
             Observer::Nobody => Ok(Watching::Nobody),
-            Observer::Agent => Ok(Watching::Agent(Agent::start(
-                &directory.join("agent"),
-                &[],
-            )?)),
+            Observer::Agent => Ok(Watching::Agent(Agent::start(&directory.join("agent"), &[])?)),
             Observer::Tcpstates | Observer::Tcplife => {
                 let command = Command::new(format!("/usr/sbin/{}", self.name()));
                 let errors = directory.join(format!("{}.log", self.name()));

@@ -40,9 +40,7 @@ pub fn bpf_ids(pid: u32, what: &str) -> Result<BTreeSet<u64>> {
     let mut ids = BTreeSet::new();
     for entry in entries.filter_map(Result::ok) {
         let text = fs::read_to_string(entry.path()).unwrap_or_default(); // closed meanwhile
-        let id = text
-            .lines()
-            .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        let id = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
         ids.extend(id.and_then(|id| id.trim().parse::<u64>().ok()));
     }
     Ok(ids)

@@ -26,19 +26,11 @@ pub struct Goal {
 
 impl Goal {
     pub fn at_least(must: f64, aim: f64) -> Option<Goal> {
-        Some(Goal {
-            must,
-            aim,
-            larger_is_better: true,
-        })
+        Some(Goal { must, aim, larger_is_better: true })
     }
 
     pub fn at_most(must: f64, aim: f64) -> Option<Goal> {
-        Some(Goal {
-            must,
-            aim,
-            larger_is_better: false,
-        })
+        Some(Goal { must, aim, larger_is_better: false })
     }
 
     fn words(self, limit: f64) -> String {
@@ -46,11 +38,7 @@ impl Goal {
     }
 
     fn holds(self, value: f64) -> bool {
-        if self.larger_is_better {
-            value >= self.must
-        } else {
-            value <= self.must
-        }
+        if self.larger_is_better { value >= self.must } else { value <= self.must }
     }
 }
 
@@ -78,11 +66,7 @@ impl Section {
             None => ("–".to_owned(), "–".to_owned()),
         };
         let missed = goal.is_some_and(|goal| !goal.holds(value));
-        let measured = format!(
-            "**{}**{}",
-            rounded(value),
-            if missed { " (misses)" } else { "" }
-        );
+        let measured = format!("**{}**{}", rounded(value), if missed { " (misses)" } else { "" });
         self.goals.row(&[what.to_owned(), must, aim, measured]);
     }
 
@@ -107,9 +91,7 @@ pub struct Table {
 
 impl Table {
     pub fn new(head: &[&str]) -> Table {
-        Table {
-            rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()],
-        }
+        Table { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
     }
 
     pub fn row(&mut self, cells: &[String]) {
@@ -118,13 +100,7 @@ impl Table {
 
     fn text(&self) -> String {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate() {
@@ -146,11 +122,7 @@ impl Table {
 /// Puts sections into the page, in place of those with the same titles.
 pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
     let old = fs::read_to_string(path).unwrap_or_default();
-    let mut all: Vec<String> = old
-        .split("\n## ")
-        .skip(1)
-        .map(|one| format!("## {one}"))
-        .collect();
+    let mut all: Vec<String> = old.split("\n## ").skip(1).map(|one| format!("## {one}")).collect();
     let when = machine()?;
     for section in sections {
         let text = format!("{}\n{when}\n", section.text());
@@ -165,8 +137,7 @@ pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
         let _ = write!(page, "\n{}\n", section.trim_end());
     }
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     }
     fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -174,22 +145,20 @@ pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
 /// When and where this was measured.
 fn machine() -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let kernel = rustix::system::uname();
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let kernel = release.split('-').next().unwrap_or(&release); // without the distributor's name
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unnamed CPU", |(_, model)| model);
-    let release = kernel.release().to_string_lossy();
     let date = date.trim();
-    Ok(format!(
-        "*Measured on {date}, kernel {release}, {cores} cores of {model}.*"
-    ))
+    Ok(format!("*Measured on {date}, kernel {kernel}, {cores} cores of {model}.*"))
 }
 
 /// Three digits that mean something.
 fn rounded(value: f64) -> String {
+    let value = value + 0.0; // a sum of nothing is -0
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),

@@ -14,12 +14,7 @@ use crate::progress::say;
 
 pub fn churn(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
-    let observers = [
-        Observer::Nobody,
-        Observer::Agent,
-        Observer::Tcpstates,
-        Observer::Tcplife,
-    ];
+    let observers = [Observer::Nobody, Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
     let measured = in_turns(plan, &server, Connections::OneEach, &observers)?;
     let programs = time_in_programs(plan, &server)?;
 
@@ -32,16 +27,8 @@ pub fn churn(plan: &Plan) -> Result<Section> {
         ),
     );
     let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
-    section.row(
-        "throughput with the agent ÷ without",
-        measured.ratio(Observer::Agent),
-        Goal::at_least(0.90, 0.97),
-    );
-    section.row(
-        "BPF time per connection, both ends, all programs (µs)",
-        per_connection,
-        Goal::at_most(3.0, 1.5),
-    );
+    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.90, 0.97));
+    section.row("BPF time per connection, both ends, all programs (µs)", per_connection, Goal::at_most(3.0, 1.5));
     section.table(measured.table());
     section.table(program_table(&programs));
     Ok(section)
@@ -53,27 +40,16 @@ pub fn keepalive(plan: &Plan) -> Result<Section> {
     let measured = in_turns(plan, &server, Connections::Kept, &observers)?;
     let mut section = Section::new(
         "Requests on connections that stay",
-        &format!(
-            "The same nginx and wrk, {}, without closing.",
-            plan.in_words()
-        ),
+        &format!("The same nginx and wrk, {}, without closing.", plan.in_words()),
     );
-    section.row(
-        "throughput with the agent ÷ without",
-        measured.ratio(Observer::Agent),
-        Goal::at_least(0.97, 0.98),
-    );
+    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.97, 0.98));
     section.table(measured.table());
     Ok(section)
 }
 
 impl Plan {
     fn in_words(&self) -> String {
-        format!(
-            "medians of {} rounds of {} s, in turns",
-            self.rounds,
-            self.load.as_secs()
-        )
+        format!("medians of {} rounds of {} s, in turns", self.rounds, self.load.as_secs())
     }
 }
 
@@ -91,11 +67,7 @@ impl Measured {
     /// The median of the rounds' own ratios: what slows a whole round cancels out.
     fn ratio(&self, observer: Observer) -> f64 {
         let pairs = self.of(observer).iter().zip(self.of(Observer::Nobody));
-        median(
-            &pairs
-                .map(|(with, without)| with / without)
-                .collect::<Vec<f64>>(),
-        )
+        median(&pairs.map(|(with, without)| with / without).collect::<Vec<f64>>())
     }
 
     fn table(&self) -> Table {
@@ -114,16 +86,8 @@ impl Measured {
     }
 }
 
-fn in_turns(
-    plan: &Plan,
-    server: &Server,
-    connections: Connections,
-    observers: &[Observer],
-) -> Result<Measured> {
-    let mut rounds: Vec<(Observer, Vec<f64>)> = observers
-        .iter()
-        .map(|observer| (*observer, Vec::new()))
-        .collect();
+fn in_turns(plan: &Plan, server: &Server, connections: Connections, observers: &[Observer]) -> Result<Measured> {
+    let mut rounds: Vec<(Observer, Vec<f64>)> = observers.iter().map(|observer| (*observer, Vec::new())).collect();
     for round in 1..=plan.rounds {
         let mut words = Vec::new();
         for (observer, measured) in &mut rounds {
@@ -133,11 +97,7 @@ fn in_turns(
             words.push(format!("{} {:.0}/s", observer.name(), asked.per_second));
             measured.push(asked.per_second);
         }
-        say(&format!(
-            "round {round} of {}: {}",
-            plan.rounds,
-            words.join(", ")
-        ));
+        say(&format!("round {round} of {}: {}", plan.rounds, words.join(", ")));
         rounds.rotate_left(1); // nobody is always first, or always after the same one
     }
     rounds.sort_by_key(|(observer, _)| observers.iter().position(|other| other == observer));
@@ -162,6 +122,9 @@ fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
         let before = runs(agent.pid())?;
         let asked = server.ask(Connections::OneEach, plan.load)?;
         let after = runs(agent.pid())?;
+        if after.is_empty() {
+            bail!("the agent holds no BPF program, so their time cannot be measured");
+        }
         let mut total = 0.0;
         for program in &after {
             let (count, nanoseconds) = since(program, &before);
@@ -170,10 +133,7 @@ fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
             counts.push(count / asked.requests);
             times.push(nanoseconds / asked.requests / 1000.0);
         }
-        say(&format!(
-            "BPF time, round {round} of {}: {total:.0} ns per connection",
-            plan.rounds
-        ));
+        say(&format!("BPF time, round {round} of {}: {total:.0} ns per connection", plan.rounds));
     }
     let shares = rounds.into_iter().map(|(name, (counts, times))| Share {
         name,
@@ -190,12 +150,7 @@ fn since(program: &Runs, before: &[Runs]) -> (f64, f64) {
 }
 
 fn program_table(programs: &[Share]) -> Table {
-    let mut table = Table::new(&[
-        "program",
-        "runs per connection",
-        "ns per run",
-        "ns per connection",
-    ]);
+    let mut table = Table::new(&["program", "runs per connection", "ns per run", "ns per connection"]);
     for program in programs.iter().filter(|program| program.runs > 0.0) {
         let nanoseconds = program.microseconds * 1000.0;
         table.row(&[

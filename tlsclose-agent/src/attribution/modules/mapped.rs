@@ -35,8 +35,7 @@ impl MappedModules {
     ///
     /// [`Identity::exe`]: crate::attribution::process::Identity::exe
     pub fn with_path(&self, modules: &Modules, path: &str) -> Option<ModuleId> {
-        self.ids()
-            .find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))
+        self.ids().find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))
     }
 
     #[cfg(test)]
@@ -47,8 +46,6 @@ impl MappedModules {
             offset,
             module: ModuleId(module),
         };
-        Self {
-            ranges: ranges.iter().map(range).collect(),
-        }
+        Self { ranges: ranges.iter().map(range).collect() }
     }
 }

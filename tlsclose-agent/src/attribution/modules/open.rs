@@ -41,10 +41,7 @@ pub fn mappings(process: &OwnedFd) -> Option<Vec<Found>> {
     let mut text = Vec::new();
     let mut maps = File::from(maps).take(MAPS_MAX);
     maps.read_to_end(&mut text).ok()?;
-    let find = |mapping: Mapping| Found {
-        version: target(process, &mapping).map(|(_, version)| version),
-        mapping,
-    };
+    let find = |mapping: Mapping| Found { version: target(process, &mapping).map(|(_, version)| version), mapping };
     let mappings = executable(&text).into_iter().take(MAPPINGS_MAX);
     Some(mappings.map(find).collect())
 }

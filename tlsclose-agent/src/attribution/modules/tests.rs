@@ -9,19 +9,8 @@ fn modules() -> Modules {
 
 pub(in crate::attribution) fn id_of(child: &Child) -> ProcessId {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let ticks: u64 = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(20)
-        .unwrap()
-        .parse()
-        .unwrap();
-    ProcessId {
-        tgid: child.id(),
-        started_at: ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()),
-    }
+    let ticks: u64 = stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().parse().unwrap();
+    ProcessId { tgid: child.id(), started_at: ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()) }
 }
 
 #[test]
@@ -46,20 +35,14 @@ fn an_address_belongs_to_the_mapping_around_it() {
 fn our_own_code_is_in_our_own_program() {
     let mut modules = modules();
     let mapped = modules.of_process(own_id()).unwrap();
-    let (module, offset) = mapped
-        .find(id_of as fn(&Child) -> ProcessId as usize as u64)
-        .unwrap();
+    let (module, offset) = mapped.find(id_of as fn(&Child) -> ProcessId as usize as u64).unwrap();
     let exe = std::env::current_exe().unwrap();
     let module = modules.get(module).unwrap();
     assert_eq!(&*module.path, exe.to_str().unwrap());
     assert_eq!(module.size, fs::metadata(&exe).unwrap().len());
     assert!(offset < module.size);
     assert!(mapped.with_path(&modules, exe.to_str().unwrap()).is_some());
-    assert!(
-        mapped
-            .ids()
-            .any(|id| &*modules.get(id).unwrap().path == "[vdso]")
-    );
+    assert!(mapped.ids().any(|id| &*modules.get(id).unwrap().path == "[vdso]"));
 }
 
 #[test]
@@ -88,10 +71,7 @@ fn a_deleted_program_stays_readable_and_its_successor_is_another_module() {
             }
         };
         let file = modules.get(id).unwrap().file().unwrap();
-        assert_eq!(
-            file.metadata().unwrap().len(),
-            fs::metadata("/bin/sleep").unwrap().len()
-        );
+        assert_eq!(file.metadata().unwrap().len(), fs::metadata("/bin/sleep").unwrap().len());
         ids.push(id);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -124,13 +104,7 @@ fn the_registry_stays_within_its_bounds() {
     assert!(modules.get(ModuleId(9)).is_none());
     let open = modules.modules.values().filter(|m| m.file.is_some());
     assert_eq!(open.count(), FILES_MAX);
-    assert!(
-        modules
-            .get(ModuleId(MODULES_MAX as u32 + 9))
-            .unwrap()
-            .file()
-            .is_some()
-    );
+    assert!(modules.get(ModuleId(MODULES_MAX as u32 + 9)).unwrap().file().is_some());
 }
 
 #[test]
@@ -138,8 +112,7 @@ fn a_program_in_another_mount_namespace_is_its_own_and_not_the_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("payments");
     fs::copy("/bin/cat", &program).unwrap();
-    let script =
-        "mount -t tmpfs none \"$0\" && cp /bin/sleep \"$0/payments\" && exec \"$0/payments\" 60";
+    let script = "mount -t tmpfs none \"$0\" && cp /bin/sleep \"$0/payments\" && exec \"$0/payments\" 60";
     let mut child = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
         .arg(dir.path())
@@ -158,10 +131,7 @@ fn a_program_in_another_mount_namespace_is_its_own_and_not_the_hosts() {
             break found;
         }
     };
-    assert_eq!(
-        modules.get(found).unwrap().size,
-        fs::metadata("/bin/sleep").unwrap().len()
-    );
+    assert_eq!(modules.get(found).unwrap().size, fs::metadata("/bin/sleep").unwrap().len());
     child.kill().unwrap();
     child.wait().unwrap();
 }

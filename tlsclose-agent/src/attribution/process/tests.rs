@@ -16,17 +16,12 @@ fn fake(name: &[u8]) -> (tempfile::TempDir, Procfs) {
     let ticks = 5 * procfs.ticks;
     let mut stat = b"42 (".to_vec();
     stat.extend(name);
-    stat.extend(
-        format!(") S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 {ticks} 1 2\n").as_bytes(),
-    );
+    stat.extend(format!(") S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 {ticks} 1 2\n").as_bytes());
     fs::write(dir.join("stat"), stat).unwrap();
     fs::write(dir.join("comm"), [name, b"\n"].concat()).unwrap();
     fs::write(dir.join("cmdline"), b"/srv/p y\0--token\0a\x1b[31m\0").unwrap();
-    fs::write(
-        dir.join("status"),
-        "Name:\tx\\nUid:\t7\nUid:\t1000\t0\t0\t0\nNSpid:\t42\t9\t1\nVmRSS:\t    2048 kB\n",
-    )
-    .unwrap();
+    fs::write(dir.join("status"), "Name:\tx\\nUid:\t7\nUid:\t1000\t0\t0\t0\nNSpid:\t42\t9\t1\nVmRSS:\t    2048 kB\n")
+        .unwrap();
     fs::write(
         dir.join("limits"),
         "Limit                     Soft Limit           Hard Limit           Units\n\
@@ -38,10 +33,7 @@ fn fake(name: &[u8]) -> (tempfile::TempDir, Procfs) {
 }
 
 fn id(started_at: u64) -> ProcessId {
-    ProcessId {
-        tgid: 42,
-        started_at,
-    }
+    ProcessId { tgid: 42, started_at }
 }
 
 #[test]
@@ -61,11 +53,7 @@ fn a_process_is_described_whatever_it_calls_itself() {
         let (_root, procfs) = fake(name);
         let identity = procfs.identity(id(STARTED_AT), None).unwrap();
         assert_eq!(identity.comm, shown);
-        assert_eq!(
-            (identity.pid, identity.ns_pid, identity.uid),
-            (42, 1, 1000),
-            "{shown}"
-        );
+        assert_eq!((identity.pid, identity.ns_pid, identity.uid), (42, 1, 1000), "{shown}");
         assert_eq!(identity.exe, "/srv/p y");
         assert_eq!(identity.cmdline, None);
     }
@@ -85,13 +73,8 @@ fn another_process_with_the_same_pid_has_no_name() {
 #[test]
 fn a_command_line_is_read_only_when_asked_for_and_is_printable() {
     let (_root, procfs) = fake(b"nginx");
-    let identity = procfs
-        .identity(id(STARTED_AT), Some(&mut Worker::default()))
-        .unwrap();
-    assert_eq!(
-        identity.cmdline.unwrap(),
-        ["/srv/p y", "--token", "a\\u{1b}[31m"]
-    );
+    let identity = procfs.identity(id(STARTED_AT), Some(&mut Worker::default())).unwrap();
+    assert_eq!(identity.cmdline.unwrap(), ["/srv/p y", "--token", "a\\u{1b}[31m"]);
 }
 
 #[test]
@@ -102,11 +85,7 @@ fn vitals_that_cannot_be_read_are_unknown() {
     assert_eq!(vitals.max_fds, Some(1024));
     assert_eq!(vitals.rss_bytes, Some(2 << 20));
 
-    fs::write(
-        root.path().join("42/limits"),
-        "Max open files            unlimited unlimited files\n",
-    )
-    .unwrap();
+    fs::write(root.path().join("42/limits"), "Max open files            unlimited unlimited files\n").unwrap();
     fs::remove_file(root.path().join("42/status")).unwrap();
     let vitals = procfs.vitals(id(STARTED_AT)).unwrap();
     assert_eq!((vitals.max_fds, vitals.rss_bytes), (None, None));
@@ -114,13 +93,7 @@ fn vitals_that_cannot_be_read_are_unknown() {
 
 #[test]
 fn garbage_in_procfs_is_no_process() {
-    for stat in [
-        &b""[..],
-        b")",
-        b"42 (x) S",
-        b"42 (x) S 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 x",
-        b"\xff",
-    ] {
+    for stat in [&b""[..], b")", b"42 (x) S", b"42 (x) S 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 x", b"\xff"] {
         assert_eq!(start_ticks(stat), None);
     }
     let (root, procfs) = fake(b"nginx");
@@ -140,9 +113,7 @@ pub(in crate::attribution) fn own_id() -> ProcessId {
 #[test]
 fn our_own_process_is_described() {
     let procfs = Procfs::new("/proc");
-    let identity = procfs
-        .identity(own_id(), Some(&mut Worker::default()))
-        .unwrap();
+    let identity = procfs.identity(own_id(), Some(&mut Worker::default())).unwrap();
     let exe = std::env::current_exe().unwrap();
     assert_eq!(Path::new(&identity.exe), exe);
     assert_eq!(identity.uid, rustix::process::getuid().as_raw());

@@ -25,10 +25,7 @@ fn unnamed(module: &str, build_id: &str, offset: &str) -> Frame {
 }
 
 fn own(functions: &[&str]) -> Vec<Frame> {
-    functions
-        .iter()
-        .map(|f| frame("/srv/payments", f))
-        .collect()
+    functions.iter().map(|f| frame("/srv/payments", f)).collect()
 }
 
 fn site(opened: &[Frame], touched: &[Frame]) -> String {
@@ -58,11 +55,7 @@ fn a_rebuild_that_moves_code_keeps_the_site() {
 #[test]
 fn marks_of_the_compiler_do_not_count() {
     let plain = site(&own(&["accept_loop"]), &[]);
-    for function in [
-        "accept_loop.cold",
-        "accept_loop.constprop.0",
-        "accept_loop.isra.0.cold",
-    ] {
+    for function in ["accept_loop.cold", "accept_loop.constprop.0", "accept_loop.isra.0.cold"] {
         assert_eq!(site(&own(&[function]), &[]), plain, "{function}");
     }
     let plain = site(&own(&["Server::accept()"]), &[]);
@@ -71,19 +64,9 @@ fn marks_of_the_compiler_do_not_count() {
 
 #[test]
 fn another_path_of_the_program_or_another_libc_keeps_the_site() {
-    let here = [
-        frame(LIBC, "accept4"),
-        frame("/srv/payments", "accept_loop"),
-        frame(LIBC, "__libc_start_main"),
-    ];
-    let there = [
-        unnamed("/lib/ld-musl-x86_64.so.1", "aa", "0x1"),
-        frame("/opt/v2/payments", "accept_loop"),
-    ];
-    assert_eq!(
-        site_id(KIND, "/srv/payments", &here, &[]),
-        site_id(KIND, "/opt/v2/payments", &there, &[])
-    );
+    let here = [frame(LIBC, "accept4"), frame("/srv/payments", "accept_loop"), frame(LIBC, "__libc_start_main")];
+    let there = [unnamed("/lib/ld-musl-x86_64.so.1", "aa", "0x1"), frame("/opt/v2/payments", "accept_loop")];
+    assert_eq!(site_id(KIND, "/srv/payments", &here, &[]), site_id(KIND, "/opt/v2/payments", &there, &[]));
 }
 
 #[test]
@@ -91,11 +74,7 @@ fn recursion_counts_once() {
     let deep = own(&["parse", "parse", "parse", "main"]);
     assert_eq!(site(&deep, &[]), site(&own(&["parse", "main"]), &[]));
     // Also where libc lies between (qsort's comparison, for one).
-    let through_libc = [
-        frame("/p", "walk"),
-        frame(LIBC, "qsort"),
-        frame("/p", "walk"),
-    ];
+    let through_libc = [frame("/p", "walk"), frame(LIBC, "qsort"), frame("/p", "walk")];
     assert_eq!(site(&through_libc, &[]), site(&own(&["walk"]), &[]));
 }
 

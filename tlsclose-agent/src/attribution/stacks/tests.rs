@@ -17,13 +17,7 @@ impl Copy {
             let at = (address - (SP - SP % PAGE as u64)) as usize;
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        let header = StackHeader {
-            pc: PC,
-            sp: SP,
-            fp,
-            filled: 0b11,
-            ..StackHeader::default()
-        };
+        let header = StackHeader { pc: PC, sp: SP, fp, filled: 0b11, ..StackHeader::default() };
         Self { header, bytes }
     }
 
@@ -33,12 +27,7 @@ impl Copy {
 }
 
 fn rule(status: u32, return_address: i32, frame_pointer: i32) -> LeafRule {
-    LeafRule {
-        status,
-        copies: 0,
-        return_address,
-        frame_pointer,
-    }
+    LeafRule { status, copies: 0, return_address, frame_pointer }
 }
 
 fn none() -> LeafRule {
@@ -48,13 +37,7 @@ fn none() -> LeafRule {
 #[test]
 fn a_leaf_without_a_frame_has_its_caller_at_the_stack_pointer() {
     // accept4 pushed nothing; its caller f has a frame at SP + 0x40, called by main at SP + 0x80.
-    let words = [
-        (SP, 0x1111),
-        (SP + 0x40, SP + 0x80),
-        (SP + 0x48, 0x2222),
-        (SP + 0x80, 1),
-        (SP + 0x88, 0x3333),
-    ];
+    let words = [(SP, 0x1111), (SP + 0x40, SP + 0x80), (SP + 0x48, 0x2222), (SP + 0x80, 1), (SP + 0x88, 0x3333)];
     let copy = Copy::new(SP + 0x40, &words);
     let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED));
     assert_eq!(found, [PC, 0x1111, 0x2222, 0x3333]);
@@ -65,12 +48,7 @@ fn a_leaf_without_a_frame_has_its_caller_at_the_stack_pointer() {
 #[test]
 fn a_leaf_that_saved_the_frame_pointer_gives_it_back() {
     // recv pushed rbp, then made room: CFA = rsp + 0x30, rbp saved at CFA - 16.
-    let words = [
-        (SP + 0x28, 0x1111),
-        (SP + 0x20, SP + 0x50),
-        (SP + 0x50, 0),
-        (SP + 0x58, 0x2222),
-    ];
+    let words = [(SP + 0x28, 0x1111), (SP + 0x20, SP + 0x50), (SP + 0x50, 0), (SP + 0x58, 0x2222)];
     let copy = Copy::new(0xdead_beef, &words);
     let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0x28, 0x20));
     assert_eq!(found, [PC, 0x1111, 0x2222]);
@@ -78,11 +56,7 @@ fn a_leaf_that_saved_the_frame_pointer_gives_it_back() {
 
 #[test]
 fn a_leaf_with_a_frame_is_found_from_the_frame_pointer() {
-    let words = [
-        (SP + 0x10, SP + 0x50),
-        (SP + 0x18, 0x1111),
-        (SP + 0x58, 0x2222),
-    ];
+    let words = [(SP + 0x10, SP + 0x50), (SP + 0x18, 0x1111), (SP + 0x58, 0x2222)];
     let copy = Copy::new(SP + 0x10, &words);
     let found = copy.walk(rule(leaf::FROM_FRAME_POINTER, 8, 0));
     assert_eq!(found, [PC, 0x1111, 0x2222]);
@@ -92,17 +66,7 @@ fn a_leaf_with_a_frame_is_found_from_the_frame_pointer() {
 fn a_frame_pointer_that_is_none_ends_the_walk() {
     let returns = [(SP, 0x1111)];
     let outside = SP - SP % PAGE as u64 + STACK_COPY as u64;
-    for fp in [
-        0,
-        7,
-        SP - 8,
-        SP + 8 + 4,
-        SP,
-        outside,
-        outside - 8,
-        u64::MAX,
-        u64::MAX - 7,
-    ] {
+    for fp in [0, 7, SP - 8, SP + 8 + 4, SP, outside, outside - 8, u64::MAX, u64::MAX - 7] {
         let copy = Copy::new(fp, &returns);
         let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED));
         assert_eq!(found, [PC, 0x1111], "{fp:#x}");
@@ -113,11 +77,7 @@ fn a_frame_pointer_that_is_none_ends_the_walk() {
 fn frame_pointers_never_go_back() {
     let words = [(SP + 0x40, SP + 0x40), (SP + 0x48, 0x2222)];
     assert_eq!(Copy::new(SP + 0x40, &words).walk(none()), [PC, 0x2222]);
-    let words = [
-        (SP + 0x40, SP + 0x10),
-        (SP + 0x48, 0x2222),
-        (SP + 0x18, 0x3333),
-    ];
+    let words = [(SP + 0x40, SP + 0x10), (SP + 0x48, 0x2222), (SP + 0x18, 0x3333)];
     assert_eq!(Copy::new(SP + 0x40, &words).walk(none()), [PC, 0x2222]);
 }
 

@@ -13,11 +13,7 @@ pub struct Cache<K, V> {
 
 impl<K: Eq + Hash + Copy, V: Clone> Cache<K, V> {
     pub fn new(generation: usize) -> Self {
-        Self {
-            generation,
-            young: HashMap::new(),
-            old: HashMap::new(),
-        }
+        Self { generation, young: HashMap::new(), old: HashMap::new() }
     }
 
     pub fn get(&mut self, key: &K) -> Option<V> {

@@ -41,11 +41,7 @@ pub struct Launch {
 impl Default for Launch {
     /// This program itself, also when its file was replaced or deleted meanwhile.
     fn default() -> Self {
-        Self {
-            program: "/proc/self/exe".into(),
-            arguments: vec!["symbolize".into()],
-            environment: Vec::new(),
-        }
+        Self { program: "/proc/self/exe".into(), arguments: vec!["symbolize".into()], environment: Vec::new() }
     }
 }
 
@@ -93,13 +89,7 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut helper = Self {
-            child,
-            socket: ours,
-            loaded: HashMap::new(),
-            requests: 0,
-            uid: 0,
-        };
+        let mut helper = Self { child, socket: ours, loaded: HashMap::new(), requests: 0, uid: 0 };
         match helper.receive(Instant::now() + READY_DEADLINE)? {
             Answer::Ready { uid } => helper.uid = uid,
             other => return Err(nonsense(&other)),
@@ -134,10 +124,7 @@ impl Helper {
             let unload = Request::Unload { module: module.0 };
             self.ask(&unload, None, Instant::now() + SMALL_DEADLINE)?;
         }
-        let load = Request::Load {
-            module: module.0,
-            debug_info: copy.debug_info,
-        };
+        let load = Request::Load { module: module.0, debug_info: copy.debug_info };
         let answer = self.ask(&load, Some(copy.data.as_fd()), deadline)?;
         if matches!(answer, Answer::Loaded { .. }) {
             let (size, used) = (copy.size, self.requests);
@@ -147,24 +134,14 @@ impl Helper {
     }
 
     /// Asks about a loaded module. After an error the helper is of no more use.
-    pub fn ask_about(
-        &mut self,
-        module: ModuleId,
-        request: &Request,
-        deadline: Instant,
-    ) -> io::Result<Answer> {
+    pub fn ask_about(&mut self, module: ModuleId, request: &Request, deadline: Instant) -> io::Result<Answer> {
         if let Some(loaded) = self.loaded.get_mut(&module) {
             loaded.used = self.requests;
         }
         self.ask(request, None, deadline)
     }
 
-    fn ask(
-        &mut self,
-        request: &Request,
-        fd: Option<BorrowedFd<'_>>,
-        deadline: Instant,
-    ) -> io::Result<Answer> {
+    fn ask(&mut self, request: &Request, fd: Option<BorrowedFd<'_>>, deadline: Instant) -> io::Result<Answer> {
         self.requests += 1;
         self.send(&encode(request)?, fd, deadline)?;
         self.receive(deadline)
@@ -182,10 +159,7 @@ impl Helper {
     }
 
     fn receive(&self, deadline: Instant) -> io::Result<Answer> {
-        receive(Timed {
-            socket: &self.socket,
-            deadline,
-        })
+        receive(Timed { socket: &self.socket, deadline })
     }
 
     /// One that hangs in the kernel stays a zombie until the agent ends.

@@ -31,9 +31,7 @@ fn is_legacy_rust(symbol: &str) -> bool {
         return false;
     };
     let bytes = hash.as_bytes();
-    symbol.starts_with("_ZN")
-        && bytes.get(16) == Some(&b'E')
-        && bytes[..16].iter().all(u8::is_ascii_hexdigit)
+    symbol.starts_with("_ZN") && bytes.get(16) == Some(&b'E') && bytes[..16].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Without the hash, which differs in every build.
@@ -87,14 +85,8 @@ mod tests {
             ("main", "main"),
             ("i", "i"),
             ("accept4", "accept4"),
-            (
-                "_ZN4core3fmt9Arguments6new_v117h0123456789abcdefE",
-                "core::fmt::Arguments::new_v1",
-            ),
-            (
-                "_ZN4core3fmt9Arguments6new_v117h0123456789abcdefE.llvm.42",
-                "core::fmt::Arguments::new_v1",
-            ),
+            ("_ZN4core3fmt9Arguments6new_v117h0123456789abcdefE", "core::fmt::Arguments::new_v1"),
+            ("_ZN4core3fmt9Arguments6new_v117h0123456789abcdefE.llvm.42", "core::fmt::Arguments::new_v1"),
             ("_RNvCs15kBYyAo9fc_7mycrate7example", "mycrate::example"),
             ("_ZN6Server6acceptEv", "Server::accept()"),
             ("_ZN3foo3barEi", "foo::bar(int)"),

@@ -21,9 +21,7 @@ pub struct Elf {
 
 impl Elf {
     pub fn new(file: File) -> Self {
-        Self {
-            data: ReadCache::new(file),
-        }
+        Self { data: ReadCache::new(file) }
     }
 
     /// None when it is no ELF file.
@@ -65,10 +63,7 @@ fn is_trap(link: &[u8]) -> bool {
 }
 
 /// The contents of a section, unpacked; None where there is none or it is too large.
-pub fn section<'a, R: ReadRef<'a>>(
-    file: &object::File<'a, R>,
-    name: &str,
-) -> Option<Cow<'a, [u8]>> {
+pub fn section<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, name: &str) -> Option<Cow<'a, [u8]>> {
     let section = file.section_by_name(name)?;
     let data = section.compressed_data().ok()?;
     if data.uncompressed_size > SECTION_MAX {

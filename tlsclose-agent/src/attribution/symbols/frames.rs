@@ -44,20 +44,12 @@ pub fn clean(name: Name) -> Name {
 /// A rule that the kernel side may follow.
 pub fn checked(rule: Rule) -> LeafRule {
     let sane = |offset: i32| i64::from(offset).abs() <= FRAME_MAX;
-    let known = matches!(
-        rule.status,
-        leaf::FROM_STACK_POINTER | leaf::FROM_FRAME_POINTER
-    );
+    let known = matches!(rule.status, leaf::FROM_STACK_POINTER | leaf::FROM_FRAME_POINTER);
     let saved = rule.frame_pointer == leaf::UNCHANGED || sane(rule.frame_pointer);
     if !(known && saved && sane(rule.return_address)) {
         return NO_RULE;
     }
-    LeafRule {
-        status: rule.status,
-        copies: 0,
-        return_address: rule.return_address,
-        frame_pointer: rule.frame_pointer,
-    }
+    LeafRule { status: rule.status, copies: 0, return_address: rule.return_address, frame_pointer: rule.frame_pointer }
 }
 
 pub fn is_build_id(text: &str) -> bool {
@@ -70,16 +62,9 @@ mod tests {
 
     #[test]
     fn a_rule_that_makes_no_sense_is_no_rule() {
-        let rule = |status, return_address, frame_pointer| Rule {
-            status,
-            return_address,
-            frame_pointer,
-        };
+        let rule = |status, return_address, frame_pointer| Rule { status, return_address, frame_pointer };
         let good = checked(rule(leaf::FROM_STACK_POINTER, 8, leaf::UNCHANGED));
-        assert_eq!(
-            (good.status, good.return_address),
-            (leaf::FROM_STACK_POINTER, 8)
-        );
+        assert_eq!((good.status, good.return_address), (leaf::FROM_STACK_POINTER, 8));
         for bad in [
             rule(leaf::UNKNOWN, 8, 0),
             rule(77, 8, 0),
@@ -92,11 +77,7 @@ mod tests {
 
     #[test]
     fn names_cannot_draw_on_the_terminal() {
-        let name = clean(Name {
-            function: Some("evil\x1b[2J".into()),
-            file: Some(String::new()),
-            line: Some(0),
-        });
+        let name = clean(Name { function: Some("evil\x1b[2J".into()), file: Some(String::new()), line: Some(0) });
         assert_eq!(name.function.as_deref(), Some("evil\\u{1b}[2J"));
         assert_eq!((name.file, name.line), (None, None));
     }

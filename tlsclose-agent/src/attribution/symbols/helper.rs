@@ -27,20 +27,13 @@ pub fn helper_main() -> ExitCode {
     };
     let confined = matches!(ready, Answer::Ready { .. });
     let said = send(&socket, &ready);
-    if confined && said.is_ok() && serve(&socket).is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if confined && said.is_ok() && serve(&socket).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve(socket: impl AsFd) -> io::Result<()> {
     let mut modules = HashMap::new();
     loop {
-        let mut reader = FdReader {
-            socket: socket.as_fd(),
-            fd: None,
-        };
+        let mut reader = FdReader { socket: socket.as_fd(), fd: None };
         let request = match receive(&mut reader) {
             Ok(request) => request,
             Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -51,11 +44,7 @@ fn serve(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-fn answer(
-    modules: &mut HashMap<u32, Module>,
-    request: Request,
-    fd: Option<OwnedFd>,
-) -> io::Result<Answer> {
+fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<OwnedFd>) -> io::Result<Answer> {
     let unknown = || Answer::Refused("unknown module".into());
     Ok(match request {
         Request::Load { module, debug_info } => {
@@ -71,9 +60,7 @@ fn answer(
             modules.remove(&module);
             Answer::Unloaded
         }
-        Request::Names { places, .. } if places.len() > PLACES_MAX => {
-            Answer::Refused("too many places".into())
-        }
+        Request::Names { places, .. } if places.len() > PLACES_MAX => Answer::Refused("too many places".into()),
         Request::Names { module, places } => match modules.get_mut(&module) {
             Some(module) => Answer::Names(module.namer.names(&places)),
             None => unknown(),

@@ -50,25 +50,16 @@ impl Namer {
         let looked_up = |p: &Place| p.offset.saturating_sub(p.is_return_address.into());
         let offsets: Vec<u64> = places.iter().map(looked_up).collect();
         let source = Source::Elf(self.file.clone());
-        let found = self
-            .symbolizer
-            .symbolize(&source, Input::FileOffset(&offsets));
+        let found = self.symbolizer.symbolize(&source, Input::FileOffset(&offsets));
         let found = found.ok()?;
-        Some(
-            found
-                .iter()
-                .map(|s| s.as_sym().map_or_else(Vec::new, names_of))
-                .collect(),
-        )
+        Some(found.iter().map(|s| s.as_sym().map_or_else(Vec::new, names_of)).collect())
     }
 }
 
 /// blazesym lists inlined functions outermost first, after the function they are in.
 fn names_of(symbol: &Sym<'_>) -> Vec<Name> {
     let inlined = symbol.inlined.iter().rev().take(INLINED_MAX - 1);
-    let mut names: Vec<Name> = inlined
-        .map(|f| name(&f.name, f.code_info.as_ref()))
-        .collect();
+    let mut names: Vec<Name> = inlined.map(|f| name(&f.name, f.code_info.as_ref())).collect();
     names.push(name(&symbol.name, symbol.code_info.as_deref()));
     names
 }

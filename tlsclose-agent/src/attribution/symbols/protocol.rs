@@ -7,8 +7,8 @@ use std::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tlsclose_common::facts::LeafRule;
@@ -100,11 +100,7 @@ pub struct Rule {
 
 impl From<LeafRule> for Rule {
     fn from(rule: LeafRule) -> Self {
-        Self {
-            status: rule.status,
-            return_address: rule.return_address,
-            frame_pointer: rule.frame_pointer,
-        }
+        Self { status: rule.status, return_address: rule.return_address, frame_pointer: rule.frame_pointer }
     }
 }
 
@@ -166,12 +162,7 @@ impl<S: AsFd> Read for FdReader<S> {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut into = [io::IoSliceMut::new(into)];
         let received = loop {
-            match recvmsg(
-                &self.socket,
-                &mut into,
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            ) {
+            match recvmsg(&self.socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
                 other => break other?,
             }
@@ -191,28 +182,16 @@ mod tests {
 
     #[test]
     fn a_message_arrives_as_it_was_sent() {
-        let names = Answer::Names(vec![vec![Name {
-            function: Some("main".into()),
-            ..Name::default()
-        }]]);
+        let names = Answer::Names(vec![vec![Name { function: Some("main".into()), ..Name::default() }]]);
         let bytes = encode(&names).unwrap();
-        let Answer::Names(back) = receive(bytes.as_slice()).unwrap() else {
-            panic!("another answer")
-        };
+        let Answer::Names(back) = receive(bytes.as_slice()).unwrap() else { panic!("another answer") };
         assert_eq!(back[0][0].function.as_deref(), Some("main"));
     }
 
     #[test]
     fn a_message_that_is_too_long_cut_off_or_nonsense_is_an_error() {
         let too_long = (MESSAGE_MAX as u32 + 1).to_le_bytes();
-        for bytes in [
-            &too_long[..],
-            b"",
-            b"\x02\0",
-            b"\x02\0\0\0{",
-            b"\x02\0\0\0{}",
-            b"\x01\0\0\0\xff",
-        ] {
+        for bytes in [&too_long[..], b"", b"\x02\0", b"\x02\0\0\0{", b"\x02\0\0\0{}", b"\x01\0\0\0\xff"] {
             assert!(receive::<Answer>(bytes).is_err(), "{bytes:?}");
         }
         assert!(encode(&Answer::Refused("x".repeat(MESSAGE_MAX))).is_err());

@@ -46,8 +46,7 @@ pub struct Starts {
 impl Starts {
     /// Whether a helper may be started now; if so, it counts as started.
     pub fn allow(&mut self, now: Instant) -> bool {
-        self.at
-            .retain(|start| now.saturating_duration_since(*start) < STARTS_WINDOW);
+        self.at.retain(|start| now.saturating_duration_since(*start) < STARTS_WINDOW);
         let allowed = self.at.len() < STARTS_MAX;
         if allowed {
             self.at.push_back(now);

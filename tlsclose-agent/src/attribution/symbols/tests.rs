@@ -17,18 +17,12 @@ const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
 #[test]
 fn helper_process() {
     if std::env::var_os(HELPER).is_some() {
-        std::process::exit(i32::from(
-            helper::helper_main() != std::process::ExitCode::SUCCESS,
-        ));
+        std::process::exit(i32::from(helper::helper_main() != std::process::ExitCode::SUCCESS));
     }
 }
 
 fn symbolizer() -> Symbolizer {
-    let arguments = [
-        "--exact",
-        "attribution::symbols::tests::helper_process",
-        "--nocapture",
-    ];
+    let arguments = ["--exact", "attribution::symbols::tests::helper_process", "--nocapture"];
     Symbolizer::new(Launch {
         program: "/proc/self/exe".into(),
         arguments: arguments.map(Into::into).to_vec(),
@@ -69,10 +63,7 @@ fn inlined_one() -> u64 {
 }
 
 fn functions(frames: &[Frame]) -> Vec<&str> {
-    frames
-        .iter()
-        .filter_map(|f| f.function.as_deref())
-        .collect()
+    frames.iter().filter_map(|f| f.function.as_deref()).collect()
 }
 
 #[test]
@@ -86,26 +77,14 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     let mut symbolizer = symbolizer();
     let named = symbolizer.names(&own.modules, &places);
     assert_eq!(symbolizer.failures, 0);
-    let inlined = named
-        .iter()
-        .find(|frames| frames.len() == 2)
-        .expect("an instruction of the inlined function");
+    let inlined = named.iter().find(|frames| frames.len() == 2).expect("an instruction of the inlined function");
     assert!(inlined[0].inlined && !inlined[1].inlined);
     assert_eq!(
         functions(inlined),
-        [
-            "tlsclose::attribution::symbols::tests::inlined_one",
-            "tlsclose::attribution::symbols::tests::outer_of_two"
-        ]
+        ["tlsclose::attribution::symbols::tests::inlined_one", "tlsclose::attribution::symbols::tests::outer_of_two"]
     );
     for frame in inlined {
-        assert!(
-            frame
-                .file
-                .as_deref()
-                .unwrap()
-                .ends_with("src/attribution/symbols/tests.rs")
-        );
+        assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));
         assert!(frame.line.is_some() && frame.module.is_some());
         assert!(frame.offset.as_deref().unwrap().starts_with("0x"));
     }

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use gimli::{
-    BaseAddresses, CfaRule, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Register,
-    RegisterRule, UnwindContext, UnwindSection, UnwindTableRow,
+    BaseAddresses, CfaRule, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Register, RegisterRule,
+    UnwindContext, UnwindSection, UnwindTableRow,
 };
 use object::read::ReadRef;
 use object::{Architecture, Object, ObjectSection};
@@ -47,12 +47,8 @@ impl Registers {
 
 /// No caller can be found for this leaf: there are no tables, or they ask for more than an
 /// addition.
-pub const NO_RULE: LeafRule = LeafRule {
-    status: leaf::NONE,
-    copies: 0,
-    return_address: 0,
-    frame_pointer: leaf::UNCHANGED,
-};
+pub const NO_RULE: LeafRule =
+    LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: leaf::UNCHANGED };
 
 /// The rule for code at a file offset.
 pub fn leaf_rule<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, offset: u64) -> LeafRule {
@@ -95,9 +91,7 @@ impl<'a> Tables<'a> {
             let frames = EhFrame::new(data, LittleEndian);
             let fde = match self.by_index(&frames, pc) {
                 Some(fde) => Some(fde),
-                None => frames
-                    .fde_for_address(&self.bases, pc, EhFrame::cie_from_offset)
-                    .ok(),
+                None => frames.fde_for_address(&self.bases, pc, EhFrame::cie_from_offset).ok(),
             };
             if let Some(fde) = fde {
                 let row = fde.unwind_info_for_address(&frames, &self.bases, context, pc);
@@ -125,11 +119,7 @@ impl<'a> Tables<'a> {
 }
 
 fn from_row(row: &Row, registers: &Registers) -> Option<LeafRule> {
-    let CfaRule::RegisterAndOffset {
-        register,
-        offset: cfa,
-    } = row.cfa()
-    else {
+    let CfaRule::RegisterAndOffset { register, offset: cfa } = row.cfa() else {
         return None;
     };
     let status = match *register {
@@ -146,18 +136,11 @@ fn from_row(row: &Row, registers: &Registers) -> Option<LeafRule> {
         Some(RegisterRule::Offset(saved)) => from_base(*cfa, saved)?,
         _ => return None,
     };
-    Some(LeafRule {
-        status,
-        copies: 0,
-        return_address: from_base(*cfa, return_address)?,
-        frame_pointer,
-    })
+    Some(LeafRule { status, copies: 0, return_address: from_base(*cfa, return_address)?, frame_pointer })
 }
 
 /// Distance from the base register of what lies at the frame's address plus `offset`.
 fn from_base(cfa: i64, offset: i64) -> Option<i32> {
     let distance = cfa.checked_add(offset)?;
-    (-FRAME_MAX..=FRAME_MAX)
-        .contains(&distance)
-        .then_some(distance as i32)
+    (-FRAME_MAX..=FRAME_MAX).contains(&distance).then_some(distance as i32)
 }

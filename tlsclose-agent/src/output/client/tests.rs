@@ -24,11 +24,7 @@ async fn answering(answer: Vec<u8>) -> Target {
 }
 
 fn response(status: &str, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 #[test]
@@ -43,14 +39,7 @@ fn a_url_is_read_or_refused_in_one_line() {
         let target = Target::new(Some(url), Path::new("/s")).unwrap();
         assert_eq!(target.to_string(), expected);
     }
-    for url in [
-        "node-7:9988",
-        "https://node-7",
-        "http://",
-        "http://u:p@a",
-        "http://a/?x",
-        "a\nb",
-    ] {
+    for url in ["node-7:9988", "https://node-7", "http://", "http://u:p@a", "http://a/?x", "a\nb"] {
         let error = Target::new(Some(url), Path::new("/s")).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{url}");
         let error = error.to_string();
@@ -62,12 +51,8 @@ fn a_url_is_read_or_refused_in_one_line() {
 
 #[test]
 fn a_filter_becomes_a_query() {
-    let filter = Filter {
-        kind: Some(Kind::ResetHeld),
-        pid: Some(7),
-        comm: Some("a b&c=d".to_owned()),
-        ..Filter::default()
-    };
+    let filter =
+        Filter { kind: Some(Kind::ResetHeld), pid: Some(7), comm: Some("a b&c=d".to_owned()), ..Filter::default() };
     let path = leaks_path(&filter);
     assert_eq!(path, "/api/v1/leaks?kind=reset_held&pid=7&comm=a+b%26c%3Dd");
     let read = crate::output::http::query::parse(&path.parse().unwrap()).unwrap();
@@ -86,38 +71,20 @@ async fn a_report_is_read() {
 #[tokio::test]
 async fn every_failure_is_one_line_with_its_exit_code() {
     let cases = [
-        (
-            response("400 Bad Request", "{\"error\":\"pid: no\x1b\"}"),
-            2,
-            "refused: ",
-        ),
-        (
-            response("500 Oops", "<html>"),
-            2,
-            "refused: status 500 Internal Server Error",
-        ),
+        (response("400 Bad Request", "{\"error\":\"pid: no\x1b\"}"), 2, "refused: "),
+        (response("500 Oops", "<html>"), 2, "refused: status 500 Internal Server Error"),
         (response("200 OK", "[]"), 3, "the answer cannot be read: "),
-        (
-            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{".to_vec(),
-            3,
-            "lost contact with the agent at ",
-        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{".to_vec(), 3, "lost contact with the agent at "),
         (b"nonsense".to_vec(), 3, "lost contact with the agent at "),
         (vec![], 3, "lost contact with the agent at "),
     ];
     for (answer, code, expected) in cases {
         let shown = String::from_utf8_lossy(&answer).into_owned();
         let target = answering(answer).await;
-        let error = target
-            .get::<Report>("/api/v1/leaks", DEADLINE)
-            .await
-            .unwrap_err();
+        let error = target.get::<Report>("/api/v1/leaks", DEADLINE).await.unwrap_err();
         assert_eq!(error.exit_code(), code, "{shown}");
         let error = error.to_string();
-        assert!(
-            error.contains(expected) && !error.contains(['\n', '\x1b']),
-            "{error}"
-        );
+        assert!(error.contains(expected) && !error.contains(['\n', '\x1b']), "{error}");
     }
 }
 
@@ -138,8 +105,5 @@ async fn silence_ends_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = http(listener.local_addr().unwrap());
     let error = target.get::<Report>("/", DEADLINE).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("lost contact with the agent at {target}: no answer within 5 s")
-    );
+    assert_eq!(error.to_string(), format!("lost contact with the agent at {target}: no answer within 5 s"));
 }

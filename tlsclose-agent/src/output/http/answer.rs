@@ -17,11 +17,7 @@ pub const JSON: &str = "application/json";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 pub const HTML: &str = "text/html; charset=utf-8";
 
-pub fn answer(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Parts>,
-) -> Response<Body> {
+pub fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Parts>) -> Response<Body> {
     let mut response = Response::new(Body::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -29,10 +25,7 @@ pub fn answer(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
-        (
-            "content-security-policy",
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -53,17 +46,11 @@ pub struct Parts {
 
 impl Parts {
     pub fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
-        Self {
-            parts: parts.into_iter().filter(|part| !part.is_empty()).collect(),
-            _permit: None,
-        }
+        Self { parts: parts.into_iter().filter(|part| !part.is_empty()).collect(), _permit: None }
     }
 
     pub fn with_permit(body: Bytes, permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _permit: Some(permit),
-            ..Self::new([body])
-        }
+        Self { _permit: Some(permit), ..Self::new([body]) }
     }
 }
 
@@ -77,10 +64,7 @@ impl HttpBody for Parts {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.parts.pop_front().map(|part| Ok(Frame::data(part))))
     }
 

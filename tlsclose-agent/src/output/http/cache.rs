@@ -43,17 +43,14 @@ impl Rendered {
             Format::OpenMetrics => &self.openmetrics,
             Format::Prometheus => &self.prometheus,
         };
-        cell.get_or_init(|| snapshot_text(&self.snapshot, format).into())
-            .clone()
+        cell.get_or_init(|| snapshot_text(&self.snapshot, format).into()).clone()
     }
 
     /// The report, with or without details.
     pub fn report(&self, details: bool) -> &Report {
         match details {
             true => &self.snapshot.report,
-            false => self
-                .redacted_report
-                .get_or_init(|| without_details(self.snapshot.report.clone())),
+            false => self.redacted_report.get_or_init(|| without_details(self.snapshot.report.clone())),
         }
     }
 
@@ -64,9 +61,7 @@ impl Rendered {
     }
 
     pub fn doctor_json(&self) -> Bytes {
-        self.doctor
-            .get_or_init(|| json(&Doctor::of(&self.snapshot)))
-            .clone()
+        self.doctor.get_or_init(|| json(&Doctor::of(&self.snapshot))).clone()
     }
 }
 

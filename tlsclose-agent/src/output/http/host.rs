@@ -12,11 +12,7 @@ pub fn of_request<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     if hosts.next().is_some() {
         return None;
     }
-    uri.host().or_else(|| {
-        header
-            .and_then(|value| value.to_str().ok())
-            .map(without_port)
-    })
+    uri.host().or_else(|| header.and_then(|value| value.to_str().ok()).map(without_port))
 }
 
 fn without_port(authority: &str) -> &str {
@@ -28,23 +24,15 @@ fn without_port(authority: &str) -> &str {
 
 /// Whether a client may call this host so: by address, as localhost, or by one of `names`.
 pub fn is_allowed(host: &str, names: &[String]) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_address = host.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok();
     let host = host.strip_suffix('.').unwrap_or(host);
-    is_address
-        || host.eq_ignore_ascii_case("localhost")
-        || names.iter().any(|name| host.eq_ignore_ascii_case(name))
+    is_address || host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
 /// This host's own name, which its clients use.
 pub fn own_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -85,11 +73,7 @@ mod tests {
             ("/", &["[::1]"], Some("[::1]")),
             ("/", &[], None),
             ("/", &["a", "b"], None),
-            (
-                "http://evil.example:1/",
-                &["localhost"],
-                Some("evil.example"),
-            ),
+            ("http://evil.example:1/", &["localhost"], Some("evil.example")),
         ];
         for (target, headers, expected) in cases {
             let mut map = HeaderMap::new();

@@ -26,18 +26,12 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "write it like 127.0.0.1:9988, [::1]:9988 or :9988";
         let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
-        let host = match host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address,
             None if host.contains(':') => return Err(FORM),
             None => host,
         };
-        Ok(Self {
-            host: host.to_owned(),
-            port: port.parse().map_err(|_| FORM)?,
-        })
+        Ok(Self { host: host.to_owned(), port: port.parse().map_err(|_| FORM)? })
     }
 }
 
@@ -53,14 +47,8 @@ impl std::fmt::Display for ListenAddress {
 /// One line: where, why not, and what to do.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    #[error(
-        "cannot listen on {address}: {}: choose another with --web.listen-address",
-        reason(source)
-    )]
-    Tcp {
-        address: ListenAddress,
-        source: io::Error,
-    },
+    #[error("cannot listen on {address}: {}: choose another with --web.listen-address", reason(source))]
+    Tcp { address: ListenAddress, source: io::Error },
     #[error("cannot listen on {}: an agent already answers there: stop it, or choose another with --socket", .0.display())]
     Answered(PathBuf),
     #[error("cannot listen on {}: it is there and not a socket: choose another with --socket", .0.display())]
@@ -90,10 +78,7 @@ pub async fn tcp(address: &ListenAddress) -> Result<TcpListener, ListenError> {
         },
         host => TcpListener::bind((host, address.port)).await,
     };
-    bound.map_err(|source| ListenError::Tcp {
-        address: address.clone(),
-        source,
-    })
+    bound.map_err(|source| ListenError::Tcp { address: address.clone(), source })
 }
 
 /// The owner's socket; its file goes when this is dropped.
@@ -110,28 +95,14 @@ impl OwnerSocket {
     /// A file left by an agent that is gone is replaced; one that answers is not.
     /// Must be called within a tokio runtime.
     pub fn open(path: &Path) -> Result<Self, ListenError> {
-        let failed = |source: io::Error| ListenError::Unix {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .map_err(failed)?;
+        let failed = |source: io::Error| ListenError::Unix { path: path.to_owned(), source };
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
         }
         remove_stale(path)?;
         let listener = bind(path).map_err(failed)?;
         let inode = fs::symlink_metadata(path).map_err(failed)?.ino();
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            inode,
-        })
+        Ok(Self { listener, path: path.to_owned(), inode })
     }
 }
 
@@ -145,10 +116,7 @@ impl Drop for OwnerSocket {
 }
 
 fn remove_stale(path: &Path) -> Result<(), ListenError> {
-    let failed = |source| ListenError::Unix {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| ListenError::Unix { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -158,9 +126,7 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         Ok(_) => {}
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
         Ok(_) => Err(ListenError::Answered(path.to_owned())),

@@ -38,10 +38,7 @@ fn set(wanted: &mut Wanted, name: &str, value: String) -> Result<(), String> {
         "site" => filter.site = Some(value),
         "limit" => wanted.limit = Some(number(&value)? as usize),
         _ => {
-            return Err(
-                "unknown parameter: there are kind, pid, comm, namespace, site and limit"
-                    .to_owned(),
-            );
+            return Err("unknown parameter: there are kind, pid, comm, namespace, site and limit".to_owned());
         }
     }
     Ok(())
@@ -56,10 +53,7 @@ fn number(value: &str) -> Result<u32, String> {
 
 /// A client's own text in an answer to it, short and on one line.
 fn shown(name: &str) -> String {
-    name.chars()
-        .take(40)
-        .flat_map(char::escape_default)
-        .collect()
+    name.chars().take(40).flat_map(char::escape_default).collect()
 }
 
 #[cfg(test)]
@@ -88,10 +82,7 @@ mod tests {
             })
         );
         assert_eq!(parse_text(""), Ok(Wanted::default()));
-        assert_eq!(
-            parse(&"/api/v1/leaks".parse().unwrap()),
-            Ok(Wanted::default())
-        );
+        assert_eq!(parse(&"/api/v1/leaks".parse().unwrap()), Ok(Wanted::default()));
     }
 
     #[test]

@@ -35,11 +35,7 @@ fn redact(site: &mut Site) {
 
 fn redact_stack(stack: &mut [Frame]) {
     for frame in stack {
-        *frame = Frame {
-            function: frame.function.take(),
-            inlined: frame.inlined,
-            ..Frame::default()
-        };
+        *frame = Frame { function: frame.function.take(), inlined: frame.inlined, ..Frame::default() };
     }
 }
 
@@ -52,14 +48,7 @@ mod tests {
     fn without_details_nothing_tells_files_addresses_or_command_lines() {
         let redacted = without_details(sample::report());
         let json = serde_json::to_string(&redacted).unwrap();
-        for secret in [
-            "server.rs",
-            "0x1f3a0",
-            "10.0.0.4",
-            "10.0.9.1",
-            "51234",
-            "secret",
-        ] {
+        for secret in ["server.rs", "0x1f3a0", "10.0.0.4", "10.0.9.1", "51234", "secret"] {
             assert!(!json.contains(secret), "{secret} in {json}");
         }
     }
@@ -70,17 +59,11 @@ mod tests {
         let redacted = without_details(report.clone());
         assert_eq!(redacted.sites.len(), report.sites.len());
         let (site, full) = (&redacted.sites[0], &report.sites[0]);
-        assert_eq!(
-            (site.kind, site.sockets, &site.site),
-            (full.kind, full.sockets, &full.site)
-        );
+        assert_eq!((site.kind, site.sockets, &site.site), (full.kind, full.sockets, &full.site));
         assert_eq!(site.processes[0].comm, "payments");
         assert_eq!(site.processes[0].container, full.processes[0].container);
         let opened = site.opened.as_ref().unwrap();
         assert_eq!(opened.stack[0].function.as_deref(), Some("accept_loop"));
-        assert_eq!(
-            site.why,
-            "Peer closed; read returned 0 in handle_request and no close followed."
-        );
+        assert_eq!(site.why, "Peer closed; read returned 0 in handle_request and no close followed.");
     }
 }

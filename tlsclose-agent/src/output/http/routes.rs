@@ -68,17 +68,10 @@ fn routes(shared: &Arc<Shared>, details: bool) -> Router {
         .route("/", get(landing))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Context {
-            shared: Arc::clone(shared),
-            details,
-        })
+        .with_state(Context { shared: Arc::clone(shared), details })
 }
 
-async fn check_host(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Response<Body> {
+async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response<Body> {
     match host::of_request(request.uri(), request.headers()) {
         Some(name) if host::is_allowed(name, &shared.hosts) => next.run(request).await,
         _ => error(
@@ -89,11 +82,7 @@ async fn check_host(
 }
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {
-    let accepts: Vec<&str> = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let accepts: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(&accepts.join(","));
     let rendered = context.shared.cache.newest();
     let parts = [rendered.metrics(format), own_text(format).into()];
@@ -110,26 +99,15 @@ async fn leaks(State(context): State<Context>, uri: Uri) -> Response<Body> {
         return answer(StatusCode::OK, JSON, rendered.report_json(context.details));
     }
     let Ok(permit) = Arc::clone(&context.shared.copies).try_acquire_owned() else {
-        return error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests at once: try again",
-        );
+        return error(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once: try again");
     };
     let mut report = rendered.report(context.details).clone();
     select(&mut report, &wanted.filter, Sort::Count, wanted.limit);
-    answer(
-        StatusCode::OK,
-        JSON,
-        Parts::with_permit(json(&report), permit),
-    )
+    answer(StatusCode::OK, JSON, Parts::with_permit(json(&report), permit))
 }
 
 async fn doctor(State(context): State<Context>) -> Response<Body> {
-    answer(
-        StatusCode::OK,
-        JSON,
-        context.shared.cache.newest().doctor_json(),
-    )
+    answer(StatusCode::OK, JSON, context.shared.cache.newest().doctor_json())
 }
 
 async fn healthz() -> Response<Body> {
@@ -139,10 +117,7 @@ async fn healthz() -> Response<Body> {
 async fn readyz(State(context): State<Context>) -> Response<Body> {
     match context.shared.cache.newest().snapshot.ready {
         true => answer(StatusCode::OK, TEXT, Bytes::from_static(b"ready\n")),
-        false => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no census yet: try again in a few seconds",
-        ),
+        false => error(StatusCode::SERVICE_UNAVAILABLE, "no census yet: try again in a few seconds"),
     }
 }
 
@@ -164,8 +139,5 @@ async fn unknown() -> Response<Body> {
 }
 
 async fn wrong_method() -> Response<Body> {
-    error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "only GET and HEAD are answered",
-    )
+    error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered")
 }

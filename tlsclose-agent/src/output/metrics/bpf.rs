@@ -19,24 +19,12 @@ const RUNS: Family<1> = Family::new(
     ["program"],
     "Runs of a BPF program, where the kernel's BPF statistics are on.",
 );
-const ENTRIES: Family<1> = Family::new(
-    Type::Gauge,
-    "tlsclose_bpf_map_entries",
-    ["map"],
-    "Entries of a BPF map.",
-);
-const MAX_ENTRIES: Family<1> = Family::new(
-    Type::Gauge,
-    "tlsclose_bpf_map_max_entries",
-    ["map"],
-    "Entries that a BPF map can hold.",
-);
+const ENTRIES: Family<1> = Family::new(Type::Gauge, "tlsclose_bpf_map_entries", ["map"], "Entries of a BPF map.");
+const MAX_ENTRIES: Family<1> =
+    Family::new(Type::Gauge, "tlsclose_bpf_map_max_entries", ["map"], "Entries that a BPF map can hold.");
 
 pub fn families() -> Vec<Declared> {
-    [SECONDS, RUNS, ENTRIES, MAX_ENTRIES]
-        .iter()
-        .map(Family::declared)
-        .collect()
+    [SECONDS, RUNS, ENTRIES, MAX_ENTRIES].iter().map(Family::declared).collect()
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {

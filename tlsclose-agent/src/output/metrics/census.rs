@@ -7,40 +7,24 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::family::{Declared, Family, Type};
 use crate::finding::Snapshot;
 
-const DURATION: Family<0> = Family::new(
-    Type::Histogram,
-    "tlsclose_census_duration_seconds",
-    [],
-    "Time that a census of all sockets took.",
-);
+const DURATION: Family<0> =
+    Family::new(Type::Histogram, "tlsclose_census_duration_seconds", [], "Time that a census of all sockets took.");
 const INTERVAL: Family<0> = Family::new(
     Type::Gauge,
     "tlsclose_census_interval_seconds",
     [],
     "Time between two censuses, stretched so that they cost at most 1 % of a core.",
 );
-const FDS: Family<0> = Family::new(
-    Type::Gauge,
-    "tlsclose_census_fds",
-    [],
-    "Descriptors that the last census walked.",
-);
+const FDS: Family<0> = Family::new(Type::Gauge, "tlsclose_census_fds", [], "Descriptors that the last census walked.");
 
 pub fn families() -> Vec<Declared> {
-    [DURATION, INTERVAL, FDS]
-        .iter()
-        .map(Family::declared)
-        .collect()
+    [DURATION, INTERVAL, FDS].iter().map(Family::declared).collect()
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let census = &snapshot.report.census;
-    DURATION
-        .open(encoder)?
-        .histogram([], &snapshot.census_duration)?;
-    INTERVAL
-        .open(encoder)?
-        .gauge_f64([], census.interval_seconds)?;
+    DURATION.open(encoder)?.histogram([], &snapshot.census_duration)?;
+    INTERVAL.open(encoder)?.gauge_f64([], census.interval_seconds)?;
     FDS.open(encoder)?.gauge([], census.fds)
 }
 

@@ -34,18 +34,8 @@ pub struct Declared {
 }
 
 impl<const N: usize> Family<N> {
-    pub const fn new(
-        kind: Type,
-        name: &'static str,
-        labels: [&'static str; N],
-        help: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            labels,
-            help,
-        }
+    pub const fn new(kind: Type, name: &'static str, labels: [&'static str; N], help: &'static str) -> Self {
+        Self { name, kind, labels, help }
     }
 
     pub fn declared(&self) -> Declared {
@@ -61,22 +51,13 @@ impl<const N: usize> Family<N> {
     }
 
     /// Writes the family's head. Its samples must follow before another family begins.
-    pub fn open<'a>(
-        &'a self,
-        encoder: &'a mut DescriptorEncoder,
-    ) -> Result<Open<'a, N>, fmt::Error> {
+    pub fn open<'a>(&'a self, encoder: &'a mut DescriptorEncoder) -> Result<Open<'a, N>, fmt::Error> {
         let (name, kind) = match self.kind {
-            Type::Counter => (
-                self.name.strip_suffix("_total").unwrap_or(self.name),
-                MetricType::Counter,
-            ),
+            Type::Counter => (self.name.strip_suffix("_total").unwrap_or(self.name), MetricType::Counter),
             Type::Gauge => (self.name, MetricType::Gauge),
             Type::Histogram => (self.name, MetricType::Histogram),
         };
-        Ok(Open {
-            labels: self.labels,
-            encoder: encoder.encode_descriptor(name, self.help, None, kind)?,
-        })
+        Ok(Open { labels: self.labels, encoder: encoder.encode_descriptor(name, self.help, None, kind)? })
     }
 }
 
@@ -88,15 +69,11 @@ pub struct Open<'a, const N: usize> {
 
 impl<const N: usize> Open<'_, N> {
     pub fn counter(&mut self, values: [&str; N], total: u64) -> fmt::Result {
-        self.sample(values, |sample| {
-            sample.encode_counter::<NoLabelSet, _, f64>(&total, None)
-        })
+        self.sample(values, |sample| sample.encode_counter::<NoLabelSet, _, f64>(&total, None))
     }
 
     pub fn counter_seconds(&mut self, values: [&str; N], total: f64) -> fmt::Result {
-        self.sample(values, |sample| {
-            sample.encode_counter::<NoLabelSet, _, f64>(&total, None)
-        })
+        self.sample(values, |sample| sample.encode_counter::<NoLabelSet, _, f64>(&total, None))
     }
 
     pub fn gauge(&mut self, values: [&str; N], value: u64) -> fmt::Result {
@@ -119,16 +96,10 @@ impl<const N: usize> Open<'_, N> {
                 (*bound, own)
             })
             .collect();
-        self.sample(values, |sample| {
-            sample.encode_histogram::<NoLabelSet>(histogram.sum, below, &buckets, None)
-        })
+        self.sample(values, |sample| sample.encode_histogram::<NoLabelSet>(histogram.sum, below, &buckets, None))
     }
 
-    fn sample(
-        &mut self,
-        values: [&str; N],
-        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
+    fn sample(&mut self, values: [&str; N], write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result) -> fmt::Result {
         if N == 0 {
             return write(&mut self.encoder);
         }

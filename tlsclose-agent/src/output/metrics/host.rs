@@ -55,9 +55,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         assert_exposes(
             &exposition,
-            &format!(
-                "tlsclose_build_info{{version=\"{version}\",revision=\"{REVISION}\",kernel=\"6.12.117\"}} 1\n"
-            ),
+            &format!("tlsclose_build_info{{version=\"{version}\",revision=\"{REVISION}\",kernel=\"6.12.117\"}} 1\n"),
         );
     }
 }

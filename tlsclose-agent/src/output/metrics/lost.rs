@@ -34,8 +34,7 @@ pub fn families() -> Vec<Declared> {
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut totals: BTreeMap<(&str, &str), u64> =
-        REASONS.into_iter().map(|pair| (pair, 0)).collect();
+    let mut totals: BTreeMap<(&str, &str), u64> = REASONS.into_iter().map(|pair| (pair, 0)).collect();
     for ((what, reason), total) in &snapshot.lost {
         totals.insert((what, reason), *total);
     }
@@ -76,10 +75,7 @@ tlsclose_lost_total{what=\"stacks\",reason=\"ring_full\"} 0
     fn the_documentation_explains_every_reason() {
         let text = include_str!("../../../../docs/metrics.md");
         for (what, reason) in REASONS {
-            assert!(
-                text.contains(&format!("\n| {what} | {reason} | ")),
-                "{what} {reason}"
-            );
+            assert!(text.contains(&format!("\n| {what} | {reason} | ")), "{what} {reason}");
         }
     }
 }

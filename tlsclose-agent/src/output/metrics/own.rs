@@ -10,54 +10,24 @@ use rustix::process::{Resource, getrlimit};
 
 use super::family::{Declared, Family, Type};
 
-const CPU: Family<0> = Family::new(
-    Type::Counter,
-    "process_cpu_seconds_total",
-    [],
-    "Total user and system CPU time spent in seconds.",
-);
-const RESIDENT: Family<0> = Family::new(
-    Type::Gauge,
-    "process_resident_memory_bytes",
-    [],
-    "Resident memory size in bytes.",
-);
-const VIRTUAL: Family<0> = Family::new(
-    Type::Gauge,
-    "process_virtual_memory_bytes",
-    [],
-    "Virtual memory size in bytes.",
-);
-const OPEN_FDS: Family<0> = Family::new(
-    Type::Gauge,
-    "process_open_fds",
-    [],
-    "Number of open file descriptors.",
-);
-const MAX_FDS: Family<0> = Family::new(
-    Type::Gauge,
-    "process_max_fds",
-    [],
-    "Maximum number of open file descriptors.",
-);
+const CPU: Family<0> =
+    Family::new(Type::Counter, "process_cpu_seconds_total", [], "Total user and system CPU time spent in seconds.");
+const RESIDENT: Family<0> =
+    Family::new(Type::Gauge, "process_resident_memory_bytes", [], "Resident memory size in bytes.");
+const VIRTUAL: Family<0> =
+    Family::new(Type::Gauge, "process_virtual_memory_bytes", [], "Virtual memory size in bytes.");
+const OPEN_FDS: Family<0> = Family::new(Type::Gauge, "process_open_fds", [], "Number of open file descriptors.");
+const MAX_FDS: Family<0> = Family::new(Type::Gauge, "process_max_fds", [], "Maximum number of open file descriptors.");
 const START: Family<0> = Family::new(
     Type::Gauge,
     "process_start_time_seconds",
     [],
     "Start time of the process since unix epoch in seconds.",
 );
-const THREADS: Family<0> = Family::new(
-    Type::Gauge,
-    "process_threads",
-    [],
-    "Number of OS threads in the process.",
-);
+const THREADS: Family<0> = Family::new(Type::Gauge, "process_threads", [], "Number of OS threads in the process.");
 
 pub fn families() -> Vec<Declared> {
-    [CPU, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, START, THREADS]
-        .iter()
-        .map(Family::declared)
-        .collect()
+    [CPU, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, START, THREADS].iter().map(Family::declared).collect()
 }
 
 /// What the kernel says of this process.
@@ -91,9 +61,7 @@ impl Own {
         Self {
             stat: read_stat(),
             // The directory being read is open too.
-            open_fds: fs::read_dir("/proc/self/fd")
-                .ok()
-                .map(|fds| (fds.count() as u64).saturating_sub(1)),
+            open_fds: fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1)),
             max_fds: getrlimit(Resource::Nofile).current,
         }
     }
@@ -134,9 +102,7 @@ pub fn encode(own: &Own, encoder: &mut DescriptorEncoder) -> fmt::Result {
         CPU.open(encoder)?.counter_seconds([], stat.cpu_seconds)?;
         RESIDENT.open(encoder)?.gauge([], stat.resident_bytes)?;
         VIRTUAL.open(encoder)?.gauge([], stat.virtual_bytes)?;
-        START
-            .open(encoder)?
-            .gauge_f64([], stat.start_time_seconds)?;
+        START.open(encoder)?.gauge_f64([], stat.start_time_seconds)?;
         THREADS.open(encoder)?.gauge([], stat.threads)?;
     }
     if let Some(fds) = own.open_fds {
@@ -154,11 +120,7 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_whatever_the_name() {
-        let units = Units {
-            ticks_per_second: 100.0,
-            page_size: 4096,
-            boot_time: 1_700_000_000.0,
-        };
+        let units = Units { ticks_per_second: 100.0, page_size: 4096, boot_time: 1_700_000_000.0 };
         let line = "4117 (a) b (c) S 1 4117 4117 0 -1 4194560 900 0 0 0 150 50 0 0 20 0 7 0 12345 8192000 300 18446744073709551615";
         assert_eq!(
             parse_stat(line, &units),

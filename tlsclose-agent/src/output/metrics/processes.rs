@@ -15,12 +15,8 @@ const OPEN: Family<4> = Family::new(
     BY_IDENTITY,
     "Open descriptors of the worst process of a workload with a lingering socket.",
 );
-const MAX: Family<4> = Family::new(
-    Type::Gauge,
-    "tlsclose_process_max_fds",
-    BY_IDENTITY,
-    "Limit of that process's descriptors.",
-);
+const MAX: Family<4> =
+    Family::new(Type::Gauge, "tlsclose_process_max_fds", BY_IDENTITY, "Limit of that process's descriptors.");
 const EXHAUSTED: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_process_fds_exhausted_seconds",
@@ -35,20 +31,12 @@ const EMFILE: Family<4> = Family::new(
 );
 
 pub fn families() -> Vec<Declared> {
-    [OPEN, MAX, EXHAUSTED, EMFILE]
-        .iter()
-        .map(Family::declared)
-        .collect()
+    [OPEN, MAX, EXHAUSTED, EMFILE].iter().map(Family::declared).collect()
 }
 
 fn labels(series: &ProcessSeries) -> [&str; 4] {
     let identity = &series.identity;
-    [
-        &identity.namespace,
-        &identity.pod,
-        &identity.container,
-        &identity.comm,
-    ]
+    [&identity.namespace, &identity.pod, &identity.container, &identity.comm]
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -62,10 +50,7 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
         max.gauge(labels(series), fds)?;
     }
     let mut exhausted = EXHAUSTED.open(encoder)?;
-    for (series, seconds) in all
-        .iter()
-        .filter_map(|it| Some((it, it.fds_exhausted_seconds?)))
-    {
+    for (series, seconds) in all.iter().filter_map(|it| Some((it, it.fds_exhausted_seconds?))) {
         exhausted.gauge_f64(labels(series), seconds)?;
     }
     let mut emfile = EMFILE.open(encoder)?;

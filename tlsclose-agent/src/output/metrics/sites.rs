@@ -31,23 +31,11 @@ const LINGERED: Family<6> = Family::new(
 const ENDED: Family<7> = Family::new(
     Type::Counter,
     "tlsclose_lingering_ended_total",
-    [
-        "namespace",
-        "pod",
-        "container",
-        "comm",
-        "kind",
-        "site",
-        "how",
-    ],
+    ["namespace", "pod", "container", "comm", "kind", "site", "how"],
     "Lingering sockets that linger no more, by how it ended.",
 );
-const OLDEST: Family<6> = Family::new(
-    Type::Gauge,
-    "tlsclose_oldest_lingering_seconds",
-    BY_SITE,
-    "Age of the oldest lingering socket.",
-);
+const OLDEST: Family<6> =
+    Family::new(Type::Gauge, "tlsclose_oldest_lingering_seconds", BY_SITE, "Age of the oldest lingering socket.");
 const ADOPTED: Family<5> = Family::new(
     Type::Counter,
     "tlsclose_adopted_sockets_total",
@@ -75,14 +63,7 @@ pub fn families() -> Vec<Declared> {
 
 fn labels(series: &SiteSeries) -> [&str; 6] {
     let identity = &series.identity;
-    [
-        &identity.namespace,
-        &identity.pod,
-        &identity.container,
-        &identity.comm,
-        series.kind.name(),
-        &series.site,
-    ]
+    [&identity.namespace, &identity.pod, &identity.container, &identity.comm, series.kind.name(), &series.site]
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -113,24 +94,12 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
     }
     let mut adopted = ADOPTED.open(encoder)?;
     for ((identity, kind), total) in &snapshot.adopted {
-        let labels = [
-            identity.namespace.as_str(),
-            &identity.pod,
-            &identity.container,
-            &identity.comm,
-            kind.name(),
-        ];
+        let labels = [identity.namespace.as_str(), &identity.pod, &identity.container, &identity.comm, kind.name()];
         adopted.counter(labels, *total)?;
     }
     let mut infos = INFO.open(encoder)?;
     for info in &snapshot.site_infos {
-        let labels = [
-            info.site.as_str(),
-            info.kind.name(),
-            &info.exe,
-            &info.opened,
-            &info.touched,
-        ];
+        let labels = [info.site.as_str(), info.kind.name(), &info.exe, &info.opened, &info.touched];
         infos.gauge(labels, 1)?;
     }
     Ok(())

@@ -7,24 +7,15 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::family::{Declared, Family, Type};
 use crate::finding::{Snapshot, State};
 
-const SOCKETS: Family<1> = Family::new(
-    Type::Gauge,
-    "tlsclose_sockets",
-    ["state"],
-    "TCP sockets by state.",
-);
+const SOCKETS: Family<1> = Family::new(Type::Gauge, "tlsclose_sockets", ["state"], "TCP sockets by state.");
 const ORPHANED: Family<0> = Family::new(
     Type::Gauge,
     "tlsclose_orphaned_sockets",
     [],
     "TCP sockets that no file holds any more; the kernel ends them.",
 );
-const TRANSITIONS: Family<2> = Family::new(
-    Type::Counter,
-    "tlsclose_state_transitions_total",
-    ["from", "to"],
-    "Changes of TCP state.",
-);
+const TRANSITIONS: Family<2> =
+    Family::new(Type::Counter, "tlsclose_state_transitions_total", ["from", "to"], "Changes of TCP state.");
 const HALF_CLOSED: Family<1> = Family::new(
     Type::Histogram,
     "tlsclose_half_closed_seconds",
@@ -33,12 +24,7 @@ const HALF_CLOSED: Family<1> = Family::new(
 );
 
 pub fn families() -> Vec<Declared> {
-    vec![
-        SOCKETS.declared(),
-        ORPHANED.declared(),
-        TRANSITIONS.declared(),
-        HALF_CLOSED.declared(),
-    ]
+    vec![SOCKETS.declared(), ORPHANED.declared(), TRANSITIONS.declared(), HALF_CLOSED.declared()]
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {

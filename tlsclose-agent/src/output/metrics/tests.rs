@@ -10,10 +10,7 @@ pub fn exposition(snapshot: &Snapshot) -> String {
 
 #[track_caller]
 pub fn assert_exposes(exposition: &str, lines: &str) {
-    assert!(
-        exposition.contains(lines),
-        "--- not found:\n{lines}\n--- in:\n{exposition}"
-    );
+    assert!(exposition.contains(lines), "--- not found:\n{lines}\n--- in:\n{exposition}");
 }
 
 /// Names, types and labels of the table in the documentation.
@@ -25,14 +22,8 @@ fn documented() -> Vec<(String, String, Vec<String>)> {
         .map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
             assert_eq!(cells.len(), 5, "{line}");
-            assert!(
-                cells.iter().skip(3).all(|cell| !cell.trim().is_empty()),
-                "{line}"
-            );
-            let labels = cells[2]
-                .split(',')
-                .map(code)
-                .filter(|label| !label.is_empty());
+            assert!(cells.iter().skip(3).all(|cell| !cell.trim().is_empty()), "{line}");
+            let labels = cells[2].split(',').map(code).filter(|label| !label.is_empty());
             (code(cells[0]), code(cells[1]), labels.collect())
         })
         .collect()
@@ -56,10 +47,8 @@ fn what_is_exported_is_declared() {
     let snapshot = Arc::new(sample::snapshot());
     let format = Format::Prometheus;
     let text = snapshot_text(&snapshot, format) + &own_text(format);
-    let exported: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let exported: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let declared: BTreeSet<&str> = families().iter().map(|family| family.name).collect();
     assert_eq!(exported, declared);
 }
@@ -67,8 +56,7 @@ fn what_is_exported_is_declared() {
 #[test]
 fn both_formats_end_and_name_counters_as_they_should() {
     let snapshot = Arc::new(sample::snapshot());
-    let openmetrics =
-        snapshot_text(&snapshot, Format::OpenMetrics) + &own_text(Format::OpenMetrics);
+    let openmetrics = snapshot_text(&snapshot, Format::OpenMetrics) + &own_text(Format::OpenMetrics);
     assert!(openmetrics.ends_with("# EOF\n"));
     assert_eq!(openmetrics.matches("# EOF").count(), 1);
     assert_exposes(&openmetrics, "# TYPE tlsclose_lost counter\n");
@@ -78,10 +66,7 @@ fn both_formats_end_and_name_counters_as_they_should() {
         &prometheus,
         "# HELP tlsclose_lost_total What the agent should have recorded and could not, by reason.\n# TYPE tlsclose_lost_total counter\n",
     );
-    assert_exposes(
-        &prometheus,
-        "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ",
-    );
+    assert_exposes(&prometheus, "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ");
 }
 
 #[test]
@@ -113,12 +98,7 @@ fn promtool_has_nothing_to_say() {
     snapshot.series[0].identity.comm = "a\"b\\c\nd".to_owned();
     let snapshot = Arc::new(snapshot);
     let text = snapshot_text(&snapshot, Format::Prometheus) + &own_text(Format::Prometheus);
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");

@@ -106,23 +106,11 @@ mod tests {
             ("text/html", Format::Prometheus),
             ("text/plain", Format::Prometheus),
             ("application/openmetrics-text", Format::OpenMetrics),
-            (
-                "Application/OpenMetrics-Text; version=1.0.0",
-                Format::OpenMetrics,
-            ),
-            (
-                "application/openmetrics-text; version=\"1.0.0\"",
-                Format::OpenMetrics,
-            ),
-            (
-                "application/openmetrics-text; version=0.0.1",
-                Format::Prometheus,
-            ),
+            ("Application/OpenMetrics-Text; version=1.0.0", Format::OpenMetrics),
+            ("application/openmetrics-text; version=\"1.0.0\"", Format::OpenMetrics),
+            ("application/openmetrics-text; version=0.0.1", Format::Prometheus),
             ("application/openmetrics-text;q=0", Format::Prometheus),
-            (
-                "application/openmetrics-text;q=0.1,text/plain;q=0.5",
-                Format::Prometheus,
-            ),
+            ("application/openmetrics-text;q=0.1,text/plain;q=0.5", Format::Prometheus),
             // Prometheus 2.42 and 3.
             (
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",

@@ -15,12 +15,7 @@ pub fn section(text: &mut String, title: &str, stack: &[Frame], layout: &Layout)
         *text += "    (no stack)\n";
     }
     let names: Vec<String> = stack.iter().map(name).collect();
-    let width = names
-        .iter()
-        .map(|name| name.chars().count())
-        .filter(|length| *length <= WIDEST)
-        .max()
-        .unwrap_or(0);
+    let width = names.iter().map(|name| name.chars().count()).filter(|length| *length <= WIDEST).max().unwrap_or(0);
     for (frame, name) in stack.iter().zip(&names) {
         let line = format!("    {name:<width$}  {}", whereabouts(frame, layout.wide));
         *text += line.trim_end();
@@ -46,10 +41,7 @@ fn whereabouts(frame: &Frame, wide: bool) -> String {
         let offset = frame.offset.as_ref().map(|offset| format!("+{offset}"));
         escape(&format!("{module}{}", offset.unwrap_or_default())).into_owned()
     });
-    let build = frame
-        .build_id
-        .as_ref()
-        .map(|id| format!("[{}]", escape(id)));
+    let build = frame.build_id.as_ref().map(|id| format!("[{}]", escape(id)));
     let parts: Vec<String> = match (wide, source) {
         (false, Some(source)) => vec![source],
         (false, None) => module.into_iter().collect(),

@@ -25,20 +25,10 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
     for (at, byte) in flipped.iter_mut().enumerate().skip(64) {
         *byte ^= (at * 31 % 7 == 0) as u8 * 0x55;
     }
-    let random: Vec<u8> = (0..10_000u64)
-        .map(|i| (i.wrapping_mul(0x9e37_79b9) >> 7) as u8)
-        .collect();
+    let random: Vec<u8> = (0..10_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 7) as u8).collect();
     let elf_then_random = [&whole[..64], &random].concat();
-    let contents: [&[u8]; 8] = [
-        b"",
-        b"\x7fELF",
-        &random,
-        &whole[..64],
-        &whole[..5000],
-        &whole[..1 << 20],
-        &flipped,
-        &elf_then_random,
-    ];
+    let contents: [&[u8]; 8] =
+        [b"", b"\x7fELF", &random, &whole[..64], &whole[..5000], &whole[..1 << 20], &flipped, &elf_then_random];
     let (modules, ids) = modules_of(&contents);
     let mut symbolizer = symbolizer();
     let places: Vec<_> = ids.iter().map(|id| (*id, 0x1234, false)).collect();
@@ -82,21 +72,11 @@ fn damaged_programs_cost_names_and_nothing_else() {
     let contents: Vec<&[u8]> = damaged.iter().map(Vec::as_slice).collect();
     let (modules, ids) = modules_of(&contents);
     let mut symbolizer = symbolizer();
-    let places: Vec<_> = ids
-        .iter()
-        .flat_map(|id| {
-            (0..whole.len() as u64)
-                .step_by(997)
-                .map(|at| (*id, at, true))
-        })
-        .collect();
+    let places: Vec<_> =
+        ids.iter().flat_map(|id| (0..whole.len() as u64).step_by(997).map(|at| (*id, at, true))).collect();
     let named = symbolizer.names(&modules, &places);
     let known = named.iter().flatten();
-    assert!(
-        known
-            .clone()
-            .all(|f| f.module.is_some() && f.offset.is_some())
-    );
+    assert!(known.clone().all(|f| f.module.is_some() && f.offset.is_some()));
     for id in ids {
         symbolizer.leaf_rule(&modules, id, 0x3000);
     }
@@ -107,19 +87,9 @@ fn a_file_with_a_trap_for_a_debug_link_does_not_hang_the_helper() {
     let dir = tempfile::tempdir().unwrap();
     let (fifo, program) = (dir.path().join("f"), dir.path().join("p"));
     let link = dir.path().join("link");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o666),
-        0,
-    )
-    .unwrap();
-    fs::set_permissions(
-        dir.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0)
+        .unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let name = [fifo.to_str().unwrap().as_bytes(), b"\0\0\0\0"].concat();
     fs::write(&link, [name, b"crc!".to_vec()].concat()).unwrap();
     let added = Command::new("objcopy")
@@ -146,24 +116,13 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
     let own = Mapped::of(own_id());
     let program = own.with_path(&std::env::current_exe().unwrap());
     let mut symbolizer = symbolizer();
-    assert!(
-        symbolizer
-            .leaf_rule(&own.modules, program, 0x1000)
-            .is_some()
-    );
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
     assert_eq!(symbolizer.leaf_rule(&own.modules, program, 0x1000), None);
     assert_eq!(symbolizer.failures, 1);
-    assert!(
-        rustix::process::test_kill_process(stopped).is_err(),
-        "reaped"
-    );
-    assert!(
-        symbolizer
-            .leaf_rule(&own.modules, program, 0x1000)
-            .is_some()
-    );
+    assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
     assert_ne!(pid_of(&symbolizer), stopped);
     let hang = symbolizer.ask(program, &Request::Hang, Duration::from_millis(50));
     assert!(hang.is_none() && symbolizer.helper.is_none());
@@ -174,18 +133,10 @@ fn a_helper_that_ended_without_work_is_no_failure() {
     let own = Mapped::of(own_id());
     let program = own.with_path(&std::env::current_exe().unwrap());
     let mut symbolizer = symbolizer();
-    assert!(
-        symbolizer
-            .leaf_rule(&own.modules, program, 0x1000)
-            .is_some()
-    );
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
     while symbolizer.helper.as_mut().unwrap().is_alive() {}
-    assert!(
-        symbolizer
-            .leaf_rule(&own.modules, program, 0x1000)
-            .is_some()
-    );
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
     assert_eq!(symbolizer.failures, 0);
 }
 
@@ -215,10 +166,7 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
 
 #[test]
 fn helpers_are_not_started_for_ever() {
-    let mut symbolizer = Symbolizer::new(Launch {
-        program: "/bin/true".into(),
-        ..Launch::default()
-    });
+    let mut symbolizer = Symbolizer::new(Launch { program: "/bin/true".into(), ..Launch::default() });
     let (modules, ids) = modules_of(&[b"x"]);
     for _ in 0..10 {
         assert_eq!(symbolizer.leaf_rule(&modules, ids[0], 0), None);

@@ -12,40 +12,24 @@ use tlsclose_common::limits::{PAGE, STACK_COPY};
 #[test]
 fn libc_leaves_have_rules() {
     let own = Mapped::of(own_id());
-    let libc = own
-        .mapped
-        .ids()
-        .find(|id| own.modules.get(*id).unwrap().path.contains("libc.so"))
-        .unwrap();
+    let libc = own.mapped.ids().find(|id| own.modules.get(*id).unwrap().path.contains("libc.so")).unwrap();
     let file = own.modules.get(libc).unwrap();
     let data = fs::read(&*file.path).unwrap();
     let elf = object::File::parse(&*data).unwrap();
     use object::{Object, ObjectSymbol};
     let mut symbolizer = symbolizer();
-    for function in [
-        "recv", "accept4", "accept", "read", "send", "shutdown", "connect",
-    ] {
-        let symbol = elf
-            .dynamic_symbols()
-            .find(|s| s.name() == Ok(function))
-            .unwrap();
+    for function in ["recv", "accept4", "accept", "read", "send", "shutdown", "connect"] {
+        let symbol = elf.dynamic_symbols().find(|s| s.name() == Ok(function)).unwrap();
         let start = symbol.address() as usize;
         let code = &data[start..start + symbol.size() as usize];
-        let leaves: Vec<usize> = code
-            .windows(2)
-            .enumerate()
-            .filter(|(_, w)| *w == [0x0f, 0x05])
-            .map(|(at, _)| start + at + 2)
-            .collect();
+        let leaves: Vec<usize> =
+            code.windows(2).enumerate().filter(|(_, w)| *w == [0x0f, 0x05]).map(|(at, _)| start + at + 2).collect();
         assert!(!leaves.is_empty(), "{function}");
         for pc in leaves {
             // In this library file offsets of code are addresses.
             let rule = symbolizer.leaf_rule(&own.modules, libc, pc as u64).unwrap();
             assert_eq!(rule.status, leaf::FROM_STACK_POINTER, "{function} {pc:#x}");
-            assert!(
-                (0..256).contains(&rule.return_address),
-                "{function} {rule:?}"
-            );
+            assert!((0..256).contains(&rule.return_address), "{function} {rule:?}");
             // A path that can be cancelled makes room on the stack first.
             assert_eq!(rule.return_address % 8, 0);
         }
@@ -76,12 +60,7 @@ fn blocked_stack(program: &Program) -> (StackHeader, Vec<u8>) {
         let at = page_start + (page * PAGE) as u64;
         filled |= u64::from(memory.read_exact_at(bytes, at).is_ok()) << page;
     }
-    let header = StackHeader {
-        pc,
-        sp,
-        filled,
-        ..StackHeader::default()
-    };
+    let header = StackHeader { pc, sp, filled, ..StackHeader::default() };
     (header, bytes)
 }
 
@@ -98,16 +77,11 @@ fn the_caller_of_a_blocked_recv_is_named() {
         let found = Mapped::of(program.id());
         let mut symbolizer = symbolizer();
         let (module, offset) = found.mapped.find(header.pc).unwrap();
-        let rule = symbolizer
-            .leaf_rule(&found.modules, module, offset)
-            .unwrap();
+        let rule = symbolizer.leaf_rule(&found.modules, module, offset).unwrap();
         let (places, cut) = normalize(&walk_copy(&header, &bytes, rule), &found.mapped);
         assert!(!cut);
-        let places: Vec<_> = places
-            .iter()
-            .enumerate()
-            .map(|(depth, (module, offset))| (*module, *offset, depth > 0))
-            .collect();
+        let places: Vec<_> =
+            places.iter().enumerate().map(|(depth, (module, offset))| (*module, *offset, depth > 0)).collect();
         let stack = symbolizer.names(&found.modules, &places).concat();
         let caller = &stack[1];
         assert_eq!(caller.function.as_deref(), Some("h"), "{threads} {stack:?}");

@@ -50,32 +50,16 @@ impl Program {
         let (source, path) = (dir.path().join("leaky.c"), dir.path().join("leaky"));
         fs::write(&source, C).unwrap();
         let cc = Command::new("cc")
-            .args([
-                "-g",
-                "-O1",
-                "-D_GNU_SOURCE",
-                "-fno-omit-frame-pointer",
-                "-Wl,--build-id",
-                "-o",
-            ])
+            .args(["-g", "-O1", "-D_GNU_SOURCE", "-fno-omit-frame-pointer", "-Wl,--build-id", "-o"])
             .args([&path, &source])
             .status();
         assert!(cc.unwrap().success());
-        let mut child = Command::new(&path)
-            .args(threads.then_some("threads"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new(&path).args(threads.then_some("threads")).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut out = io::BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         let h = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();
-        Self {
-            child,
-            path,
-            h,
-            _dir: dir,
-        }
+        Self { child, path, h, _dir: dir }
     }
 
     pub fn id(&self) -> ProcessId {
@@ -94,10 +78,7 @@ fn a_c_function_is_named_by_its_own_name_file_and_line_and_by_the_line_of_the_ca
     let named = symbolizer.names(&found.modules, &places);
     let first = &named[0][0];
     assert_eq!(first.function.as_deref(), Some("h"));
-    assert_eq!(
-        first.file.as_deref(),
-        program.path.with_extension("c").to_str()
-    );
+    assert_eq!(first.file.as_deref(), program.path.with_extension("c").to_str());
     assert_eq!(first.line, Some(7));
     assert_eq!(first.offset, Some(format!("{offset:#x}")));
     let build_id = first.build_id.clone().unwrap();
@@ -105,10 +86,6 @@ fn a_c_function_is_named_by_its_own_name_file_and_line_and_by_the_line_of_the_ca
     assert_eq!(symbolizer.build_id(&found.modules, module), Some(build_id));
     let lines: Vec<_> = named.iter().filter_map(|frames| frames[0].line).collect();
     assert!(lines.contains(&10), "{lines:?}");
-    assert!(
-        named
-            .iter()
-            .any(|f| f[0].function.as_deref() == Some("main"))
-    );
+    assert!(named.iter().any(|f| f[0].function.as_deref() == Some("main")));
     assert_eq!(symbolizer.failures, 0);
 }

@@ -16,12 +16,7 @@ async fn a_port_in_use_is_one_line_that_says_what_to_do() {
     let first = tcp(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address: ListenAddress = first.local_addr().unwrap().to_string().parse().unwrap();
     let error = tcp(&address).await.unwrap_err().to_string();
-    assert_eq!(
-        error,
-        format!(
-            "cannot listen on {address}: address in use: choose another with --web.listen-address"
-        )
-    );
+    assert_eq!(error, format!("cannot listen on {address}: address in use: choose another with --web.listen-address"));
 }
 
 #[tokio::test]
@@ -29,10 +24,7 @@ async fn the_owners_socket_is_the_owners_alone_and_goes_with_the_agent() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/agent.sock");
     let socket = OwnerSocket::open(&path).unwrap();
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     drop(socket);
     assert!(!path.exists());
 }
@@ -45,10 +37,7 @@ async fn a_stale_socket_is_replaced_and_an_answered_one_is_not() {
     assert!(path.exists(), "left behind");
     let first = OwnerSocket::open(&path).unwrap();
     let error = OwnerSocket::open(&path).unwrap_err().to_string();
-    assert!(
-        error.ends_with("an agent already answers there: stop it, or choose another with --socket"),
-        "{error}"
-    );
+    assert!(error.ends_with("an agent already answers there: stop it, or choose another with --socket"), "{error}");
     drop(first);
     fs::write(&path, "precious").unwrap();
     let error = OwnerSocket::open(&path).unwrap_err().to_string();
@@ -74,8 +63,5 @@ async fn a_path_too_long_for_a_socket_is_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x".repeat(120));
     let error = OwnerSocket::open(&path).unwrap_err().to_string();
-    assert!(
-        error.ends_with("choose another with --socket") && !error.contains('\n'),
-        "{error}"
-    );
+    assert!(error.ends_with("choose another with --socket") && !error.contains('\n'), "{error}");
 }

@@ -34,20 +34,10 @@ async fn start_with(snapshot: Snapshot, details_over_tcp: bool) -> Server {
     };
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let listeners = Listeners {
-        tcp: Some(tcp),
-        owner: Some(OwnerSocket::open(&socket).unwrap()),
-    };
+    let listeners = Listeners { tcp: Some(tcp), owner: Some(OwnerSocket::open(&socket).unwrap()) };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(config, listeners, stopped));
-    Server {
-        address,
-        socket,
-        snapshots,
-        stop,
-        task,
-        _directory: directory,
-    }
+    Server { address, socket, snapshots, stop, task, _directory: directory }
 }
 
 async fn start() -> Server {
@@ -65,10 +55,7 @@ impl Server {
     }
 
     async fn get(&self, path: &str, headers: &str) -> String {
-        self.send(&format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
-        ))
-        .await
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).await
     }
 
     async fn get_as_owner(&self, path: &str) -> String {
@@ -94,11 +81,7 @@ async fn every_path_answers_as_the_table_says() {
     let server = start().await;
     let cases = [
         ("/", "200", "text/html; charset=utf-8"),
-        (
-            "/metrics",
-            "200",
-            "text/plain; version=0.0.4; charset=utf-8",
-        ),
+        ("/metrics", "200", "text/plain; version=0.0.4; charset=utf-8"),
         ("/api/v1/leaks", "200", "application/json"),
         ("/api/v1/leaks?pid=4117", "200", "application/json"),
         ("/api/v1/doctor", "200", "application/json"),
@@ -111,10 +94,7 @@ async fn every_path_answers_as_the_table_says() {
     for (path, expected, content_type) in cases {
         let answer = server.get(path, "").await;
         assert_eq!(status(&answer), expected, "{path}");
-        assert!(
-            answer.contains(&format!("content-type: {content_type}\r\n")),
-            "{path}: {answer}"
-        );
+        assert!(answer.contains(&format!("content-type: {content_type}\r\n")), "{path}: {answer}");
     }
 }
 
@@ -122,50 +102,30 @@ async fn every_path_answers_as_the_table_says() {
 async fn an_error_is_one_line_of_json() {
     let server = start().await;
     let answer = server.get("/api/v1/leaks?limit=0", "").await;
-    assert_eq!(
-        body(&answer),
-        "{\"error\":\"limit: must be a whole number of at least 1\"}\n"
-    );
-    let answer = server
-        .send("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
-        .await;
+    assert_eq!(body(&answer), "{\"error\":\"limit: must be a whole number of at least 1\"}\n");
+    let answer = server.send("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi").await;
     assert_eq!(status(&answer), "405");
-    assert_eq!(
-        body(&answer),
-        "{\"error\":\"only GET and HEAD are answered\"}\n"
-    );
-    let answer = server
-        .send("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await;
+    assert_eq!(body(&answer), "{\"error\":\"only GET and HEAD are answered\"}\n");
+    let answer = server.send("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!((status(&answer), body(&answer)), ("200", ""));
 }
 
 #[tokio::test]
 async fn metrics_are_openmetrics_for_those_who_ask() {
     let server = start().await;
-    let answer = server
-        .get("/metrics", "Accept: application/openmetrics-text\r\n")
-        .await;
-    assert!(
-        answer.contains(
-            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
-        )
-    );
+    let answer = server.get("/metrics", "Accept: application/openmetrics-text\r\n").await;
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
     assert!(body(&answer).starts_with("# HELP tlsclose_sockets ") && answer.ends_with("# EOF\n"));
     let answer = server.get("/metrics", "Accept: */*\r\n").await;
-    assert!(
-        answer.contains("# TYPE process_cpu_seconds_total counter\n") && !answer.contains("# EOF")
-    );
+    assert!(answer.contains("# TYPE process_cpu_seconds_total counter\n") && !answer.contains("# EOF"));
 }
 
 #[tokio::test]
 async fn details_are_the_owners() {
     let server = start().await;
-    let public: Report =
-        serde_json::from_str(body(&server.get("/api/v1/leaks", "").await)).unwrap();
+    let public: Report = serde_json::from_str(body(&server.get("/api/v1/leaks", "").await)).unwrap();
     assert!(public.sites[0].examples.is_empty());
-    let owner: Report =
-        serde_json::from_str(body(&server.get_as_owner("/api/v1/leaks").await)).unwrap();
+    let owner: Report = serde_json::from_str(body(&server.get_as_owner("/api/v1/leaks").await)).unwrap();
     assert_eq!(owner, sample::report());
     let filtered = server.get("/api/v1/leaks?limit=1", "").await;
     assert!(!filtered.contains("10.0.0.4") && !filtered.contains("secret"));
@@ -177,11 +137,9 @@ async fn details_are_the_owners() {
 #[tokio::test]
 async fn the_report_can_be_filtered() {
     let server = start().await;
-    for (query, expected) in [
-        ("?kind=fin_wait2_held", vec![sample::OTHER_SITE]),
-        ("?limit=1", vec![sample::SITE]),
-        ("?comm=nobody", vec![]),
-    ] {
+    for (query, expected) in
+        [("?kind=fin_wait2_held", vec![sample::OTHER_SITE]), ("?limit=1", vec![sample::SITE]), ("?comm=nobody", vec![])]
+    {
         let answer = server.get_as_owner(&format!("/api/v1/leaks{query}")).await;
         let report: Report = serde_json::from_str(body(&answer)).unwrap();
         let sites: Vec<String> = report.sites.into_iter().map(|site| site.site).collect();
@@ -211,9 +169,7 @@ async fn a_foreign_host_name_is_refused_over_tcp() {
         ("", "421"),
     ];
     for (header, expected) in cases {
-        let answer = server
-            .send(&format!("GET /healthz HTTP/1.1\r\n{header}\r\n"))
-            .await;
+        let answer = server.send(&format!("GET /healthz HTTP/1.1\r\n{header}\r\n")).await;
         assert_eq!(status(&answer), expected, "{header}");
     }
     let answer = server.get_as_owner("/healthz").await;
@@ -229,10 +185,7 @@ async fn oversized_requests_are_cut_off() {
     let many: String = (0..200).map(|at| format!("X-{at}: 1\r\n")).collect();
     assert_eq!(status(&server.get("/healthz", &many).await), "431");
     let answer = server.get(&format!("/{long}"), "").await;
-    assert!(
-        ["414", "431", "none"].contains(&status(&answer)),
-        "{answer}"
-    );
+    assert!(["414", "431", "none"].contains(&status(&answer)), "{answer}");
     assert_eq!(status(&server.get("/healthz", "").await), "200");
 }
 
@@ -240,18 +193,11 @@ async fn oversized_requests_are_cut_off() {
 async fn a_slow_request_is_cut_off() {
     let server = start().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: loc")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").await.unwrap();
     let start = tokio::time::Instant::now();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
-    assert!(
-        start.elapsed() <= HEAD_TIMEOUT + Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() <= HEAD_TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -263,16 +209,8 @@ async fn a_full_house_waits_and_is_served_when_a_place_is_free() {
     }
     let waiting = server.get("/healthz", "");
     tokio::pin!(waiting);
-    assert!(
-        timeout(Duration::from_millis(300), &mut waiting)
-            .await
-            .is_err()
-    );
-    assert_eq!(
-        status(&server.get_as_owner("/healthz").await),
-        "200",
-        "the owner has places of its own"
-    );
+    assert!(timeout(Duration::from_millis(300), &mut waiting).await.is_err());
+    assert_eq!(status(&server.get_as_owner("/healthz").await), "200", "the owner has places of its own");
     idle.clear();
     assert_eq!(status(&waiting.await), "200");
 }
