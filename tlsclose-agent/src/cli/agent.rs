@@ -99,7 +99,7 @@ pub struct WebArgs {
     pub socket: PathBuf,
 
     /// Show command lines, which may hold secrets
-    #[arg(long, env = "TLSCLOSE_SHOW_CMDLINE", hide_env = true)]
+    #[arg(long, env = "TLSCLOSE_SHOW_CMDLINE", value_parser = clap::builder::BoolishValueParser::new(), hide_env = true)]
     pub show_cmdline: bool,
 }
 

@@ -118,4 +118,27 @@ mod tests {
         let second = cache.newest().report_json(true);
         assert!(String::from_utf8_lossy(&second).contains("node-8"));
     }
+
+    #[test]
+    fn a_large_report_is_quick() {
+        let mut snapshot = sample::snapshot();
+        let mut site = snapshot.report.sites[0].clone();
+        let frame = site.opened.as_ref().unwrap().stack[0].clone();
+        site.opened.as_mut().unwrap().stack = vec![frame.clone(); 24];
+        site.touched.as_mut().unwrap().stack = vec![frame; 24];
+        snapshot.report.sites = vec![site; 200];
+        let snapshot = Arc::new(snapshot);
+        let best = (0..20)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                let rendered = Rendered::new(Arc::clone(&snapshot));
+                assert!(rendered.report_json(true).len() > 1_000_000);
+                rendered.report_json(false);
+                start.elapsed()
+            })
+            .min()
+            .unwrap();
+        let bound = if cfg!(debug_assertions) { 500 } else { 10 };
+        assert!(best.as_millis() < bound, "{best:?}");
+    }
 }

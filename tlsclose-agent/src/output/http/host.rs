@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::http::Uri;
 use axum::http::header::{HOST, HeaderMap};
 
+use super::ListenAddress;
+
 /// The host that a request names, without its port: of an absolute target, else of the header.
 pub fn of_request<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut hosts = headers.get_all(HOST).iter();
@@ -39,12 +41,18 @@ pub fn is_allowed(host: &str, names: &[String]) -> bool {
         || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// This host's own name, which its clients use.
-pub fn own_name() -> String {
-    rustix::system::uname()
+/// The names that TCP clients may use: of `--web.listen-address`, this host's own, and those
+/// of `--web.allowed-host`.
+pub fn known_names(listen: &ListenAddress, allowed: &[String]) -> Vec<String> {
+    let own = rustix::system::uname()
         .nodename()
         .to_string_lossy()
-        .into_owned()
+        .into_owned();
+    [listen.host.clone(), own]
+        .into_iter()
+        .chain(allowed.iter().cloned())
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -74,6 +82,14 @@ mod tests {
         for (host, expected) in cases {
             assert_eq!(is_allowed(host, &names), expected, "{host}");
         }
+    }
+
+    #[test]
+    fn the_listen_host_and_allowed_names_are_known_and_empty_ones_are_not() {
+        let listen: ListenAddress = "node-9.example:9988".parse().unwrap();
+        let names = known_names(&listen, &["metrics.example".to_owned(), String::new()]);
+        assert!(is_allowed("node-9.example", &names) && is_allowed("metrics.example", &names));
+        assert!(!names.contains(&String::new()));
     }
 
     #[test]
