@@ -53,7 +53,7 @@ impl Rendered {
             true => &self.snapshot.report,
             false => self
                 .redacted_report
-                .get_or_init(|| without_details(self.snapshot.report.clone())),
+                .get_or_init(|| without_details(&self.snapshot.report)),
         }
     }
 
@@ -128,17 +128,18 @@ mod tests {
         site.touched.as_mut().unwrap().stack = vec![frame; 24];
         snapshot.report.sites = vec![site; 200];
         let snapshot = Arc::new(snapshot);
-        let best = (0..20)
-            .map(|_| {
+        // The best of many: other work on the machine is not what is measured.
+        for details in [true, false] {
+            let once = || {
                 let start = std::time::Instant::now();
                 let rendered = Rendered::new(Arc::clone(&snapshot));
-                assert!(rendered.report_json(true).len() > 1_000_000);
-                rendered.report_json(false);
-                start.elapsed()
-            })
-            .min()
-            .unwrap();
-        let bound = if cfg!(debug_assertions) { 500 } else { 10 };
-        assert!(best.as_millis() < bound, "{best:?}");
+                let bytes = rendered.report_json(details).len();
+                (start.elapsed(), bytes)
+            };
+            let (best, bytes) = (0..20).map(|_| once()).min().unwrap();
+            assert!(bytes > 500_000, "{bytes}");
+            let bound = if cfg!(debug_assertions) { 500 } else { 10 };
+            assert!(best.as_millis() < bound, "{best:?} with details: {details}");
+        }
     }
 }

@@ -77,7 +77,7 @@ fn what_is_cut_off_is_said() {
     );
     assert!(text.starts_with("LINGERING fin_wait2_held"), "{text}");
     assert!(
-        text.contains("\n(1 more sites)\n414 lingering sockets at 2 sites"),
+        text.contains("\n(1 more site not shown)\n414 lingering sockets at 2 sites"),
         "{text}"
     );
 }
