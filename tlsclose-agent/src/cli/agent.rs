@@ -21,8 +21,8 @@ Examples:
 
 /// Watch this host; serve metrics, the API and the page.
 ///
-/// Needs root, or the capabilities BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH and SYS_RESOURCE;
-/// `tlsclose doctor` says what is missing. `tlsclose leaks` asks this agent through its socket.
+/// Needs root; `tlsclose doctor` says what else a host must give. `tlsclose leaks` asks this
+/// agent through its socket.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AgentArgs {
@@ -93,7 +93,7 @@ pub struct WebArgs {
     pub socket: PathBuf,
 
     /// Show command lines, which may hold secrets
-    #[arg(long, env = "TLSCLOSE_SHOW_CMDLINE", hide_env = true)]
+    #[arg(long, env = "TLSCLOSE_SHOW_CMDLINE", value_parser = clap::builder::BoolishValueParser::new(), hide_env = true)]
     pub show_cmdline: bool,
 }
 

@@ -1,7 +1,6 @@
 //! Which sites a client asked for, and in which order.
 
 use clap::ValueEnum;
-use serde::Serialize;
 
 use crate::finding::{Kind, Report, Site};
 
@@ -9,18 +8,12 @@ use crate::finding::{Kind, Report, Site};
 ///
 /// A site is kept or left out as a whole: `pid`, `comm` and `namespace` keep a site when one of
 /// its processes is so, and its numbers stay those of all its processes.
-/// It serializes as the query of `/api/v1/leaks`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
 }
 

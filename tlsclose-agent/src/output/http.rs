@@ -39,7 +39,7 @@ pub struct Config {
     pub telemetry_path: String,
     /// `--web.details on`: TCP clients see what the owner sees.
     pub details_over_tcp: bool,
-    /// Names by which TCP clients may call this host, besides addresses and localhost.
+    /// Names by which TCP clients may call this host, as [`host::known_names`] gives them.
     pub hosts: Vec<String>,
 }
 

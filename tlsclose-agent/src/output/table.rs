@@ -37,7 +37,10 @@ pub fn leaks(report: &Report, layout: &Layout) -> String {
         text.push('\n');
     }
     if shown < sites.len() {
-        text += &format!("({} more sites)\n", sites.len() - shown);
+        text += &format!(
+            "({} not shown)\n",
+            plural((sites.len() - shown) as u64, "more site")
+        );
     }
     text + &summary(report)
 }

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::http::Uri;
 use axum::http::header::{HOST, HeaderMap};
 
+use super::ListenAddress;
+
 /// The host that a request names, without its port: of an absolute target, else of the header.
 pub fn of_request<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut hosts = headers.get_all(HOST).iter();
@@ -12,7 +14,11 @@ pub fn of_request<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     if hosts.next().is_some() {
         return None;
     }
-    uri.host().or_else(|| header.and_then(|value| value.to_str().ok()).map(without_port))
+    uri.host().or_else(|| {
+        header
+            .and_then(|value| value.to_str().ok())
+            .map(without_port)
+    })
 }
 
 fn without_port(authority: &str) -> &str {
@@ -24,15 +30,29 @@ fn without_port(authority: &str) -> &str {
 
 /// Whether a client may call this host so: by address, as localhost, or by one of `names`.
 pub fn is_allowed(host: &str, names: &[String]) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     let is_address = host.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok();
     let host = host.strip_suffix('.').unwrap_or(host);
-    is_address || host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name))
+    is_address
+        || host.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// This host's own name, which its clients use.
-pub fn own_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// The names that TCP clients may use: of `--web.listen-address`, this host's own, and those
+/// of `--web.allowed-host`.
+pub fn known_names(listen: &ListenAddress, allowed: &[String]) -> Vec<String> {
+    let own = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    [listen.host.clone(), own]
+        .into_iter()
+        .chain(allowed.iter().cloned())
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,6 +85,14 @@ mod tests {
     }
 
     #[test]
+    fn the_listen_host_and_allowed_names_are_known_and_empty_ones_are_not() {
+        let listen: ListenAddress = "node-9.example:9988".parse().unwrap();
+        let names = known_names(&listen, &["metrics.example".to_owned(), String::new()]);
+        assert!(is_allowed("node-9.example", &names) && is_allowed("metrics.example", &names));
+        assert!(!names.contains(&String::new()));
+    }
+
+    #[test]
     fn the_host_is_read_from_target_and_header() {
         let cases = [
             ("/", &["node-7:9988"][..], Some("node-7")),
@@ -73,7 +101,11 @@ mod tests {
             ("/", &["[::1]"], Some("[::1]")),
             ("/", &[], None),
             ("/", &["a", "b"], None),
-            ("http://evil.example:1/", &["localhost"], Some("evil.example")),
+            (
+                "http://evil.example:1/",
+                &["localhost"],
+                Some("evil.example"),
+            ),
         ];
         for (target, headers, expected) in cases {
             let mut map = HeaderMap::new();
