@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::finding::{End, Ended, Kind, State, Status};
+use crate::finding::{End, Ended, Kind, State};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
@@ -37,15 +37,6 @@ impl FromStr for Kind {
             let known = Self::ALL.map(Self::name).join(", ");
             format!("unknown kind: the kinds are {known}")
         })
-    }
-}
-
-impl Status {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lingering => "lingering",
-            Self::Leaking => "leaking",
-        }
     }
 }
 
@@ -123,9 +114,6 @@ mod tests {
         }
         for end in End::ALL {
             assert_eq!(serde_json::to_value(end).unwrap(), end.name());
-        }
-        for status in [Status::Lingering, Status::Leaking] {
-            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
         }
     }
 

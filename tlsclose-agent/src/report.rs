@@ -349,6 +349,8 @@ fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, String), u64>
     add("stacks", "no_file", paths.no_file);
     add("stacks", "paths_full", paths.full);
     add("stacks", "symbols_failed", watch.attribution.symbols.failures);
+    let (missed, refused) = watch.attribution.modules.timeouts();
+    add("stacks", "file_hung", missed + refused);
     add("events", "recursion", watch.kernel.recursion_misses());
     lost
 }

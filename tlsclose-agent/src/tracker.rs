@@ -84,7 +84,6 @@ pub struct LastSeen {
     pub recv_queue: u32,
     pub send_queue: u32,
     pub touched_at: u64,
-    pub eof_reads: u32,
 }
 
 /// What one census changed.
@@ -376,7 +375,6 @@ fn last_seen(record: &Holder) -> LastSeen {
         recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
         send_queue: record.write_seq.wrapping_sub(record.snd_una),
         touched_at: record.half.touched_at,
-        eof_reads: record.half.eof_reads,
     }
 }
 

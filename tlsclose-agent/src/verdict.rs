@@ -75,10 +75,6 @@ impl Default for History {
 }
 
 impl History {
-    pub fn status(&self) -> Status {
-        self.status
-    }
-
     /// One of the site's sockets stopped lingering; it began at `began`.
     pub fn ended(&mut self, how: End, began: Moment) {
         if matches!(how, End::Closed | End::Touched)
@@ -129,7 +125,7 @@ impl History {
     fn grows(&self, lingering: u64) -> bool {
         let window = self.slices.len().min(SLICES);
         let in_window = || self.slices.iter().rev().take(window);
-        let Some(oldest) = in_window().last() else { return false };
+        let Some(oldest) = in_window().next_back() else { return false };
         lingering >= FEWEST_SOCKETS
             && in_window().filter(|slice| slice.new_maximum).count() >= SLICES_WITH_NEW_MAXIMUM
             && (oldest.older_ended == 0 || oldest.older_ended * 10 < oldest.at_start)

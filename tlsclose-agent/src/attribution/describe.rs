@@ -78,10 +78,10 @@ impl Attribution {
         if let Some((read, vitals)) = self.vitals.get(&process)
             && read.elapsed() < VITALS_AGE
         {
-            return Some(vitals.clone());
+            return Some(*vitals);
         }
         let vitals = self.procfs.vitals(process.into())?;
-        self.vitals.insert(process, (Instant::now(), vitals.clone()));
+        self.vitals.insert(process, (Instant::now(), vitals));
         Some(vitals)
     }
 

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -70,10 +70,6 @@ impl Procfs {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let ticks = rustix::param::clock_ticks_per_second().max(1);
         Self { root: root.into(), ticks }
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     /// None when the process ended, or another one has its PID.

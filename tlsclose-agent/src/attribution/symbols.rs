@@ -144,15 +144,6 @@ impl Symbolizer {
         }
     }
 
-    /// The build id of a module, hexadecimal. None when it has none, or it cannot be read now.
-    pub fn build_id(&mut self, modules: &Modules, module: ModuleId) -> Option<String> {
-        let known = modules.get(module)?;
-        if known.build_id().is_none() {
-            self.load(modules, module)?;
-        }
-        known.build_id().map(str::to_owned)
-    }
-
     /// To be called now and then: ends a helper that had no work for 30 s.
     pub fn idle(&mut self, now: Instant) {
         if now.saturating_duration_since(self.used_at) >= IDLE {

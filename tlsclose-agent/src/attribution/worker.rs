@@ -68,6 +68,7 @@ impl Worker {
     }
 
     /// Threads that hang now.
+    #[cfg(test)]
     pub fn hanging(&self) -> usize {
         self.hanging.load(Ordering::Acquire)
     }

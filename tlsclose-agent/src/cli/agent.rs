@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::shared::{LogArgs, Places};
-use crate::duration::{parse, parse_positive};
+use crate::duration::parse_positive;
 use crate::output::http::ListenAddress;
 
 const EXAMPLES: &str = "\
@@ -37,10 +37,6 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub places: Places,
-
-    /// The container runtime's socket, which knows names of containers and pods
-    #[arg(long, env = "TLSCLOSE_CRI_SOCKET", value_name = "PATH", hide_env = true, help_heading = "Places")]
-    pub cri_socket: Option<PathBuf>,
 
     #[command(flatten)]
     pub log: LogArgs,
@@ -104,15 +100,6 @@ pub enum Switch {
     On,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum CloseCalls {
-    /// Where it costs other programs nothing.
-    #[default]
-    Auto,
-    On,
-    Off,
-}
-
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
@@ -127,21 +114,6 @@ pub struct WatchArgs {
     /// How often all sockets are looked at; stretched so that it costs at most 1 % of a core
     #[arg(long, env = "TLSCLOSE_CENSUS_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = parse_positive, hide_env = true)]
     pub census_interval: Duration,
-
-    /// Report established connections that are idle for so long; 0 is never
-    #[arg(long, env = "TLSCLOSE_IDLE_AFTER", default_value = "0", value_name = "DURATION", value_parser = parse, hide_env = true)]
-    pub idle_after: Duration,
-
-    /// Whether to watch close() calls, to find those that close nothing
-    #[arg(
-        long,
-        env = "TLSCLOSE_CLOSE_CALLS",
-        value_enum,
-        default_value_t,
-        value_name = "auto|on|off",
-        hide_env = true
-    )]
-    pub close_calls: CloseCalls,
 
     /// Rules for some programs or sites: another leak-after, or ignore
     #[arg(long, env = "TLSCLOSE_CONFIG", value_name = "FILE", hide_env = true)]

@@ -68,10 +68,6 @@ pub struct Places {
     #[arg(long, env = "TLSCLOSE_PROCFS", default_value = "/proc", value_name = "PATH", hide_env = true)]
     pub procfs: PathBuf,
 
-    /// The host's cgroup file system
-    #[arg(long, env = "TLSCLOSE_CGROUPFS", default_value = "/sys/fs/cgroup", value_name = "PATH", hide_env = true)]
-    pub cgroupfs: PathBuf,
-
     /// Type information of the running kernel, where it is not in /sys/kernel/btf/vmlinux
     #[arg(long, env = "TLSCLOSE_BTF", value_name = "PATH", hide_env = true)]
     pub btf: Option<PathBuf>,

@@ -36,7 +36,6 @@ fn the_agents_defaults_are_those_of_the_contract() {
     assert_eq!(args.watch.leak_after, Duration::from_secs(60));
     assert_eq!(args.watch.leak_window(), Duration::from_secs(600));
     assert_eq!(args.watch.census_interval, Duration::from_secs(5));
-    assert_eq!(args.watch.idle_after, Duration::ZERO);
     assert_eq!((args.bounds.max_sites, args.bounds.max_series), (200, 5000));
     assert_eq!(args.bounds.max_stacks_per_second, 1000);
     assert_eq!(args.bounds.max_stack_copies_per_second, 100);

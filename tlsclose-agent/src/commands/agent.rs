@@ -23,6 +23,9 @@ use crate::{
     watch::{Settings, Watch},
 };
 
+/// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
+const LINES_PER_SERIES: usize = 8;
+
 pub fn run(args: AgentArgs) -> Done {
     logging::start(&args.log);
     let rules = match &args.watch.config {
@@ -33,7 +36,10 @@ pub fn run(args: AgentArgs) -> Done {
         leak_after: args.watch.leak_after,
         leak_window: args.watch.leak_window(),
         census_interval: args.watch.census_interval,
-        limits: Limits { sites: args.bounds.max_sites as usize, series: args.bounds.max_series as usize },
+        limits: Limits {
+            sites: args.bounds.max_sites as usize,
+            series: args.bounds.max_series as usize / LINES_PER_SERIES,
+        },
         procfs: args.places.procfs.clone(),
         show_cmdline: args.web.show_cmdline,
         rules,
@@ -69,13 +75,11 @@ async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
     };
 
     let (end, ended) = tokio::sync::watch::channel(false);
-    let mut hosts = args.web.allowed_hosts.clone();
-    hosts.extend([host::own_name(), args.web.listen_address.host.clone()]);
     let config = http::Config {
         snapshots,
         telemetry_path: args.web.telemetry_path.clone(),
         details_over_tcp: args.web.details == Switch::On,
-        hosts,
+        hosts: host::known_names(&args.web.listen_address, &args.web.allowed_hosts),
     };
     let mut server = tokio::spawn(http::serve::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));
 

@@ -5,10 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use aya::{
-    maps::MapError,
-    programs::{ProgramInfo, loaded_programs},
-};
+use aya::{maps::MapError, programs::ProgramInfo};
 use tlsclose_common::{
     facts::{Durations, Lost},
     limits::STATES,
@@ -38,7 +35,7 @@ const LOSSES: [(Lost, &str, &str); 10] = [
     (Lost::StacksBusy, "stacks", "busy"),
     (Lost::StacksLeafUnknown, "stacks", "leaf_unknown"),
     (Lost::EventsRingFull, "events", "ring_full"),
-    (Lost::SocketsStale, "sockets", "stale"),
+    (Lost::SocketsStale, "events", "stale"),
     (Lost::CopiesBudget, "stacks", "copy_budget"),
     (Lost::ProcessesMapFull, "stacks", "process_map_full"),
 ];
@@ -134,20 +131,10 @@ impl Kernel {
     pub fn emfile_errors(&self, tgid: u32) -> u64 {
         self.emfile.get(&tgid, 0).unwrap_or(0)
     }
-
-    /// A socket is still half-closed and held, whether or not a descriptor shows it.
-    pub fn is_half_closed(&self, sk: u64) -> bool {
-        self.half_closed.get(&sk, 0).is_ok()
-    }
 }
 
 /// A number out of `/proc/self/fdinfo`.
 fn fdinfo_number(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok())
-}
-
-/// Names of the programs that are loaded, for checking that none stays behind.
-pub fn loaded() -> Vec<String> {
-    loaded_programs().filter_map(Result::ok).filter_map(|info| info.name_as_str().map(str::to_owned)).collect()
 }

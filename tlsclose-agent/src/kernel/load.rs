@@ -8,7 +8,7 @@ use aya::{
     programs::{BtfTracePoint, Iter, TracePoint},
 };
 use tlsclose_common::{
-    facts::{CensusCounts, Control, Durations, HalfClosed, LeafKey, LeafRule},
+    facts::{CensusCounts, Control, Durations, LeafKey, LeafRule},
     limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
 };
 
@@ -69,7 +69,6 @@ pub struct Kernel {
     pub(super) census_counts: PerCpuArray<MapData, Fact<CensusCounts>>,
     pub(super) control: Array<MapData, Fact<Control>>,
     pub(super) control_now: Control,
-    pub(super) half_closed: HashMap<MapData, u64, Fact<HalfClosed>>,
     pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
     pub(super) armed: HashMap<MapData, u32, u32>,
     pub(super) emfile: HashMap<MapData, u32, u64>,
@@ -152,7 +151,6 @@ impl Kernel {
                 copies_per_second: options.copies_per_second,
                 pad: 0,
             },
-            half_closed: map!("HALF_CLOSED"),
             leaves: map!("LEAVES"),
             armed: map!("ARMED"),
             emfile: map!("EMFILE"),

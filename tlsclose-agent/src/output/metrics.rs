@@ -23,11 +23,13 @@ mod sites;
 mod sockets;
 pub mod text;
 
+#[cfg(test)]
 pub use family::Declared;
 use own::Own;
 use text::Format;
 
 /// Every family that can be exported, in the order of the exposition.
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [
         sockets::families(),

@@ -184,6 +184,7 @@ pub fn snapshot() -> Snapshot {
         }],
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
+        ignored: 0,
         orphans: 4,
         transitions: BTreeMap::from([((State::Established, State::CloseWait), 430)]),
         half_closed_seconds: BTreeMap::from([(

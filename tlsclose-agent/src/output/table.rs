@@ -37,10 +37,7 @@ pub fn leaks(report: &Report, layout: &Layout) -> String {
         text.push('\n');
     }
     if shown < sites.len() {
-        text += &format!(
-            "({} not shown)\n",
-            plural((sites.len() - shown) as u64, "more site")
-        );
+        text += &format!("({} not shown)\n", plural((sites.len() - shown) as u64, "more site"));
     }
     text + &summary(report)
 }

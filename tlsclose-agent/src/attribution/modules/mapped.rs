@@ -1,6 +1,8 @@
 //! Which address of a process belongs to which module.
 
-use super::{ModuleId, Modules};
+use super::ModuleId;
+#[cfg(test)]
+use super::Modules;
 
 /// Where a process has mapped its modules, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,7 @@ impl MappedModules {
     }
 
     /// The modules, each once per mapping.
+    #[cfg(test)]
     pub fn ids(&self) -> impl Iterator<Item = ModuleId> + '_ {
         self.ranges.iter().map(|range| range.module)
     }
@@ -34,6 +37,7 @@ impl MappedModules {
     /// The module whose path is `path`: with an [`Identity::exe`] the program itself.
     ///
     /// [`Identity::exe`]: crate::attribution::process::Identity::exe
+    #[cfg(test)]
     pub fn with_path(&self, modules: &Modules, path: &str) -> Option<ModuleId> {
         self.ids().find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))
     }

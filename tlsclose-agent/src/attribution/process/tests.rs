@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;

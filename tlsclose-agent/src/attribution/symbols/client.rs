@@ -97,6 +97,7 @@ impl Helper {
         Ok(helper)
     }
 
+    #[cfg(test)]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -14,11 +14,7 @@ pub fn of_request<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     if hosts.next().is_some() {
         return None;
     }
-    uri.host().or_else(|| {
-        header
-            .and_then(|value| value.to_str().ok())
-            .map(without_port)
-    })
+    uri.host().or_else(|| header.and_then(|value| value.to_str().ok()).map(without_port))
 }
 
 fn without_port(authority: &str) -> &str {
@@ -30,29 +26,17 @@ fn without_port(authority: &str) -> &str {
 
 /// Whether a client may call this host so: by address, as localhost, or by one of `names`.
 pub fn is_allowed(host: &str, names: &[String]) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_address = host.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok();
     let host = host.strip_suffix('.').unwrap_or(host);
-    is_address
-        || host.eq_ignore_ascii_case("localhost")
-        || names.iter().any(|name| host.eq_ignore_ascii_case(name))
+    is_address || host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
 /// The names that TCP clients may use: of `--web.listen-address`, this host's own, and those
 /// of `--web.allowed-host`.
 pub fn known_names(listen: &ListenAddress, allowed: &[String]) -> Vec<String> {
-    let own = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    [listen.host.clone(), own]
-        .into_iter()
-        .chain(allowed.iter().cloned())
-        .filter(|name| !name.is_empty())
-        .collect()
+    let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    [listen.host.clone(), own].into_iter().chain(allowed.iter().cloned()).filter(|name| !name.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -101,11 +85,7 @@ mod tests {
             ("/", &["[::1]"], Some("[::1]")),
             ("/", &[], None),
             ("/", &["a", "b"], None),
-            (
-                "http://evil.example:1/",
-                &["localhost"],
-                Some("evil.example"),
-            ),
+            ("http://evil.example:1/", &["localhost"], Some("evil.example")),
         ];
         for (target, headers, expected) in cases {
             let mut map = HeaderMap::new();

@@ -49,18 +49,15 @@ fn site(full: &Site) -> Site {
         why: why(full.kind, opened.as_ref(), touched.as_ref()),
         opened,
         touched,
-        closed_elsewhere: full
-            .closed_elsewhere
-            .as_ref()
-            .map(|closed| ClosedElsewhere {
-                pid: closed.pid,
-                comm: closed.comm.clone(),
-                stack: stack(&closed.stack),
-            }),
-        usual_close: full.usual_close.as_ref().map(|usual| UsualClose {
-            sockets: usual.sockets,
-            stack: stack(&usual.stack),
+        closed_elsewhere: full.closed_elsewhere.as_ref().map(|closed| ClosedElsewhere {
+            pid: closed.pid,
+            comm: closed.comm.clone(),
+            stack: stack(&closed.stack),
         }),
+        usual_close: full
+            .usual_close
+            .as_ref()
+            .map(|usual| UsualClose { sockets: usual.sockets, stack: stack(&usual.stack) }),
         examples: Vec::new(),
         fix: full.fix.clone(),
     }
@@ -86,12 +83,7 @@ fn process(full: &Process) -> Process {
 }
 
 fn touch(full: &Touch) -> Touch {
-    Touch {
-        call: full.call.clone(),
-        result: full.result,
-        seconds_ago: full.seconds_ago,
-        stack: stack(&full.stack),
-    }
+    Touch { call: full.call.clone(), result: full.result, seconds_ago: full.seconds_ago, stack: stack(&full.stack) }
 }
 
 fn stack(full: &[Frame]) -> Vec<Frame> {
@@ -117,14 +109,7 @@ mod tests {
     fn without_details_nothing_tells_files_addresses_or_command_lines() {
         let redacted = without_details(&sample::report());
         let json = serde_json::to_string(&redacted).unwrap();
-        for secret in [
-            "server.rs",
-            "0x1f3a0",
-            "10.0.0.4",
-            "10.0.9.1",
-            "51234",
-            "secret",
-        ] {
+        for secret in ["server.rs", "0x1f3a0", "10.0.0.4", "10.0.9.1", "51234", "secret"] {
             assert!(!json.contains(secret), "{secret} in {json}");
         }
     }
@@ -135,17 +120,11 @@ mod tests {
         let redacted = without_details(&report);
         assert_eq!(redacted.sites.len(), report.sites.len());
         let (site, full) = (&redacted.sites[0], &report.sites[0]);
-        assert_eq!(
-            (site.kind, site.sockets, &site.site),
-            (full.kind, full.sockets, &full.site)
-        );
+        assert_eq!((site.kind, site.sockets, &site.site), (full.kind, full.sockets, &full.site));
         assert_eq!(site.processes[0].comm, "payments");
         assert_eq!(site.processes[0].container, full.processes[0].container);
         let opened = site.opened.as_ref().unwrap();
         assert_eq!(opened.stack[0].function.as_deref(), Some("accept_loop"));
-        assert_eq!(
-            site.why,
-            "Peer closed; read returned 0 in handle_request and no close followed."
-        );
+        assert_eq!(site.why, "Peer closed; read returned 0 in handle_request and no close followed.");
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::Snapshot;
 
 const SECONDS: Family<1> = Family::new(
@@ -23,6 +25,7 @@ const ENTRIES: Family<1> = Family::new(Type::Gauge, "tlsclose_bpf_map_entries", 
 const MAX_ENTRIES: Family<1> =
     Family::new(Type::Gauge, "tlsclose_bpf_map_max_entries", ["map"], "Entries that a BPF map can hold.");
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [SECONDS, RUNS, ENTRIES, MAX_ENTRIES].iter().map(Family::declared).collect()
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::Snapshot;
 
 const DURATION: Family<0> =
@@ -17,6 +19,7 @@ const INTERVAL: Family<0> = Family::new(
 );
 const FDS: Family<0> = Family::new(Type::Gauge, "tlsclose_census_fds", [], "Descriptors that the last census walked.");
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [DURATION, INTERVAL, FDS].iter().map(Family::declared).collect()
 }

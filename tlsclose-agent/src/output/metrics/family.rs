@@ -26,6 +26,7 @@ pub struct Family<const N: usize> {
 }
 
 /// A family as the documentation lists it.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
     pub name: &'static str,
@@ -38,6 +39,7 @@ impl<const N: usize> Family<N> {
         Self { name, kind, labels, help }
     }
 
+    #[cfg(test)]
     pub fn declared(&self) -> Declared {
         Declared {
             name: self.name,

@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::Snapshot;
 
 const FEATURE: Family<1> = Family::new(
@@ -26,6 +28,7 @@ const REVISION: &str = match option_env!("TLSCLOSE_REVISION") {
     None => "unknown",
 };
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     vec![FEATURE.declared(), BUILD.declared()]
 }

@@ -5,21 +5,29 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::Snapshot;
 
 /// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
-pub const REASONS: [(&str, &str); 10] = [
+pub const REASONS: [(&str, &str); 16] = [
     ("sockets", "map_full"),
-    ("sockets", "stale"),
-    ("sockets", "recursion"),
     ("stacks", "budget"),
     ("stacks", "busy"),
+    ("stacks", "copy_budget"),
+    ("stacks", "file_hung"),
     ("stacks", "leaf_unknown"),
     ("stacks", "map_full"),
-    ("stacks", "ring_full"),
+    ("stacks", "no_file"),
+    ("stacks", "paths_full"),
+    ("stacks", "process_gone"),
     ("stacks", "process_map_full"),
+    ("stacks", "ring_full"),
+    ("stacks", "symbols_failed"),
+    ("events", "recursion"),
     ("events", "ring_full"),
+    ("events", "stale"),
 ];
 
 const LOST: Family<2> = Family::new(
@@ -29,6 +37,7 @@ const LOST: Family<2> = Family::new(
     "What the agent should have recorded and could not, by reason.",
 );
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     vec![LOST.declared()]
 }
@@ -57,16 +66,22 @@ mod tests {
             &exposition(&sample::snapshot()),
             "\
 # TYPE tlsclose_lost counter
+tlsclose_lost_total{what=\"events\",reason=\"recursion\"} 0
 tlsclose_lost_total{what=\"events\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"stale\"} 0
 tlsclose_lost_total{what=\"sockets\",reason=\"map_full\"} 0
-tlsclose_lost_total{what=\"sockets\",reason=\"recursion\"} 0
-tlsclose_lost_total{what=\"sockets\",reason=\"stale\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"budget\"} 17
 tlsclose_lost_total{what=\"stacks\",reason=\"busy\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"copy_budget\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"file_hung\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"leaf_unknown\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"no_file\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"paths_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"process_gone\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"process_map_full\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"symbols_failed\"} 0
 ",
         );
     }

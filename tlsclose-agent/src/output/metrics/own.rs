@@ -8,7 +8,9 @@ use std::fs;
 use prometheus_client::encoding::DescriptorEncoder;
 use rustix::process::{Resource, getrlimit};
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 
 const CPU: Family<0> =
     Family::new(Type::Counter, "process_cpu_seconds_total", [], "Total user and system CPU time spent in seconds.");
@@ -26,6 +28,7 @@ const START: Family<0> = Family::new(
 );
 const THREADS: Family<0> = Family::new(Type::Gauge, "process_threads", [], "Number of OS threads in the process.");
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [CPU, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, START, THREADS].iter().map(Family::declared).collect()
 }

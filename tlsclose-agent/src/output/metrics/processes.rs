@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::{ProcessSeries, Snapshot};
 
 const BY_IDENTITY: [&str; 4] = ["namespace", "pod", "container", "comm"];
@@ -30,6 +32,7 @@ const EMFILE: Family<4> = Family::new(
     "Calls that failed because no descriptor was left.",
 );
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [OPEN, MAX, EXHAUSTED, EMFILE].iter().map(Family::declared).collect()
 }

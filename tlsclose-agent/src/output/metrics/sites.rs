@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::{End, SiteSeries, Snapshot};
 
 /// Identity, then kind and site.
@@ -49,6 +51,7 @@ const INFO: Family<5> = Family::new(
     "What a site is; join on instance and site.",
 );
 
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
     vec![
         LINGERING.declared(),

@@ -4,7 +4,9 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{Declared, Family, Type};
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
 use crate::finding::{Snapshot, State};
 
 const SOCKETS: Family<1> = Family::new(Type::Gauge, "tlsclose_sockets", ["state"], "TCP sockets by state.");
@@ -23,8 +25,16 @@ const HALF_CLOSED: Family<1> = Family::new(
     "How long sockets stayed half-closed, when they left that state.",
 );
 
+const IGNORED: Family<0> = Family::new(
+    Type::Gauge,
+    "tlsclose_ignored_sockets",
+    [],
+    "Half-closed TCP sockets that the configuration wants to hear nothing of.",
+);
+
+#[cfg(test)]
 pub fn families() -> Vec<Declared> {
-    vec![SOCKETS.declared(), ORPHANED.declared(), TRANSITIONS.declared(), HALF_CLOSED.declared()]
+    vec![SOCKETS.declared(), ORPHANED.declared(), IGNORED.declared(), TRANSITIONS.declared(), HALF_CLOSED.declared()]
 }
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -34,6 +44,7 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
         sockets.gauge([state.name()], count)?;
     }
     ORPHANED.open(encoder)?.gauge([], snapshot.orphans)?;
+    IGNORED.open(encoder)?.gauge([], snapshot.ignored)?;
     let mut transitions = TRANSITIONS.open(encoder)?;
     for ((from, to), total) in &snapshot.transitions {
         transitions.counter([from.name(), to.name()], *total)?;

@@ -2,12 +2,7 @@ use super::*;
 use crate::finding::{ClosedElsewhere, Frame, LostTotals, Spinning};
 use crate::output::sample;
 
-const PLAIN: Layout = Layout {
-    wide: false,
-    colour: Colour::Off,
-    sort: Sort::Count,
-    top: None,
-};
+const PLAIN: Layout = Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None };
 
 #[test]
 fn a_site_is_a_block_of_code_paths() {
@@ -48,13 +43,7 @@ LINGERING fin_wait2_held  2 sockets  +0.0/min  oldest at least 5h02m  drain[900]
 fn wide_shows_modules_builds_and_every_example() {
     let mut report = sample::report();
     report.sites.truncate(1);
-    let text = leaks(
-        &report,
-        &Layout {
-            wide: true,
-            ..PLAIN
-        },
-    );
+    let text = leaks(&report, &Layout { wide: true, ..PLAIN });
     for line in [
         "    accept_loop  src/server.rs:88  /srv/payments+0x1f3a0  [4c1f]\n",
         "    10.0.0.4:8443 -> 10.0.9.4:51237  close_wait  1m00s  payments[4117] fd 214\n",
@@ -67,19 +56,9 @@ fn wide_shows_modules_builds_and_every_example() {
 
 #[test]
 fn what_is_cut_off_is_said() {
-    let text = leaks(
-        &sample::report(),
-        &Layout {
-            top: Some(1),
-            sort: Sort::Age,
-            ..PLAIN
-        },
-    );
+    let text = leaks(&sample::report(), &Layout { top: Some(1), sort: Sort::Age, ..PLAIN });
     assert!(text.starts_with("LINGERING fin_wait2_held"), "{text}");
-    assert!(
-        text.contains("\n(1 more site not shown)\n414 lingering sockets at 2 sites"),
-        "{text}"
-    );
+    assert!(text.contains("\n(1 more site not shown)\n414 lingering sockets at 2 sites"), "{text}");
 }
 
 #[test]
@@ -91,16 +70,9 @@ fn nothing_found_is_said_with_what_was_looked_at() {
         "no lingering sockets (watching node-7 since 2026-11-20T18:00:00Z, 30112 descriptors)\n"
     );
     report.complete = false;
-    report.lost = LostTotals {
-        sockets: 1,
-        stacks: 0,
-        events: 7,
-    };
+    report.lost = LostTotals { sockets: 1, stacks: 0, events: 7 };
     let text = leaks(&report, &PLAIN);
-    assert!(
-        text.ends_with("\ncounts may be too low: lost 1 socket, 0 stacks and 7 events\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("\ncounts may be too low: lost 1 socket, 0 stacks and 7 events\n"), "{text}");
 }
 
 #[test]
@@ -137,16 +109,8 @@ fn what_else_is_known_has_a_section() {
     let mut report = sample::report();
     report.sites.truncate(1);
     let site = &mut report.sites[0];
-    site.closed_elsewhere = Some(ClosedElsewhere {
-        pid: 7,
-        comm: "child".to_owned(),
-        stack: vec![],
-    });
-    site.spinning = Some(Spinning {
-        tid: 9,
-        per_second: 1500.4,
-        stack: vec![sample::frame("poll", "src/p.rs", 1)],
-    });
+    site.closed_elsewhere = Some(ClosedElsewhere { pid: 7, comm: "child".to_owned(), stack: vec![] });
+    site.spinning = Some(Spinning { tid: 9, per_second: 1500.4, stack: vec![sample::frame("poll", "src/p.rs", 1)] });
     let mut second = site.processes[0].clone();
     second.emfile_errors = 1;
     second.sockets = 1;
@@ -186,17 +150,8 @@ fn hostile_names_do_not_reach_the_terminal() {
 
 #[test]
 fn colour_is_only_there_when_asked_for() {
-    let text = leaks(
-        &sample::report(),
-        &Layout {
-            colour: Colour::On,
-            ..PLAIN
-        },
-    );
-    assert!(
-        text.starts_with("\x1b[1;31mLEAKING\x1b[0m close_wait_eof_read"),
-        "{text}"
-    );
+    let text = leaks(&sample::report(), &Layout { colour: Colour::On, ..PLAIN });
+    assert!(text.starts_with("\x1b[1;31mLEAKING\x1b[0m close_wait_eof_read"), "{text}");
     assert!(!leaks(&sample::report(), &PLAIN).contains('\x1b'));
 }
 
@@ -206,8 +161,5 @@ fn no_growth_has_no_negative_zero() {
     report.sites[1].per_minute = -0.0;
     report.sites[0].per_minute = -0.04;
     let text = leaks(&report, &PLAIN);
-    assert!(
-        text.contains("+0.0/min") && !text.contains("-0.0/min"),
-        "{text}"
-    );
+    assert!(text.contains("+0.0/min") && !text.contains("-0.0/min"), "{text}");
 }
