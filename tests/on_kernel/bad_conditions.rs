@@ -27,49 +27,29 @@ fn a_hostile_command_name_breaks_no_output() {
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
-    let arguments = [
-        "--count",
-        "3",
-        "--for",
-        "60",
-        "--comm-hex",
-        "61225c0aff277d2c3d09c3281be282",
-    ];
+    let arguments = ["--count", "3", "--for", "60", "--comm-hex", "61225c0aff277d2c3d09c3281be282"];
     let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
     let comm = process_of(&site, leaky.pid()).expect("a process")["comm"].as_str();
     let comm = comm.expect("a name").to_owned();
-    assert!(
-        comm.starts_with('a') && !comm.contains(char::is_control),
-        "{comm:?}"
-    );
+    assert!(comm.starts_with('a') && !comm.contains(char::is_control), "{comm:?}");
     let text = agent.get("/metrics").body;
     let series = Metrics::parse(&text);
     let own = [("comm", &*comm), ("kind", "close_wait_eof_read")];
-    assert_eq!(
-        series.sum("tlsclose_lingering_sockets", &own),
-        Some(3.0),
-        "{comm:?}"
-    );
+    assert_eq!(series.sum("tlsclose_lingering_sockets", &own), Some(3.0), "{comm:?}");
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("metrics");
     fs::write(&file, text).expect("a file");
     let check = "promtool check metrics < \"$0\"";
-    let output = run(
-        Command::new("sh").args(["-c", check]).arg(file),
-        seconds(10),
-    );
+    let output = run(Command::new("sh").args(["-c", check]).arg(file), seconds(10));
     assert_eq!(output.code, Some(0), "{output:?}");
     let pid = leaky.pid().to_string();
     let mut table = tlsclose_command(&["leaks", "-p", &pid, "--socket"]);
     let output = run(table.arg(agent.socket()), seconds(10));
     assert_eq!(output.code, Some(0), "{output:?}");
     let is_harmless = |character: char| character == '\n' || !character.is_control();
-    assert!(
-        output.stdout.contains(&pid) && output.stdout.chars().all(is_harmless),
-        "{output:?}"
-    );
+    assert!(output.stdout.contains(&pid) && output.stdout.chars().all(is_harmless), "{output:?}");
 }
 
 #[test]
@@ -83,8 +63,7 @@ fn an_unreadable_executable_gives_names_or_module_and_offset() {
     let arguments = ["--count", "4", "--rate", "2", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     leaky.peer();
-    fs::set_permissions(leaky.executable(), fs::Permissions::from_mode(0o000))
-        .expect("permissions");
+    fs::set_permissions(leaky.executable(), fs::Permissions::from_mode(0o000)).expect("permissions");
     fs::remove_file(leaky.executable()).expect("the executable");
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 4);
@@ -109,19 +88,9 @@ fn processes_that_die_at_once_get_no_wrong_name() {
     let way = way_named("client_forget");
     let mut found = BTreeSet::new();
     for _ in 0..4 {
-        let start = |_| {
-            Leaky::start(
-                &namespace,
-                Language::C,
-                way,
-                &["--count", "3", "--for", "0.6"],
-            )
-        };
+        let start = |_| Leaky::start(&namespace, Language::C, way, &["--count", "3", "--for", "0.6"]);
         let mut programs: Vec<_> = (0..8).map(start).collect();
-        while programs
-            .iter_mut()
-            .any(|leaky| leaky.child().try_wait().is_none())
-        {
+        while programs.iter_mut().any(|leaky| leaky.child().try_wait().is_none()) {
             let report = agent.leaks();
             for leaky in &programs {
                 for site in sites_of(&report, leaky.pid()) {
@@ -139,10 +108,7 @@ fn processes_that_die_at_once_get_no_wrong_name() {
         }
     }
     assert!(!found.is_empty(), "some lived for long enough");
-    assert_eq!(
-        agent.owner().get("/healthz").expect("an answer").status,
-        200
-    );
+    assert_eq!(agent.owner().get("/healthz").expect("an answer").status, 200);
 }
 
 #[test]
@@ -153,30 +119,17 @@ fn a_full_map_is_said_and_counted() {
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--max-sockets=16"]);
     let way = way_named("eof_forget");
-    let mut leaky = Leaky::start(
-        &namespace,
-        Language::C,
-        way,
-        &["--count", "60", "--for", "60"],
-    );
+    let mut leaky = Leaky::start(&namespace, Language::C, way, &["--count", "60", "--for", "60"]);
     leaky.ready();
     let report = agent.wait_for("a loss to be told", seconds(15), |report| {
         report["complete"] == false && sockets_of(report, leaky.pid()) > 0
     });
-    assert!(
-        report["lost"]["sockets"]
-            .as_u64()
-            .is_some_and(|lost| lost > 0),
-        "{report:#}"
-    );
+    assert!(report["lost"]["sockets"].as_u64().is_some_and(|lost| lost > 0), "{report:#}");
     let full = [("what", "sockets"), ("reason", "map_full")];
     let lost = agent.metrics().sum("tlsclose_lost_total", &full);
     assert!(lost.is_some_and(|lost| lost > 0.0), "{lost:?}");
     agent.wait_for_censuses(3);
-    assert!(
-        sockets_of(&agent.leaks(), leaky.pid()) <= 60,
-        "never more than there are"
-    );
+    assert!(sockets_of(&agent.leaks(), leaky.pid()) <= 60, "never more than there are");
 }
 
 #[test]
@@ -187,27 +140,14 @@ fn thousands_of_threads_cost_no_finding() {
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
-    let arguments = [
-        "--count",
-        "5",
-        "--for",
-        "60",
-        "--threads",
-        "2",
-        "--idle-threads",
-        "5000",
-    ];
+    let arguments = ["--count", "5", "--for", "60", "--threads", "2", "--idle-threads", "5000"];
     let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     leaky.ready();
-    let tasks = fs::read_dir(format!("/proc/{}/task", leaky.pid()))
-        .expect("threads")
-        .count();
+    let tasks = fs::read_dir(format!("/proc/{}/task", leaky.pid())).expect("threads").count();
     assert!(tasks > 5000, "{tasks} threads");
     let site = wait_for_site(&agent, &leaky, 5);
     assert_names_everything(&site, &mut leaky);
-    let census = agent.leaks()["census"]["seconds"]
-        .as_f64()
-        .expect("a duration");
+    let census = agent.leaks()["census"]["seconds"].as_f64().expect("a duration");
     assert!(census < 0.5, "a census takes {census} s");
 }
 
@@ -222,17 +162,12 @@ fn sigterm_ends_it_at_once_and_leaves_nothing_behind() {
     agent.wait_for_censuses(2);
     let (tree, socket) = (agent.tree(), agent.socket());
     let programs = programs_of(agent.pid());
-    assert!(
-        !programs.is_empty() && programs.iter().all(|id| is_loaded(id)),
-        "{programs:?}"
-    );
+    assert!(!programs.is_empty() && programs.iter().all(|id| is_loaded(id)), "{programs:?}");
     assert_eq!(mode_of(&socket), 0o600);
     let start = Instant::now();
     let status = agent.stop();
     assert!(status.success(), "{status:?} after {:?}", start.elapsed());
-    wait_for("all programs to be unloaded", seconds(3), || {
-        programs.iter().all(|id| !is_loaded(id)).then_some(())
-    });
+    wait_for("all programs to be unloaded", seconds(3), || programs.iter().all(|id| !is_loaded(id)).then_some(()));
     wait_for("all helpers to be gone", seconds(1), || {
         let exists = |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok();
         (!tree.iter().any(exists)).then_some(())
@@ -243,9 +178,7 @@ fn sigterm_ends_it_at_once_and_leaves_nothing_behind() {
 /// Identifiers of the BPF programs that a process holds, directly or by a link.
 fn programs_of(pid: u32) -> BTreeSet<String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors");
-    let texts = descriptors
-        .flatten()
-        .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let texts = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
     let id = |text: String| {
         let line = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
         line.map(|id| id.trim().to_owned())
@@ -270,9 +203,7 @@ fn without_tracefs_only_the_accepting_line_is_unknown() {
     let namespace = Netns::new();
     let mut command = Command::new(tool("unshare"));
     let script = "umount -a -t tracefs; umount /sys/kernel/tracing; exec \"$0\" \"$@\"";
-    command
-        .args(["--mount", "sh", "-c", script])
-        .arg(tlsclose());
+    command.args(["--mount", "sh", "-c", script]).arg(tlsclose());
     let agent = Agent::start_by(command, &[]);
     let start = |way| {
         let arguments = ["--count", "3", "--for", "60"];

@@ -22,11 +22,7 @@ use crate::agent_and_leak;
 /// One line on standard error that says what is wrong, and this exit code.
 fn assert_one_line(output: &Output, code: i32, says: &str) {
     assert_eq!(output.code, Some(code), "{output:?}");
-    let lines: Vec<_> = output
-        .stderr
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<_> = output.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     assert_eq!(lines.len(), 1, "one line says it: {output:?}");
     assert!(lines[0].contains(says), "nothing of `{says}`: {output:?}");
     assert!(!lines[0].contains("panicked"), "{output:?}");
@@ -34,10 +30,7 @@ fn assert_one_line(output: &Output, code: i32, says: &str) {
 
 fn agent_command(program: &std::path::Path, directory: &TempDir) -> Command {
     let mut command = Command::new(program);
-    command
-        .arg("agent")
-        .arg("--socket")
-        .arg(directory.path().join("agent.sock"));
+    command.arg("agent").arg("--socket").arg(directory.path().join("agent.sock"));
     command.arg(format!("--web.listen-address=127.0.0.1:{}", free_port()));
     command
 }
@@ -49,16 +42,9 @@ fn without_root_one_line_says_so() {
     }
     let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
     let listen = format!("--web.listen-address=127.0.0.1:{}", free_port());
-    let refused: [&[&str]; 3] = [
-        &["agent", &listen],
-        &["leaks", "--standalone", "--for", "1s"],
-        &["states"],
-    ];
+    let refused: [&[&str]; 3] = [&["agent", &listen], &["leaks", "--standalone", "--for", "1s"], &["states"]];
     for words in refused {
-        let output = run(
-            Command::new(&program).args(words).uid(65534).gid(65534),
-            seconds(10),
-        );
+        let output = run(Command::new(&program).args(words).uid(65534).gid(65534), seconds(10));
         assert_one_line(&output, 1, "root");
     }
     let mut doctor = Command::new(&program);
@@ -76,11 +62,7 @@ fn without_capabilities_one_line_says_so() {
     let directory = TempDir::new().expect("a directory");
     let mut command = Command::new(tool("setpriv"));
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
-    command
-        .arg(tlsclose())
-        .arg("agent")
-        .arg("--socket")
-        .arg(directory.path().join("agent.sock"));
+    command.arg(tlsclose()).arg("agent").arg("--socket").arg(directory.path().join("agent.sock"));
     command.arg(format!("--web.listen-address=127.0.0.1:{}", free_port()));
     assert_one_line(&run(&mut command, seconds(10)), 1, "CAP_BPF");
 }
@@ -92,10 +74,7 @@ fn the_doctor_finds_this_kernel_fit() {
     }
     let output = run(&mut tlsclose_command(&["doctor"]), seconds(20));
     assert_eq!(output.code, Some(0), "{output:?}");
-    let output = run(
-        &mut tlsclose_command(&["doctor", "-o", "json"]),
-        seconds(20),
-    );
+    let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert!(report.to_string().contains("eof_stacks"), "{report:#}");
 }
@@ -109,39 +88,20 @@ fn states_shows_transitions_with_their_owner() {
     let namespace = Netns::new();
     // A port that no other test uses, since all namespaces are seen.
     let port = free_port().to_string();
-    let mut states = Child::spawn(&mut tlsclose_command(&[
-        "states", "-o", "json", "-L", &port,
-    ]));
+    let mut states = Child::spawn(&mut tlsclose_command(&["states", "-o", "json", "-L", &port]));
     let way = way_named("eof_forget");
     // It loads its programs while the first of them come.
-    let arguments = [
-        "--count",
-        "15",
-        "--rate",
-        "5",
-        "--recover-after",
-        "1",
-        "--for",
-        "60",
-        "--port",
-        &port,
-    ];
+    let arguments = ["--count", "15", "--rate", "5", "--recover-after", "1", "--for", "60", "--port", &port];
     let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     leaky.recovered();
     let transitions = |states: &Child| -> Vec<Value> {
         let text = states.stdout();
         let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
-        complete
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON Lines"))
-            .collect()
+        complete.lines().map(|line| serde_json::from_str(line).expect("JSON Lines")).collect()
     };
     let last = wait_for("the last close", seconds(5), || {
         let all = transitions(&states);
-        let closes = all
-            .iter()
-            .filter(|one| one["new_state"] == "last_ack")
-            .count();
+        let closes = all.iter().filter(|one| one["new_state"] == "last_ack").count();
         (closes == 15).then_some(all)
     });
     for one in last {
@@ -167,9 +127,7 @@ fn a_port_in_use_is_named() {
     let address = taken.local_addr().expect("an address").to_string();
     let directory = TempDir::new().expect("a directory");
     let mut command = tlsclose_command(&["agent", "--web.listen-address", &address]);
-    command
-        .arg("--socket")
-        .arg(directory.path().join("agent.sock"));
+    command.arg("--socket").arg(directory.path().join("agent.sock"));
     assert_one_line(&run(&mut command, seconds(10)), 1, &address);
 }
 
@@ -190,10 +148,7 @@ fn an_agent_that_is_not_there_is_lost_contact() {
         return;
     }
     let url = format!("http://127.0.0.1:{}", free_port());
-    let output = run(
-        &mut tlsclose_command(&["leaks", "--agent", &url]),
-        seconds(10),
-    );
+    let output = run(&mut tlsclose_command(&["leaks", "--agent", &url]), seconds(10));
     assert_one_line(&output, 3, "127.0.0.1");
 }
 
@@ -232,41 +187,19 @@ fn fail_on_makes_the_exit_code_4_when_something_leaks() {
     let pid = leaky.pid().to_string();
     let leaks = |fail_on: &str, pid: &str| {
         let socket = socket.to_str().expect("UTF-8");
-        let words = [
-            "leaks",
-            "--socket",
-            socket,
-            "-p",
-            pid,
-            "-o",
-            "json",
-            "--fail-on",
-            fail_on,
-        ];
+        let words = ["leaks", "--socket", socket, "-p", pid, "-o", "json", "--fail-on", fail_on];
         run(&mut tlsclose_command(&words), seconds(10))
     };
-    assert_eq!(
-        leaks("lingering", &pid).code,
-        Some(0),
-        "nothing lingers yet"
-    );
-    agent.wait_for("lingering", seconds(10), |report| {
-        sockets_of(report, leaky.pid()) > 0
-    });
+    assert_eq!(leaks("lingering", &pid).code, Some(0), "nothing lingers yet");
+    agent.wait_for("lingering", seconds(10), |report| sockets_of(report, leaky.pid()) > 0);
     assert_eq!(leaks("lingering", &pid).code, Some(4));
-    agent.wait_for("leaking", seconds(40), |report| {
-        is_leaking(report, leaky.pid())
-    });
+    agent.wait_for("leaking", seconds(40), |report| is_leaking(report, leaky.pid()));
     let output = leaks("leaking", &pid);
     assert_eq!(output.code, Some(4), "{output:?}");
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON, though it fails");
     assert!(is_leaking(&report, leaky.pid()), "{report:#}");
     let own = std::process::id().to_string();
-    assert_eq!(
-        leaks("lingering", &own).code,
-        Some(0),
-        "no site of this process"
-    );
+    assert_eq!(leaks("lingering", &own).code, Some(0), "no site of this process");
 }
 
 #[test]
@@ -280,25 +213,11 @@ fn without_an_agent_leaks_watches_by_itself() {
     let arguments = ["--count", "8", "--rate", "2", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     let pid = leaky.pid().to_string();
-    let words = [
-        "leaks",
-        "--standalone",
-        "--for",
-        "10s",
-        "--leak-after",
-        "2s",
-        "-p",
-        &pid,
-        "-o",
-        "json",
-    ];
+    let words = ["leaks", "--standalone", "--for", "10s", "--leak-after", "2s", "-p", &pid, "-o", "json"];
     let start = Instant::now();
     let output = run(&mut tlsclose_command(&words), seconds(25));
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(
-        start.elapsed() >= seconds(10),
-        "it watches for as long as it was told to"
-    );
+    assert!(start.elapsed() >= seconds(10), "it watches for as long as it was told to");
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(sockets_of(&report, leaky.pid()), 8, "{report:#}");
     let sites = sites_of(&report, leaky.pid());
@@ -323,14 +242,7 @@ fn leaks_prints_blocks_for_people() {
     let places = [format!("ways.c:{opened}"), format!("ways.c:{touched}")];
     let functions = [leaky.way.opened_function(), leaky.way.touched_function()];
     for part in places.iter().chain(&functions).chain([&pid, &leaky.comm]) {
-        assert!(
-            output.stdout.contains(part),
-            "nothing of {part}: {}",
-            output.stdout
-        );
+        assert!(output.stdout.contains(part), "nothing of {part}: {}", output.stdout);
     }
-    assert!(
-        !output.stdout.contains('\u{1b}'),
-        "no colour in a pipe: {output:?}"
-    );
+    assert!(!output.stdout.contains('\u{1b}'), "no colour in a pipe: {output:?}");
 }

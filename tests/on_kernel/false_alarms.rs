@@ -31,11 +31,7 @@ fn assert_nothing_leaks(agent: &Agent, server: &Child, load: &mut Child) {
     };
     let end = Instant::now() + seconds(25);
     while load.try_wait().is_none() {
-        assert!(
-            Instant::now() < end,
-            "the load has no end: {}",
-            load.stdout()
-        );
+        assert!(Instant::now() < end, "the load has no end: {}", load.stdout());
         look();
     }
     let end = Instant::now() + seconds(4);
@@ -43,27 +39,19 @@ fn assert_nothing_leaks(agent: &Agent, server: &Child, load: &mut Child) {
         look();
     }
     let status = load.try_wait().expect("an end");
-    assert!(
-        status.success(),
-        "the load failed: {}{}",
-        load.stdout(),
-        load.stderr()
-    );
+    assert!(status.success(), "the load failed: {}{}", load.stdout(), load.stderr());
 }
 
 /// New connections for some seconds, then kept-alive ones.
 fn wrk(namespace: &Netns, url: &str) -> Child {
-    let script =
-        "wrk -t 1 -c 40 -d 4s -H 'Connection: close' \"$0\" && wrk -t 1 -c 40 -d 4s \"$0\"";
+    let script = "wrk -t 1 -c 40 -d 4s -H 'Connection: close' \"$0\" && wrk -t 1 -c 40 -d 4s \"$0\"";
     Child::spawn(namespace.command("sh").args(["-c", script, url]))
 }
 
 fn assert_served(load: &Child) {
     let served = load.stdout();
     let counts = served.lines().filter(|line| line.contains(" requests in "));
-    let counts: Vec<&str> = counts
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let counts: Vec<&str> = counts.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(counts.len() == 2 && !counts.contains(&"0"), "{served}");
 }
 
@@ -105,13 +93,7 @@ fn the_python_http_server() {
     fs::write(directory.path().join("index.html"), "hello\n").expect("a page");
     let agent = Agent::start();
     let mut python = namespace.command(tool("python3"));
-    python.args([
-        "-m",
-        "http.server",
-        "--bind",
-        "127.0.0.1",
-        &PORT.to_string(),
-    ]);
+    python.args(["-m", "http.server", "--bind", "127.0.0.1", &PORT.to_string()]);
     let python = Child::spawn(python.current_dir(directory.path()));
     namespace.wait_for_listener(PORT);
     let mut load = wrk(&namespace, &format!("http://127.0.0.1:{PORT}/"));
@@ -132,9 +114,7 @@ fn openssl_s_server() {
     fs::write(directory.path().join("page"), page).expect("a page");
     let agent = Agent::start();
     let mut server = namespace.command(tool("openssl"));
-    server.args([
-        "s_server", "-quiet", "-HTTP", "-key", "key.pem", "-cert", "cert.pem",
-    ]);
+    server.args(["s_server", "-quiet", "-HTTP", "-key", "key.pem", "-cert", "cert.pem"]);
     server.args(["-accept", &PORT.to_string()]);
     let server = Child::spawn(server.current_dir(directory.path()));
     namespace.wait_for_listener(PORT);
@@ -147,12 +127,7 @@ fn make_certificate(directory: &Path) {
     let words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost \
                  -keyout key.pem -out cert.pem";
     let mut request = std::process::Command::new(tool("openssl"));
-    let output = run(
-        request
-            .args(words.split_whitespace())
-            .current_dir(directory),
-        seconds(30),
-    );
+    let output = run(request.args(words.split_whitespace()).current_dir(directory), seconds(30));
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
@@ -165,16 +140,7 @@ fn redis_with_clients_that_keep_their_connections() {
     let directory = TempDir::new().expect("a directory");
     let agent = Agent::start();
     let mut redis = namespace.command(tool("redis-server"));
-    redis.args([
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        "8080",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ]);
+    redis.args(["--bind", "127.0.0.1", "--port", "8080", "--save", "", "--appendonly", "no"]);
     let redis = Child::spawn(redis.arg("--dir").arg(directory.path()));
     namespace.wait_for_listener(PORT);
     // Kept alive, connecting anew for each command, and a client that does nothing at all.
@@ -199,23 +165,15 @@ fn postgresql_with_clients_that_keep_their_connections() {
     let as_postgres = |program: &str| {
         let mut command = namespace.command(tool("setpriv"));
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-        command
-            .arg(tool(program))
-            .current_dir(directory.path())
-            .env("LC_ALL", "C");
+        command.arg(tool(program)).current_dir(directory.path()).env("LC_ALL", "C");
         command
     };
     let mut initdb = as_postgres("initdb");
-    let output = run(
-        initdb.args(["-A", "trust", "-N", "-D"]).arg(&data),
-        seconds(60),
-    );
+    let output = run(initdb.args(["-A", "trust", "-N", "-D"]).arg(&data), seconds(60));
     assert_eq!(output.code, Some(0), "{output:?}");
     let agent = Agent::start();
     let mut postgres = as_postgres("postgres");
-    postgres
-        .args(["-p", "8080", "-h", "127.0.0.1", "-F", "-k"])
-        .arg(directory.path());
+    postgres.args(["-p", "8080", "-h", "127.0.0.1", "-F", "-k"]).arg(directory.path());
     let postgres = Child::spawn(postgres.arg("-D").arg(&data));
     namespace.wait_for_listener(PORT);
     // Kept alive, then a new connection for each transaction.
@@ -236,10 +194,7 @@ fn a_long_response_to_a_half_closed_client_does_not_even_linger() {
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=1s"]);
     let mut server = load(&namespace, &["stream", "--count", "8", "--for", "14"]);
-    let client = server
-        .wait_for_line("peer ", seconds(5))
-        .parse()
-        .expect("a PID");
+    let client = server.wait_for_line("peer ", seconds(5)).parse().expect("a PID");
     server.wait_for_line("ready ", seconds(5));
     let mut looks = 0;
     while server.try_wait().is_none() {
@@ -268,18 +223,11 @@ fn a_pool_that_recycles_lingers_and_never_leaks() {
     let mut most = 0;
     while pool.try_wait().is_none() {
         let report = agent.leaks();
-        assert!(
-            !is_leaking(&report, pool.pid()),
-            "{:#?}",
-            sites_of(&report, pool.pid())
-        );
+        assert!(!is_leaking(&report, pool.pid()), "{:#?}", sites_of(&report, pool.pid()));
         most = most.max(sockets_of(&report, pool.pid()));
         std::thread::sleep(Duration::from_millis(300));
     }
-    assert!(
-        (10..=50).contains(&most),
-        "{most} of its 50 sockets lingered at once"
-    );
+    assert!((10..=50).contains(&most), "{most} of its 50 sockets lingered at once");
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::process::Command;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::copy_of;
-use tlsclose_tests::expect::{
-    assert_names_everything, assert_names_opening, assert_names_process, wait_for_site,
-};
+use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, assert_names_process, wait_for_site};
 use tlsclose_tests::host::{leaky_rust, on_kernel};
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
@@ -84,10 +82,7 @@ fn addresses_are_shown_as_people_write_them() {
                     let shown = example[side].as_str().unwrap_or_default();
                     let (host, port) = shown.rsplit_once(':').unwrap_or_default();
                     assert_eq!(host, address, "{family} {way} {side}: {shown}");
-                    assert!(
-                        port.parse::<u16>().is_ok_and(|port| port > 0),
-                        "{side}: {shown}"
-                    );
+                    assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{side}: {shown}");
                 }
             }
         }
@@ -118,11 +113,7 @@ fn inlined_functions_are_named_with_their_callers() {
             assert_eq!(frames[0]["line"].as_u64(), line(touch), "{site:#}");
             assert_eq!(frames[0]["inlined"], true, "{site:#}");
             assert_eq!(function(frames[1]), outer, "{site:#}");
-            assert_eq!(
-                frames[1]["line"].as_u64(),
-                line(&format!("{touch} caller")),
-                "{site:#}"
-            );
+            assert_eq!(frames[1]["line"].as_u64(), line(&format!("{touch} caller")), "{site:#}");
             assert_eq!(frames[1]["inlined"], false, "{site:#}");
         }
     }
@@ -145,15 +136,9 @@ fn a_deleted_executable_is_still_named_to_the_line() {
         leaky.ready();
         let site = wait_for_site(&agent, &leaky, 3);
         let opened = frames_in(&site["opened"]["stack"], language.source());
-        let innermost = opened
-            .first()
-            .unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+        let innermost = opened.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
         assert_eq!(function(innermost), "eof_forget_accept", "{site:#}");
-        assert_eq!(
-            innermost["line"].as_u64(),
-            Some(way.line(language, "opened")),
-            "{site:#}"
-        );
+        assert_eq!(innermost["line"].as_u64(), Some(way.line(language, "opened")), "{site:#}");
     }
 }
 
@@ -171,12 +156,7 @@ fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
     let mut leaky = Leaky::start_by(Language::C, way, &arguments, |shown| -> Command {
         fs::copy(leaky_rust(), shown).expect("a decoy");
         let mut command = namespace.command("unshare");
-        command.args([
-            "--mount",
-            "sh",
-            "-c",
-            "mount --bind \"$0\" \"$1\" && exec \"$@\"",
-        ]);
+        command.args(["--mount", "sh", "-c", "mount --bind \"$0\" \"$1\" && exec \"$@\""]);
         command.arg(real).arg(shown);
         command
     });
@@ -209,12 +189,7 @@ fn healthy_twins_are_not_found() {
         for leaky in &mut programs {
             for pid in [leaky.pid(), leaky.peer()] {
                 let sites = sites_of(&report, pid);
-                assert!(
-                    sites.is_empty(),
-                    "{:?} {}: {sites:#?}",
-                    leaky.language,
-                    leaky.way.name
-                );
+                assert!(sites.is_empty(), "{:?} {}: {sites:#?}", leaky.language, leaky.way.name);
             }
         }
     }

@@ -21,12 +21,7 @@ use tlsclose_tests::netns::Netns;
 fn agent_and_leak(namespace: &Netns, flags: &[&str]) -> (Agent, Leaky) {
     let agent = Agent::start_with(flags);
     let way = way_named("eof_forget");
-    let mut leaky = Leaky::start(
-        namespace,
-        Language::C,
-        way,
-        &["--count", "4", "--for", "90"],
-    );
+    let mut leaky = Leaky::start(namespace, Language::C, way, &["--count", "4", "--for", "90"]);
     leaky.ready();
     wait_for_site(&agent, &leaky, 4);
     (agent, leaky)

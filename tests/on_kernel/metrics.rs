@@ -26,10 +26,7 @@ fn metrics_are_text_unless_the_client_prefers_openmetrics() {
         let answer = get(headers);
         assert_eq!(answer.status, 200);
         let kind = answer.header("content-type");
-        assert!(
-            kind.starts_with("text/plain; version=0.0.4"),
-            "{headers:?}: {kind}"
-        );
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{headers:?}: {kind}");
         assert!(!answer.body.contains("# EOF"));
         let own = [("comm", &*leaky.comm)];
         let sockets = Metrics::parse(&answer.body).sum("tlsclose_lingering_sockets", &own);
@@ -37,10 +34,7 @@ fn metrics_are_text_unless_the_client_prefers_openmetrics() {
     }
     let answer = get(&[("Accept", openmetrics)]);
     let kind = answer.header("content-type");
-    assert!(
-        kind.starts_with("application/openmetrics-text; version=1.0.0"),
-        "{kind}"
-    );
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
     assert!(answer.body.ends_with("# EOF\n"));
 }
 
@@ -92,10 +86,7 @@ fn promtool_has_nothing_to_say() {
     let file = directory.path().join("metrics");
     fs::write(&file, agent.tcp().get("/metrics").unwrap().body).expect("a file");
     let check = "promtool check metrics < \"$0\"";
-    let output = run(
-        Command::new("sh").args(["-c", check]).arg(file),
-        seconds(10),
-    );
+    let output = run(Command::new("sh").args(["-c", check]).arg(file), seconds(10));
     let said = (output.code, &*output.stdout, &*output.stderr);
     assert_eq!(said, (Some(0), "", ""));
 }
@@ -118,32 +109,18 @@ fn prometheus_scrapes_it() {
     let port = free_port();
     let mut prometheus = Command::new(tool("prometheus"));
     prometheus.arg(format!("--config.file={}", file.display()));
-    prometheus.arg(format!(
-        "--storage.tsdb.path={}",
-        directory.path().join("data").display()
-    ));
+    prometheus.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
     prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     let _prometheus = Child::spawn(&mut prometheus);
     let query = |name: &str| {
-        let path = format!(
-            "/api/v1/query?query={name}%7Bcomm%3D%22{}%22%7D",
-            leaky.comm
-        );
+        let path = format!("/api/v1/query?query={name}%7Bcomm%3D%22{}%22%7D", leaky.comm);
         let answer = Server::Tcp(port).get(&path).ok()?.json();
-        answer["data"]["result"][0]["value"][1]
-            .as_str()
-            .map(str::to_owned)
+        answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
     };
-    for name in [
-        "tlsclose_lingering_sockets",
-        "tlsclose_lingered_sockets_total",
-    ] {
+    for name in ["tlsclose_lingering_sockets", "tlsclose_lingered_sockets_total"] {
         let value = wait_for(name, seconds(30), || query(name));
         assert_eq!(value, "4", "{name}");
     }
-    let up = Server::Tcp(port)
-        .get("/api/v1/query?query=up")
-        .unwrap()
-        .json();
+    let up = Server::Tcp(port).get("/api/v1/query?query=up").unwrap().json();
     assert_eq!(up["data"]["result"][0]["value"][1], "1", "{up:#}");
 }

@@ -13,25 +13,12 @@ use tlsclose_tests::{seconds, wait_for};
 fn states(namespace: &Netns, pid: u32) -> BTreeMap<(String, u64), usize> {
     let output = run(namespace.command("ss").args(["-Htanp"]), seconds(10));
     let mut states = BTreeMap::new();
-    for line in output
-        .stdout
-        .lines()
-        .filter(|line| line.contains(&format!("pid={pid},")))
-    {
+    for line in output.stdout.lines().filter(|line| line.contains(&format!("pid={pid},"))) {
         let mut words = line.split_whitespace();
-        let state = words
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .replace('-', "_");
-        let unread = words
-            .next()
-            .and_then(|word| word.parse().ok())
-            .unwrap_or_default();
+        let state = words.next().unwrap_or_default().to_ascii_lowercase().replace('-', "_");
+        let unread = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
         if state != "listen" {
-            *states
-                .entry((state.replace("wait_2", "wait2"), unread))
-                .or_default() += 1;
+            *states.entry((state.replace("wait_2", "wait2"), unread)).or_default() += 1;
         }
     }
     states
@@ -39,12 +26,8 @@ fn states(namespace: &Netns, pid: u32) -> BTreeMap<(String, u64), usize> {
 
 fn socket_fds(pid: u32) -> usize {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
-    let links = entries
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok());
-    links
-        .filter(|link| link.to_string_lossy().starts_with("socket:"))
-        .count()
+    let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 fn check(language: Language, way: &Way, arguments: &[&str]) {
@@ -53,19 +36,13 @@ fn check(language: Language, way: &Way, arguments: &[&str]) {
     let mut leaky = Leaky::start(&namespace, language, way, &[&common, arguments].concat());
     assert_eq!(leaky.ready(), 4);
     let listeners = usize::from(!way.is_client);
-    assert_eq!(
-        socket_fds(leaky.pid()),
-        4 + listeners,
-        "{language:?} {way:?}"
-    );
+    assert_eq!(socket_fds(leaky.pid()), 4 + listeners, "{language:?} {way:?}");
     // `ss` cannot see a socket that was reset.
     let expected = (way.state != "close").then(|| ((way.state.to_owned(), way.recv_queue), 4));
     let expected = BTreeMap::from_iter(expected);
-    wait_for(
-        &format!("{expected:?} by {language:?} {way:?}"),
-        seconds(3),
-        || (states(&namespace, leaky.pid()) == expected).then_some(()),
-    );
+    wait_for(&format!("{expected:?} by {language:?} {way:?}"), seconds(3), || {
+        (states(&namespace, leaky.pid()) == expected).then_some(())
+    });
 }
 
 fn check_all(language: Language) {
@@ -105,11 +82,7 @@ fn healthy_twins_keep_nothing() {
             let arguments = ["--count", "4", "--for", "20", "--healthy"];
             let mut leaky = Leaky::start(&namespace, language, &way, &arguments);
             assert_eq!(leaky.ready(), 4);
-            assert_eq!(
-                socket_fds(leaky.pid()),
-                usize::from(!way.is_client),
-                "{language:?} {way:?}"
-            );
+            assert_eq!(socket_fds(leaky.pid()), usize::from(!way.is_client), "{language:?} {way:?}");
         }
     }
 }
@@ -154,11 +127,6 @@ fn a_hog_fills_its_processes_with_close_wait() {
     let arguments = ["hog", "--processes", "2", "--count", "9000", "--for", "30"];
     let mut hog = load(&namespace, &arguments);
     assert_eq!(hog.wait_for_line("ready ", seconds(20)), "18000");
-    let output = run(
-        namespace
-            .command("ss")
-            .args(["-Htan", "state", "close-wait"]),
-        seconds(20),
-    );
+    let output = run(namespace.command("ss").args(["-Htan", "state", "close-wait"]), seconds(20));
     assert_eq!(output.stdout.lines().count(), 18_000);
 }

@@ -18,11 +18,7 @@ use crate::{seconds, wait_for};
 const END: Duration = Duration::from_secs(2);
 
 /// Fast enough for tests: a socket lingers after 2 s and growth shows within 10 s.
-const FLAGS: [(&str, &str); 3] = [
-    ("--leak-after", "2s"),
-    ("--leak-window", "10s"),
-    ("--census-interval", "500ms"),
-];
+const FLAGS: [(&str, &str); 3] = [("--leak-after", "2s"), ("--leak-window", "10s"), ("--census-interval", "500ms")];
 
 pub struct Agent {
     child: Child,
@@ -51,32 +47,16 @@ impl Agent {
     pub fn start_by(mut command: Command, flags: &[&str]) -> Agent {
         let directory = TempDir::new().expect("a temporary directory");
         let port = free_port();
-        command
-            .arg("agent")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command
-            .arg("--socket")
-            .arg(directory.path().join("agent.sock"));
-        let replaced = |name: &str| {
-            flags
-                .iter()
-                .any(|flag| flag.split('=').next() == Some(name))
-        };
+        command.arg("agent").arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg("--socket").arg(directory.path().join("agent.sock"));
+        let replaced = |name: &str| flags.iter().any(|flag| flag.split('=').next() == Some(name));
         for (name, value) in FLAGS.iter().filter(|(name, _)| !replaced(name)) {
             command.args([name, value]);
         }
-        let mut agent = Agent {
-            child: Child::spawn(command.args(flags)),
-            directory,
-            port,
-        };
+        let mut agent = Agent { child: Child::spawn(command.args(flags)), directory, port };
         wait_for("the agent to be ready", seconds(20), || {
             let ended = agent.child.try_wait();
-            assert!(
-                ended.is_none(),
-                "the agent ended with {ended:?}: {}",
-                agent.child.stderr()
-            );
+            assert!(ended.is_none(), "the agent ended with {ended:?}: {}", agent.child.stderr());
             let answer = agent.owner().get("/readyz").ok()?;
             (answer.status == 200).then_some(())
         });
@@ -120,8 +100,7 @@ impl Agent {
     /// When the agent does not answer with 200.
     pub fn get(&self, path: &str) -> Response {
         let response = self.owner().get(path);
-        let response =
-            response.unwrap_or_else(|error| panic!("{path}: {error}: {}", self.stderr()));
+        let response = response.unwrap_or_else(|error| panic!("{path}: {error}: {}", self.stderr()));
         assert_eq!(response.status, 200, "{path}: {}", response.body);
         response
     }
@@ -146,24 +125,16 @@ impl Agent {
             if is_so(&report) {
                 return report;
             }
-            assert!(
-                Instant::now() < end,
-                "waited {timeout:?} in vain for {what}: {report:#}"
-            );
+            assert!(Instant::now() < end, "waited {timeout:?} in vain for {what}: {report:#}");
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
     /// Until the agent has taken `n` further censuses.
     pub fn wait_for_censuses(&self, n: u32) {
-        let taken = || {
-            self.metrics()
-                .sum("tlsclose_census_duration_seconds_count", &[])
-        };
+        let taken = || self.metrics().sum("tlsclose_census_duration_seconds_count", &[]);
         let start = taken().expect("tlsclose_census_duration_seconds");
-        wait_for("censuses", seconds(30), || {
-            (taken()? >= start + f64::from(n)).then_some(())
-        });
+        wait_for("censuses", seconds(30), || (taken()? >= start + f64::from(n)).then_some(()));
     }
 
     /// Asks the agent to end.

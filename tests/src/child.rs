@@ -33,11 +33,7 @@ impl Child {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{shown}: {error}"));
-        Child {
-            process,
-            output,
-            command: shown,
-        }
+        Child { process, output, command: shown }
     }
 
     pub fn pid(&self) -> u32 {
@@ -63,12 +59,7 @@ impl Child {
             let stdout = self.stdout();
             let complete = stdout.rsplit_once('\n').map_or("", |(lines, _)| lines);
             let line = complete.lines().find_map(|line| line.strip_prefix(prefix));
-            assert!(
-                line.is_some() || !ended,
-                "{} ended: {}",
-                self.command,
-                self.stderr()
-            );
+            assert!(line.is_some() || !ended, "{} ended: {}", self.command, self.stderr());
             line.map(|rest| rest.trim().to_owned())
         })
     }
@@ -78,8 +69,7 @@ impl Child {
     /// # Panics
     /// When it is gone already.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.raw_pid(), signal)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.command));
+        kill_process(self.raw_pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.command));
     }
 
     /// The exit status, when the process ends in time.
@@ -95,9 +85,7 @@ impl Child {
     }
 
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
-        self.process
-            .try_wait()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.command))
+        self.process.try_wait().unwrap_or_else(|error| panic!("{}: {error}", self.command))
     }
 
     /// This process and all that descend from it, now.
@@ -137,22 +125,12 @@ pub fn descendants(pid: u32) -> Vec<u32> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                parent(&entry.path())?,
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, parent(&entry.path())?)))
         .collect();
     let mut tree = vec![pid];
     let mut next = 0;
     while let Some(&one) = tree.get(next) {
-        tree.extend(
-            parents
-                .iter()
-                .filter(|(_, parent)| *parent == one)
-                .map(|(child, _)| *child),
-        );
+        tree.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(child, _)| *child));
         next += 1;
     }
     tree
@@ -161,12 +139,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 fn parent(proc_entry: &Path) -> Option<u32> {
     let stat = fs::read(proc_entry.join("stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Runs a command to its end, at most `timeout` long.
@@ -176,13 +149,8 @@ fn parent(proc_entry: &Path) -> Option<u32> {
 pub fn run(command: &mut Command, timeout: Duration) -> Output {
     let mut child = Child::spawn(command);
     let status = child.wait(timeout);
-    let status =
-        status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
-    Output {
-        code: status.code(),
-        stdout: child.stdout(),
-        stderr: child.stderr(),
-    }
+    let status = status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
+    Output { code: status.code(), stdout: child.stdout(), stderr: child.stderr() }
 }
 
 /// What a command said.
@@ -216,39 +184,27 @@ mod tests {
     #[test]
     fn a_dropped_child_takes_its_group_along() {
         let child = Child::spawn(Command::new("sh").args(["-c", "sleep 60 & echo started; wait"]));
-        let tree = wait_for("two processes", Duration::from_secs(5), || {
-            Some(child.tree()).filter(|tree| tree.len() == 2)
-        });
+        let tree =
+            wait_for("two processes", Duration::from_secs(5), || Some(child.tree()).filter(|tree| tree.len() == 2));
         drop(child);
-        wait_for("both to be gone", Duration::from_secs(5), || {
-            tree.iter().all(|pid| !is_running(*pid)).then_some(())
-        });
+        wait_for("both to be gone", Duration::from_secs(5), || tree.iter().all(|pid| !is_running(*pid)).then_some(()));
     }
 
     /// A zombie that init has not reaped yet has ended, too.
     fn is_running(pid: u32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
     #[test]
     fn lines_are_waited_for_until_they_are_whole() {
-        let mut child = Child::spawn(
-            Command::new("sh").args(["-c", "printf 'ready 1'; sleep 0.3; echo 2; sleep 60"]),
-        );
+        let mut child = Child::spawn(Command::new("sh").args(["-c", "printf 'ready 1'; sleep 0.3; echo 2; sleep 60"]));
         assert_eq!(child.wait_for_line("ready", Duration::from_secs(5)), "12");
     }
 
     #[test]
     fn a_command_gives_its_output_and_exit_code() {
-        let output = run(
-            Command::new("sh").args(["-c", "echo a; echo b >&2; exit 3"]),
-            Duration::from_secs(5),
-        );
-        assert_eq!(
-            (output.code, &*output.stdout, &*output.stderr),
-            (Some(3), "a\n", "b\n")
-        );
+        let output = run(Command::new("sh").args(["-c", "echo a; echo b >&2; exit 3"]), Duration::from_secs(5));
+        assert_eq!((output.code, &*output.stdout, &*output.stderr), (Some(3), "a\n", "b\n"));
     }
 }

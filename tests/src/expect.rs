@@ -11,20 +11,12 @@ use crate::seconds;
 /// Gives the one site that holds them.
 pub fn wait_for_site(agent: &Agent, leaky: &Leaky, sockets: u64) -> Value {
     let what = format!("{sockets} sockets of {} ({})", leaky.way.name, leaky.pid());
-    agent.wait_for(&what, seconds(20), |report| {
-        sockets_of(report, leaky.pid()) >= sockets
-    });
+    agent.wait_for(&what, seconds(20), |report| sockets_of(report, leaky.pid()) >= sockets);
     agent.wait_for_censuses(2);
     let report = agent.leaks();
     let sites = sites_of(&report, leaky.pid());
-    let [site] = sites[..] else {
-        panic!("{} sites for {what}: {sites:#?}", sites.len())
-    };
-    assert_eq!(
-        process_of(site, leaky.pid()).expect("its process")["sockets"],
-        sockets,
-        "{site:#}"
-    );
+    let [site] = sites[..] else { panic!("{} sites for {what}: {sites:#?}", sites.len()) };
+    assert_eq!(process_of(site, leaky.pid()).expect("its process")["sockets"], sockets, "{site:#}");
     site.clone()
 }
 
@@ -40,16 +32,9 @@ pub fn assert_names_process(site: &Value, leaky: &Leaky) {
     assert_eq!(site["kind"], leaky.way.kind, "{site:#}");
     let process = process_of(site, leaky.pid()).expect("its process");
     assert_eq!(process["comm"], *leaky.comm, "{process:#}");
-    assert_eq!(
-        process["exe"],
-        leaky.executable().to_str().expect("UTF-8"),
-        "{process:#}"
-    );
+    assert_eq!(process["exe"], leaky.executable().to_str().expect("UTF-8"), "{process:#}");
     assert_eq!(process["uid"], 0, "{process:#}");
-    assert!(
-        process.get("cmdline").is_none(),
-        "command lines only when asked for: {process:#}"
-    );
+    assert!(process.get("cmdline").is_none(), "command lines only when asked for: {process:#}");
 }
 
 pub fn assert_names_sockets(site: &Value, leaky: &mut Leaky) {
@@ -58,19 +43,10 @@ pub fn assert_names_sockets(site: &Value, leaky: &mut Leaky) {
     for example in list(&site["examples"]) {
         assert_eq!(example["state"], leaky.way.state, "{example:#}");
         assert_eq!(example["recv_queue"], leaky.way.recv_queue, "{example:#}");
-        let own_side = if leaky.way.is_client {
-            "remote"
-        } else {
-            "local"
-        };
+        let own_side = if leaky.way.is_client { "remote" } else { "local" };
         let address = example[own_side].as_str().unwrap_or_default();
-        assert!(
-            address.ends_with(&format!(":{port}")),
-            "{own_side} is not port {port}: {example:#}"
-        );
-        let holders: Vec<_> = list(&example["holders"])
-            .map(|holder| &holder["pid"])
-            .collect();
+        assert!(address.ends_with(&format!(":{port}")), "{own_side} is not port {port}: {example:#}");
+        let holders: Vec<_> = list(&example["holders"]).map(|holder| &holder["pid"]).collect();
         assert_eq!(holders, [leaky.pid()], "{example:#}");
     }
 }
@@ -79,17 +55,8 @@ pub fn assert_names_opening(site: &Value, leaky: &Leaky) {
     let way = &leaky.way;
     let opened = &site["opened"];
     assert_eq!(opened["call"], way.opened_call(leaky.language), "{site:#}");
-    assert_innermost(
-        opened,
-        leaky,
-        &way.opened_function(),
-        way.line(leaky.language, "opened"),
-    );
-    let caller = if way.is_client {
-        "connect_all"
-    } else {
-        "serve"
-    };
+    assert_innermost(opened, leaky, &way.opened_function(), way.line(leaky.language, "opened"));
+    let caller = if way.is_client { "connect_all" } else { "serve" };
     assert_called_by(opened, leaky, caller);
 }
 
@@ -103,40 +70,17 @@ pub fn assert_names_touch(site: &Value, leaky: &Leaky) {
     if let Some(result) = result {
         assert_eq!(touched["result"], result, "{site:#}");
     }
-    assert_innermost(
-        touched,
-        leaky,
-        &way.touched_function(),
-        way.line(leaky.language, "touched"),
-    );
-    assert_called_by(
-        touched,
-        leaky,
-        if way.is_client {
-            "connect_all"
-        } else {
-            "serve"
-        },
-    );
+    assert_innermost(touched, leaky, &way.touched_function(), way.line(leaky.language, "touched"));
+    assert_called_by(touched, leaky, if way.is_client { "connect_all" } else { "serve" });
 }
 
 /// The innermost frame of the program's own code: this function, at this line.
 fn assert_innermost(touch: &Value, leaky: &Leaky, name: &str, line: u64) {
     let frames = frames_in(&touch["stack"], leaky.language.source());
-    let innermost = frames
-        .first()
-        .unwrap_or_else(|| panic!("no frame of its own: {touch:#}"));
-    assert_eq!(
-        (function(innermost), innermost["line"].as_u64()),
-        (name, Some(line)),
-        "{touch:#}"
-    );
+    let innermost = frames.first().unwrap_or_else(|| panic!("no frame of its own: {touch:#}"));
+    assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line)), "{touch:#}");
     let module = innermost["module"].as_str().unwrap_or_default();
-    assert!(
-        module.ends_with(&*leaky.comm),
-        "not of {}: {touch:#}",
-        leaky.comm
-    );
+    assert!(module.ends_with(&*leaky.comm), "not of {}: {touch:#}", leaky.comm);
 }
 
 /// The C programs have the same frames whatever the compiler does: what comes right after the
@@ -145,9 +89,6 @@ fn assert_called_by(touch: &Value, leaky: &Leaky, caller: &str) {
     if leaky.language == Language::Rust {
         return;
     }
-    let functions: Vec<_> = frames_in(&touch["stack"], ".c")
-        .into_iter()
-        .map(function)
-        .collect();
+    let functions: Vec<_> = frames_in(&touch["stack"], ".c").into_iter().map(function).collect();
     assert_eq!(functions.get(1), Some(&caller), "{touch:#}");
 }

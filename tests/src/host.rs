@@ -62,19 +62,13 @@ pub fn tool(name: &str) -> PathBuf {
 
 /// Debian keeps `initdb`, `postgres` and `pgbench` by version.
 fn postgresql_directories() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin")).collect()
 }
 
 /// The repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("a parent")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
 /// The released binary.
@@ -101,17 +95,11 @@ fn built(variable: &str, below_target: &str) -> PathBuf {
     let file = env::var_os(variable).map_or_else(
         || {
             let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            target
-                .unwrap_or_else(|| root().join("target"))
-                .join(below_target)
+            target.unwrap_or_else(|| root().join("target")).join(below_target)
         },
         PathBuf::from,
     );
-    assert!(
-        file.is_file(),
-        "{} is not built: `cargo xtask test` does it",
-        file.display()
-    );
+    assert!(file.is_file(), "{} is not built: `cargo xtask test` does it", file.display());
     file
 }
 
@@ -128,9 +116,5 @@ pub fn free_port() -> u16 {
 pub fn unique_comm() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "t{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -27,10 +27,7 @@ pub struct Response {
 impl Response {
     /// Empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map_or("", |(_, value)| value)
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     /// # Panics
@@ -51,21 +48,13 @@ impl Server {
     ///
     /// # Errors
     /// When nobody answers, or not in HTTP.
-    pub fn request(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> io::Result<Response> {
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         let host = match self {
             Server::Tcp(port) => format!("127.0.0.1:{port}"),
             Server::Unix(_) => "localhost".to_owned(),
         };
         let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             request += &format!("Host: {host}\r\n");
         }
         for (name, value) in headers {
@@ -102,22 +91,15 @@ impl Server {
 fn parse(answer: &[u8]) -> io::Result<Response> {
     let malformed = |what| io::Error::other(format!("{what}: {}", String::from_utf8_lossy(answer)));
     let text = str::from_utf8(answer).map_err(|_| malformed("not UTF-8"))?;
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .ok_or_else(|| malformed("no end of the headers"))?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| malformed("no end of the headers"))?;
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
     let headers: Vec<_> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut response = Response {
-        status: status.ok_or_else(|| malformed("no status"))?,
-        headers,
-        body: body.to_owned(),
-    };
+    let mut response =
+        Response { status: status.ok_or_else(|| malformed("no status"))?, headers, body: body.to_owned() };
     if response.header("transfer-encoding") == "chunked" {
         response.body = unchunk(body).ok_or_else(|| malformed("broken chunks"))?;
     }
@@ -143,8 +125,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_apart() {
-        let response =
-            parse(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/x\r\n\r\nbody").unwrap();
+        let response = parse(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/x\r\n\r\nbody").unwrap();
         assert_eq!(response.status, 404);
         assert_eq!(response.header("content-type"), "text/x");
         assert_eq!(response.body, "body");

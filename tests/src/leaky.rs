@@ -51,30 +51,14 @@ pub struct Way {
 }
 
 const fn way(name: &'static str, kind: &'static str, state: &'static str) -> Way {
-    Way {
-        name,
-        kind,
-        state,
-        recv_queue: 0,
-        is_client: false,
-        touched: None,
-    }
+    Way { name, kind, state, recv_queue: 0, is_client: false, touched: None }
 }
 
 /// All ways that both languages know, but the one with inlined functions.
 pub const WAYS: [Way; 6] = [
-    Way {
-        touched: Some(("read", Some(0))),
-        ..way("eof_forget", "close_wait_eof_read", "close_wait")
-    },
-    Way {
-        recv_queue: 5,
-        ..way("never_read", "close_wait_unread", "close_wait")
-    },
-    Way {
-        touched: Some(("shutdown", None)),
-        ..way("half_close", "fin_wait2_held", "fin_wait2")
-    },
+    Way { touched: Some(("read", Some(0))), ..way("eof_forget", "close_wait_eof_read", "close_wait") },
+    Way { recv_queue: 5, ..way("never_read", "close_wait_unread", "close_wait") },
+    Way { touched: Some(("shutdown", None)), ..way("half_close", "fin_wait2_held", "fin_wait2") },
     way("reset_forget", "reset_held", "close"),
     Way {
         is_client: true,
@@ -89,10 +73,7 @@ pub const WAYS: [Way; 6] = [
 ];
 
 /// Like `eof_forget`, with functions that the compiler inlines.
-pub const INLINED: Way = Way {
-    name: "inlined_forget",
-    ..WAYS[0]
-};
+pub const INLINED: Way = Way { name: "inlined_forget", ..WAYS[0] };
 
 /// # Panics
 /// When there is none of that name.
@@ -112,11 +93,7 @@ impl Way {
 
     /// The own function that opened it, and the one that touched it last.
     pub fn opened_function(&self) -> String {
-        format!(
-            "{}_{}",
-            self.name,
-            if self.is_client { "connect" } else { "accept" }
-        )
+        format!("{}_{}", self.name, if self.is_client { "connect" } else { "accept" })
     }
 
     pub fn touched_function(&self) -> String {
@@ -144,9 +121,7 @@ pub struct Leaky {
 
 impl Leaky {
     pub fn start(namespace: &Netns, language: Language, way: &Way, arguments: &[&str]) -> Leaky {
-        Leaky::start_by(language, way, arguments, |executable| {
-            namespace.command(executable)
-        })
+        Leaky::start_by(language, way, arguments, |executable| namespace.command(executable))
     }
 
     /// Through a command made from the executable's path, which must become the program.
@@ -159,14 +134,7 @@ impl Leaky {
         let comm = unique_comm();
         let (directory, executable) = copy_of(&language.program(), &comm);
         let child = Child::spawn(command(&executable).arg(way.name).args(arguments));
-        Leaky {
-            child,
-            executable,
-            _directory: directory,
-            language,
-            way: *way,
-            comm,
-        }
+        Leaky { child, executable, _directory: directory, language, way: *way, comm }
     }
 
     pub fn pid(&self) -> u32 {
@@ -175,26 +143,17 @@ impl Leaky {
 
     /// The process at the other end.
     pub fn peer(&mut self) -> u32 {
-        self.child
-            .wait_for_line("peer ", seconds(10))
-            .parse()
-            .expect("a PID")
+        self.child.wait_for_line("peer ", seconds(10)).parse().expect("a PID")
     }
 
     /// The server's port, on either side.
     pub fn port(&mut self) -> u16 {
-        self.child
-            .wait_for_line("listening ", seconds(10))
-            .parse()
-            .expect("a port")
+        self.child.wait_for_line("listening ", seconds(10)).parse().expect("a port")
     }
 
     /// Waits until all connections have been leaked, or handled and closed, and says how many.
     pub fn ready(&mut self) -> u64 {
-        self.child
-            .wait_for_line("ready ", seconds(60))
-            .parse()
-            .expect("a number")
+        self.child.wait_for_line("ready ", seconds(60)).parse().expect("a number")
     }
 
     /// Waits until all sockets have been closed after all.

@@ -27,10 +27,7 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Opt
         if let Some(found) = probe() {
             return found;
         }
-        assert!(
-            Instant::now() < end,
-            "waited {timeout:?} in vain for {what}"
-        );
+        assert!(Instant::now() < end, "waited {timeout:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

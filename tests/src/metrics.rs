@@ -17,27 +17,16 @@ impl Metrics {
     /// # Panics
     /// On a line that is no comment and no sample.
     pub fn parse(text: &str) -> Metrics {
-        let lines = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Metrics(
-            lines
-                .map(|line| sample(line).unwrap_or_else(|| panic!("no sample: {line}")))
-                .collect(),
-        )
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Metrics(lines.map(|line| sample(line).unwrap_or_else(|| panic!("no sample: {line}"))).collect())
     }
 
     /// Samples of a metric that have all the given labels.
     pub fn select(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         let has = |sample: &Sample| {
-            labels
-                .iter()
-                .all(|(key, value)| sample.labels.get(*key).is_some_and(|label| label == value))
+            labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|label| label == value))
         };
-        self.0
-            .iter()
-            .filter(|sample| sample.name == name && has(sample))
-            .collect()
+        self.0.iter().filter(|sample| sample.name == name && has(sample)).collect()
     }
 
     /// The sum over them; None when there is no such sample.
@@ -65,11 +54,7 @@ fn sample(line: &str) -> Option<Sample> {
         "+Inf" => f64::INFINITY,
         number => number.parse().ok()?,
     };
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
+    Some(Sample { name: name.to_owned(), labels, value })
 }
 
 /// A label's value up to its closing quote, and what follows it.
@@ -95,8 +80,7 @@ mod tests {
 
     #[test]
     fn samples_with_and_without_labels() {
-        let metrics =
-            Metrics::parse("# HELP a b\na 1\na{x=\"1\",y=\"\"} 2.5\nb{le=\"+Inf\"} +Inf\n");
+        let metrics = Metrics::parse("# HELP a b\na 1\na{x=\"1\",y=\"\"} 2.5\nb{le=\"+Inf\"} +Inf\n");
         assert_eq!(metrics.sum("a", &[]), Some(3.5));
         assert_eq!(metrics.sum("a", &[("x", "1"), ("y", "")]), Some(2.5));
         assert_eq!(metrics.sum("a", &[("x", "2")]), None);

@@ -23,9 +23,7 @@ impl Netns {
     pub fn new() -> Netns {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let namespace = Netns {
-            name: format!("tlsclose-{}-{number}", std::process::id()),
-        };
+        let namespace = Netns { name: format!("tlsclose-{}-{number}", std::process::id()) };
         ip(&["netns", "add", &namespace.name]);
         ip(&["-n", &namespace.name, "link", "set", "lo", "up"]);
         namespace
@@ -60,26 +58,18 @@ impl Netns {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(tool("nsenter"));
         let file = PathBuf::from("/run/netns").join(&self.name);
-        command
-            .arg(format!("--net={}", file.display()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", file.display())).arg("--").arg(program);
         command
     }
 }
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let _ = Command::new(tool("ip"))
-            .args(["netns", "delete", &self.name])
-            .status();
+        let _ = Command::new(tool("ip")).args(["netns", "delete", &self.name]).status();
     }
 }
 
 fn ip(arguments: &[&str]) {
-    let status = Command::new(tool("ip"))
-        .args(arguments)
-        .status()
-        .expect("ip");
+    let status = Command::new(tool("ip")).args(arguments).status().expect("ip");
     assert!(status.success(), "ip {} failed", arguments.join(" "));
 }

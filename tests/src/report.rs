@@ -9,9 +9,7 @@ pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// The sites in which a process holds sockets.
 pub fn sites_of(report: &Value, pid: u32) -> Vec<&Value> {
-    list(&report["sites"])
-        .filter(|site| process_of(site, pid).is_some())
-        .collect()
+    list(&report["sites"]).filter(|site| process_of(site, pid).is_some()).collect()
 }
 
 /// A process's entry in a site.
@@ -22,25 +20,17 @@ pub fn process_of(site: &Value, pid: u32) -> Option<&Value> {
 /// All lingering sockets of a process.
 pub fn sockets_of(report: &Value, pid: u32) -> u64 {
     let processes = list(&report["sites"]).filter_map(|site| process_of(site, pid));
-    processes
-        .filter_map(|process| process["sockets"].as_u64())
-        .sum()
+    processes.filter_map(|process| process["sockets"].as_u64()).sum()
 }
 
 /// Whether any site of the process is leaking.
 pub fn is_leaking(report: &Value, pid: u32) -> bool {
-    sites_of(report, pid)
-        .iter()
-        .any(|site| site["status"] == "leaking")
+    sites_of(report, pid).iter().any(|site| site["status"] == "leaking")
 }
 
 /// Where the frames of a source file are in a stack, innermost first.
 pub fn frames_in<'a>(stack: &'a Value, source: &str) -> Vec<&'a Value> {
-    let in_source = |frame: &&Value| {
-        frame["file"]
-            .as_str()
-            .is_some_and(|file| file.ends_with(source))
-    };
+    let in_source = |frame: &&Value| frame["file"].as_str().is_some_and(|file| file.ends_with(source));
     list(stack).filter(in_source).collect()
 }
 
@@ -49,9 +39,7 @@ pub fn function(frame: &Value) -> &str {
     let name = frame["function"].as_str().unwrap_or_default();
     // Legacy mangling leaves a hash as the last part.
     let is_hash = |part: &str| part.len() == 17 && part.starts_with('h');
-    name.rsplit("::")
-        .find(|part| !is_hash(part))
-        .unwrap_or(name)
+    name.rsplit("::").find(|part| !is_hash(part)).unwrap_or(name)
 }
 
 /// The line in a source file that is marked `LINE: marker`, counted from 1.
@@ -61,13 +49,8 @@ pub fn function(frame: &Value) -> &str {
 pub fn marked_line(source: &str, marker: &str) -> u64 {
     let marker = format!("LINE: {marker}");
     let is_marked = |line: &str| line.trim_end_matches("*/").trim_end().ends_with(&marker);
-    let lines: Vec<_> = (1..)
-        .zip(source.lines())
-        .filter(|(_, line)| is_marked(line))
-        .collect();
-    let [(number, _)] = lines[..] else {
-        panic!("{} lines are marked {marker}", lines.len())
-    };
+    let lines: Vec<_> = (1..).zip(source.lines()).filter(|(_, line)| is_marked(line)).collect();
+    let [(number, _)] = lines[..] else { panic!("{} lines are marked {marker}", lines.len()) };
     number
 }
 
@@ -87,10 +70,7 @@ mod tests {
     #[test]
     fn functions_are_named_without_path_and_hash() {
         assert_eq!(function(&json!({"function": "leaky::ways::go"})), "go");
-        assert_eq!(
-            function(&json!({"function": "leaky::ways::go::h0123456789abcdef"})),
-            "go"
-        );
+        assert_eq!(function(&json!({"function": "leaky::ways::go::h0123456789abcdef"})), "go");
         assert_eq!(function(&json!({"function": null})), "");
     }
 

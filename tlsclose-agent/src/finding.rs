@@ -338,6 +338,8 @@ pub struct Snapshot {
     /// By state, all eleven present.
     pub sockets: BTreeMap<State, u64>,
     pub orphans: u64,
+    /// Half-closed sockets of processes that the configuration ignores.
+    pub ignored: u64,
     pub transitions: BTreeMap<(State, State), u64>,
     /// How long sockets stayed in close_wait and fin_wait2.
     pub half_closed_seconds: BTreeMap<State, Histogram>,
@@ -349,4 +351,39 @@ pub struct Snapshot {
     pub features: Vec<Feature>,
     /// A first census is done.
     pub ready: bool,
+}
+
+impl Snapshot {
+    /// What there is to say before anything was looked at.
+    pub fn before_first_census() -> Self {
+        Self {
+            report: Report {
+                schema: SCHEMA,
+                host: String::new(),
+                kernel: String::new(),
+                watching_since: String::new(),
+                generated_at: String::new(),
+                complete: true,
+                lost: LostTotals::default(),
+                census: CensusInfo::default(),
+                sites: Vec::new(),
+                tls_sites: Vec::new(),
+            },
+            series: Vec::new(),
+            site_infos: Vec::new(),
+            processes: Vec::new(),
+            adopted: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            orphans: 0,
+            ignored: 0,
+            transitions: BTreeMap::new(),
+            half_closed_seconds: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            census_duration: Histogram::default(),
+            programs: Vec::new(),
+            maps: Vec::new(),
+            features: Vec::new(),
+            ready: false,
+        }
+    }
 }

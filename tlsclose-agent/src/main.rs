@@ -1,2 +1,58 @@
+//! tlsclose: finds the program, and the line of code, that leaks TCP sockets.
+#![deny(unsafe_code)]
+
+mod attribution;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod duration;
+mod explain;
 mod finding;
-fn main() {}
+mod host;
+#[allow(unsafe_code, reason = "the boundary to the kernel; every use says why it is sound")]
+mod kernel;
+mod logging;
+mod names;
+mod output;
+mod place;
+mod report;
+mod sites;
+mod tracker;
+mod verdict;
+mod watch;
+mod why;
+
+use std::process::ExitCode;
+
+use cli::{Command, Stop};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Stop::Help(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Usage(line)) => {
+            eprintln!("{line}");
+            return ExitCode::from(commands::USAGE);
+        }
+    };
+    let done = match cli.command {
+        // Comes before anything that could start a thread: the helper gives up its privileges.
+        Command::Symbolize => return attribution::symbols::helper::helper_main(),
+        Command::Agent(args) => commands::agent::run(*args),
+        Command::Leaks(args) => commands::leaks::run(*args),
+        Command::States(args) => commands::states::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Explain(args) => commands::explain::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("tlsclose: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -78,6 +78,23 @@ pub struct HalfClosed {
     pub pad: u8,
 }
 
+impl HalfClosed {
+    /// Nothing known yet.
+    pub const NEW: Self = Self {
+        since: 0,
+        eof_at: 0,
+        touched: 0,
+        touched_at: 0,
+        peer: 0,
+        eof_reads: 0,
+        tgid: 0,
+        state: 0,
+        touched_call: call::NONE,
+        flags: 0,
+        pad: 0,
+    };
+}
+
 /// Bits of [`HalfClosed::flags`].
 pub mod half {
     /// The connection had been established before it was closed.
@@ -139,9 +156,29 @@ pub struct CensusCounts {
     pub sockets: [u64; 16],
     pub fds: u64,
     pub tasks: u64,
-    /// `bpf_jiffies64()` and `bpf_ktime_get_ns()` at the end of the walk.
+    /// `bpf_jiffies64()` and `bpf_ktime_get_ns()` when this CPU last looked at a file.
     pub jiffies: u64,
     pub now: u64,
+    /// Address of the task looked at last: a change counts a task.
+    pub last_task: u64,
+}
+
+/// How long sockets stayed in one state: counts by [`crate::limits::HALF_CLOSED_BUCKETS_MS`],
+/// the last one without bound, and the sum in nanoseconds. Kept per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Durations {
+    pub buckets: [u64; 11],
+    pub sum: u64,
+}
+
+/// Use of a stack budget in one window. Kept per CPU, and per process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    pub window: u64,
+    pub used: u32,
+    pub pad: u32,
 }
 
 /// What could not be kept, by reason.
@@ -166,6 +203,8 @@ pub enum Lost {
     SocketsStale = 7,
     /// A map of per-process state refused an entry.
     ProcessesMapFull = 8,
+    /// The budget for copies of stack memory was used up.
+    CopiesBudget = 9,
 }
 
 /// Slots of the `LOST` array.
@@ -304,6 +343,9 @@ pub struct Control {
     pub agent_tgid: u32,
     /// Number of this census, for counting shared files once.
     pub census: u32,
+    /// Copies of stack memory per second and CPU.
+    pub copies_per_second: u32,
+    pub pad: u32,
 }
 
 const _: () = {
@@ -316,6 +358,6 @@ const _: () = {
     assert!(size_of::<StackCopy>() == 64 + STACK_COPY);
     assert!(size_of::<ProcessEnd>() == 32);
     assert!(size_of::<Transition>() == 64);
-    assert!(size_of::<CensusCounts>() == 160);
+    assert!(size_of::<CensusCounts>() == 168);
     assert!(size_of::<LeafRule>() == 16);
 };

@@ -17,6 +17,9 @@ macro_rules! layout {
         pub const FIELDS: &[(&str, &str, &str)] = &[$((stringify!($field), $ty, $path),)*];
 
         impl Layout {
+            /// What the programs are compiled with, before the agent fills in the offsets.
+            pub const UNRESOLVED: Self = Self { $($field: 0,)* };
+
             /// Builds the structure by asking `resolve(structure, path)` for each offset.
             pub fn resolve<E>(mut resolve: impl FnMut(&str, &str) -> Result<u32, E>) -> Result<Self, E> {
                 Ok(Self { $($field: resolve($ty, $path)?,)* })
@@ -82,3 +85,14 @@ pub struct FileRef {
     /// 0: dead at zero. 1: dead when negative.
     pub biased: u32,
 }
+
+impl FileRef {
+    /// See [`Layout::UNRESOLVED`].
+    pub const UNRESOLVED: Self = Self { offset: 0, biased: 0 };
+}
+
+/// Offset of `task_struct.io_uring`, or [`ABSENT`] on kernels built without io_uring.
+pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
+
+/// An optional field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;

@@ -11,7 +11,7 @@ pub const STACK_COPY: usize = 8192;
 pub const PAGE: usize = 4096;
 
 /// How many copies of one leaf are sent before its rule is known.
-pub const COPIES_PER_LEAF: u32 = 12;
+pub const COPIES_PER_LEAF: u32 = 24;
 
 /// Length of a budget window.
 pub const BUDGET_WINDOW_NS: u64 = 100_000_000;
@@ -23,19 +23,35 @@ pub const GUARANTEED_STACKS_PER_SECOND: u32 = 50;
 pub const STATES: usize = 16;
 
 /// Entries of `ORIGIN` (LRU; only sockets whose opening was sampled are in it).
-pub const ORIGIN_ENTRIES: u32 = 65_536;
+pub const ORIGIN_ENTRIES: u32 = 32_768;
 
 /// Entries of `STACKS_SEEN` (LRU).
-pub const STACKS_SEEN_ENTRIES: u32 = 16_384;
+pub const STACKS_SEEN_ENTRIES: u32 = 8_192;
 
 /// Entries of `LEAVES` (LRU): one for each place, in each process, from which system calls are made.
-pub const LEAF_ENTRIES: u32 = 8_192;
+pub const LEAF_ENTRIES: u32 = 4_096;
 
 /// Entries of the per-process maps (LRU): budgets and descriptor errors.
-pub const PROCESS_ENTRIES: u32 = 8_192;
+pub const PROCESS_ENTRIES: u32 = 4_096;
 
 /// Bytes of the ring buffer for stacks (a power of two, a multiple of the page size).
 pub const STACK_RING_BYTES: u32 = 1 << 20;
 
-/// Bytes of the ring buffer for the transition stream; 4096 where nobody asked for the stream.
+/// Bytes of the ring buffer for the transition stream; a single page where nobody asked for the stream.
 pub const STREAM_RING_BYTES: u32 = 8 << 20;
+
+/// Entries of `HALF_CLOSED` unless `--max-sockets` says otherwise.
+pub const HALF_CLOSED_ENTRIES: u32 = 131_072;
+
+/// Processes that may be armed at once.
+pub const ARMED_ENTRIES: u32 = 1_024;
+
+/// Stacks that an armed process may take per second and CPU beyond the shared budget.
+pub const ARMED_STACKS_PER_SECOND: u32 = 200;
+
+/// Files shared by several descriptors that one census can tell apart.
+pub const SHARED_FILES_ENTRIES: u32 = 8_192;
+
+/// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
+pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
+    [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];

@@ -1,5 +1,32 @@
+//! The kernel side of tlsclose: one file per moment of a socket's life.
+//!
+//! The programs keep facts, never opinions. Each hook is a thin wrapper that
+//! names the kernel prototype it relies on, and a function that reads top to
+//! bottom. Kernel memory is read in `kernel.rs` only.
 #![no_std]
 #![no_main]
+
+mod arch;
+mod budget;
+mod census;
+mod gone;
+mod half_closed;
+mod io;
+mod kernel;
+mod maps;
+mod open;
+mod process;
+mod stack;
+mod stream;
+mod transition;
+
 #[cfg(not(test))]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// `bpf_probe_read_user` and others may only be called by programs under a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: every command that people and CI use.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod background;
+mod bench;
+mod compile;
+mod debian;
+mod demo;
+mod http;
+mod interrupt;
+mod progress;
+mod run;
+mod setup;
+mod summary;
+mod test;
+#[path = "../../tlsclose-agent/build/toolchain.rs"]
+mod toolchain;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set up, show, test and measure tlsclose.
+///
+/// Start with `cargo xtask demo`: it installs what is missing, builds everything, catches a
+/// leaking server in the act and shows the line of code that leaks. Run it as root, on Debian 12
+/// or newer, or with your own BPF toolchain.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Options),
+    Demo(demo::Options),
+    Test(test::Options),
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    interrupt::listen();
+    let result = match Cli::parse().command {
+        Command::Setup(options) => setup::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -31,11 +31,7 @@ pub fn run(way: &Way, options: &Options) -> io::Result<()> {
         }
         Open::Connect(connect) => {
             // Of v4-mapped, the client's own socket is the mapped one.
-            let family = if options.family == Family::Mapped {
-                Family::V4
-            } else {
-                options.family
-            };
+            let family = if options.family == Family::Mapped { Family::V4 } else { options.family };
             let listener = TcpListener::bind(family.dial(options.port))?;
             let port = listener.local_addr()?.port();
             println!("listening {port}");
@@ -79,9 +75,7 @@ fn serve_all(
     }
     thread::scope(|scope| {
         let handlers: Vec<_> = (0..options.threads).map(|_| scope.spawn(serve)).collect();
-        handlers
-            .into_iter()
-            .try_for_each(|handler| handler.join().expect("a handler panicked"))
+        handlers.into_iter().try_for_each(|handler| handler.join().expect("a handler panicked"))
     })
 }
 
@@ -110,11 +104,7 @@ fn keep(stream: TcpStream, options: &Options, held: &Mutex<Vec<TcpStream>>) {
 }
 
 fn held_count(held: &Mutex<Vec<TcpStream>>, options: &Options) -> usize {
-    if options.healthy {
-        options.count
-    } else {
-        held.lock().expect("a handler panicked").len()
-    }
+    if options.healthy { options.count } else { held.lock().expect("a handler panicked").len() }
 }
 
 /// Until the peer's last words are there, at most a second: a socket that waits for a silent peer
@@ -123,10 +113,7 @@ fn wait_for_peers(held: &Mutex<Vec<TcpStream>>) -> io::Result<()> {
     let until = Instant::now() + Duration::from_secs(1);
     for stream in held.lock().expect("a handler panicked").iter() {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         poll(&mut [PollFd::new(stream, PollFlags::RDHUP)], Some(&timeout))?;
     }
     Ok(())

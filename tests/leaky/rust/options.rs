@@ -68,27 +68,19 @@ impl Options {
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .unwrap_or_else(|| usage(&format!("{word} needs a value")))
-            };
+            let mut value = || words.next().unwrap_or_else(|| usage(&format!("{word} needs a value")));
             match word.as_str() {
                 "--way" => options.way = value(),
                 "--count" => options.count = number(&value()),
                 "--rate" => options.rate = number(&value()),
                 "--for" => options.lifetime = Duration::from_secs_f64(number(&value())),
-                "--recover-after" => {
-                    options.recover_after = Some(Duration::from_secs_f64(number(&value())))
-                }
+                "--recover-after" => options.recover_after = Some(Duration::from_secs_f64(number(&value()))),
                 "--port" => options.port = number(&value()),
                 "--family" => options.family = family(&value()),
                 "--threads" => options.threads = number(&value()),
                 "--comm" => rename(&value()),
                 "--healthy" => options.healthy = true,
-                _ if word.starts_with("--") || !options.command.is_empty() => {
-                    usage(&format!("what is {word}?"))
-                }
+                _ if word.starts_with("--") || !options.command.is_empty() => usage(&format!("what is {word}?")),
                 _ => options.command = word,
             }
         }
@@ -97,11 +89,7 @@ impl Options {
 
     /// Between two connections.
     pub fn pause(&self) -> Duration {
-        if self.rate > 0.0 {
-            Duration::from_secs_f64(1.0 / self.rate)
-        } else {
-            Duration::ZERO
-        }
+        if self.rate > 0.0 { Duration::from_secs_f64(1.0 / self.rate) } else { Duration::ZERO }
     }
 }
 
@@ -117,8 +105,7 @@ ways: {}",
 }
 
 fn number<T: FromStr>(text: &str) -> T {
-    text.parse()
-        .unwrap_or_else(|_| usage(&format!("{text} is no number")))
+    text.parse().unwrap_or_else(|_| usage(&format!("{text} is no number")))
 }
 
 fn family(name: &str) -> Family {

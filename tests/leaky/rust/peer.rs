@@ -16,43 +16,19 @@ use crate::ways::{self, Open};
 /// Starts this program again as the peer; `listener` for one that accepts.
 pub fn start(options: &Options, port: u16, listener: Option<TcpListener>) -> io::Result<Child> {
     // A v4-mapped server is reached by IPv4.
-    let family = if options.family == Family::V6 {
-        "6"
-    } else {
-        "4"
-    };
+    let family = if options.family == Family::V6 { "6" } else { "4" };
     let mut peer = Command::new("/proc/self/exe");
-    peer.args([
-        "peer",
-        "--comm",
-        "leaky-peer",
-        "--way",
-        &options.command,
-        "--family",
-        family,
-    ])
-    .args([
-        "--count",
-        &options.count.to_string(),
-        "--rate",
-        &options.rate.to_string(),
-    ])
-    .args([
-        "--for",
-        &(options.lifetime.as_secs_f64() + 5.0).to_string(),
-        "--port",
-        &port.to_string(),
-    ])
-    .args(options.healthy.then_some("--healthy"))
-    .stdin(listener.map_or_else(Stdio::null, |listener| Stdio::from(OwnedFd::from(listener))))
-    .spawn()
+    peer.args(["peer", "--comm", "leaky-peer", "--way", &options.command, "--family", family])
+        .args(["--count", &options.count.to_string(), "--rate", &options.rate.to_string()])
+        .args(["--for", &(options.lifetime.as_secs_f64() + 5.0).to_string(), "--port", &port.to_string()])
+        .args(options.healthy.then_some("--healthy"))
+        .stdin(listener.map_or_else(Stdio::null, |listener| Stdio::from(OwnedFd::from(listener))))
+        .spawn()
 }
 
 pub fn run(options: &Options) -> io::Result<()> {
     let end = Instant::now() + options.lifetime;
-    let Some(way) = ways::find(&options.way) else {
-        crate::options::usage("a peer needs --way")
-    };
+    let Some(way) = ways::find(&options.way) else { crate::options::usage("a peer needs --way") };
     let mut silent = Vec::new();
     match way.open {
         Open::Accept(_) => {
@@ -60,10 +36,7 @@ pub fn run(options: &Options) -> io::Result<()> {
             for _ in 0..options.count {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
                 next += options.pause();
-                silent.extend(converse(
-                    TcpStream::connect(options.family.dial(options.port))?,
-                    options,
-                )?);
+                silent.extend(converse(TcpStream::connect(options.family.dial(options.port))?, options)?);
             }
         }
         Open::Connect(_) => {

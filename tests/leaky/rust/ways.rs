@@ -17,15 +17,8 @@ pub struct Way {
     pub handle: fn(&mut TcpStream) -> io::Result<()>,
 }
 
-pub const NAMES: [&str; 7] = [
-    "eof_forget",
-    "inlined_forget",
-    "never_read",
-    "half_close",
-    "reset_forget",
-    "client_forget",
-    "client_half_close",
-];
+pub const NAMES: [&str; 7] =
+    ["eof_forget", "inlined_forget", "never_read", "half_close", "reset_forget", "client_forget", "client_half_close"];
 
 pub fn find(name: &str) -> Option<Way> {
     let (open, handle): (Open, fn(&mut TcpStream) -> io::Result<()>) = match name {
@@ -35,10 +28,7 @@ pub fn find(name: &str) -> Option<Way> {
         "half_close" => (Open::Accept(half_close_accept), half_close_handle),
         "reset_forget" => (Open::Accept(reset_forget_accept), reset_forget_handle),
         "client_forget" => (Open::Connect(client_forget_connect), client_forget_handle),
-        "client_half_close" => (
-            Open::Connect(client_half_close_connect),
-            client_half_close_handle,
-        ),
+        "client_half_close" => (Open::Connect(client_half_close_connect), client_half_close_handle),
         _ => return None,
     };
     Some(Way { open, handle })

@@ -1,0 +1,78 @@
+//! Compiles the kernel side and leaves it at `$OUT_DIR/tlsclose.bpf.o` for the loader to include.
+
+#[path = "build/toolchain.rs"]
+mod toolchain;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use toolchain::Toolchain;
+
+/// An error given to cargo is one line and fails the build; a failing exit code as well would
+/// add a page about this script.
+fn main() {
+    if let Err(error) = build() {
+        println!("cargo::error={error:#}");
+    }
+}
+
+fn build() -> Result<()> {
+    let agent = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace = agent.parent().context("the agent's crate is not in a workspace")?;
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    rerun_when_changed(workspace);
+
+    let target = match variable("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
+        "big" => "bpfeb-unknown-none",
+        _ => "bpfel-unknown-none",
+    };
+    let toolchain = match Toolchain::find(workspace, target) {
+        Ok(toolchain) => toolchain,
+        Err(missing) => bail!("the BPF toolchain is missing ({missing}): run 'cargo xtask setup'"),
+    };
+    let target_directory = shared_directory(&out);
+    let status = toolchain
+        .cargo("build", target, &[])
+        .arg("--target-dir")
+        .arg(&target_directory)
+        .current_dir(workspace)
+        .status()
+        .context("the compiler of the kernel side does not start")?;
+    if !status.success() {
+        // Cargo shows the compiler's words only for a script that exits like this.
+        std::process::exit(1);
+    }
+    let object = target_directory.join(target).join("release/tlsclose-ebpf");
+    fs::copy(&object, out.join("tlsclose.bpf.o"))
+        .with_context(|| format!("the kernel side's object {} cannot be copied", object.display()))?;
+    Ok(())
+}
+
+fn rerun_when_changed(workspace: &Path) {
+    for file in [
+        "Cargo.lock",
+        "Cargo.toml",
+        "tlsclose-ebpf/src",
+        "tlsclose-ebpf/Cargo.toml",
+        "tlsclose-common/src",
+        "tlsclose-common/Cargo.toml",
+        "tlsclose-agent/build.rs",
+        "tlsclose-agent/build",
+    ] {
+        println!("cargo::rerun-if-changed={}", workspace.join(file).display());
+    }
+}
+
+/// Where the kernel side is compiled: beside the profiles of the agent, which all share it.
+/// Cargo's `out` is `<target>/<profile>/build/<package>/out`.
+fn shared_directory(out: &Path) -> PathBuf {
+    let build = out.ancestors().find(|directory| directory.ends_with("build"));
+    let target = build.and_then(Path::parent).and_then(Path::parent);
+    target.unwrap_or(out).join("bpf")
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name).with_context(|| format!("cargo did not set {name} for the build script"))
+}

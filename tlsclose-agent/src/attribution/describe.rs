@@ -1,0 +1,148 @@
+//! Who a group of sockets belongs to, and what its code paths are called.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tlsclose_common::facts::call;
+
+use super::{
+    modules::Modules,
+    paths::Paths,
+    process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
+    site::site_id,
+    symbols::Symbolizer,
+    worker::Worker,
+};
+use crate::{
+    finding::{Frame, Identity, Touch},
+    sites::{Described, touch_tells},
+    tracker::{Group, PathId, ProcessKey},
+};
+
+/// Identities kept; those of processes with half-closed sockets are few.
+const MAX_IDENTITIES: usize = 4096;
+/// How old vitals may be.
+const VITALS_AGE: Duration = Duration::from_secs(1);
+
+/// Everything that is known about processes, modules and names.
+pub struct Attribution {
+    pub procfs: Procfs,
+    pub modules: Modules,
+    pub symbols: Symbolizer,
+    pub paths: Paths,
+    identities: HashMap<ProcessKey, ProcessIdentity>,
+    vitals: HashMap<ProcessKey, (Instant, Vitals)>,
+    cmdlines: Option<Worker>,
+}
+
+impl From<ProcessKey> for ProcessId {
+    fn from(key: ProcessKey) -> Self {
+        Self { tgid: key.tgid, started_at: key.started_at }
+    }
+}
+
+impl Attribution {
+    pub fn new(procfs: Procfs, show_cmdline: bool) -> Self {
+        Self {
+            modules: Modules::new(procfs.clone()),
+            procfs,
+            symbols: Symbolizer::default(),
+            paths: Paths::default(),
+            identities: HashMap::new(),
+            vitals: HashMap::new(),
+            cmdlines: show_cmdline.then(Worker::default),
+        }
+    }
+
+    /// Who the process is; what it was when it was first looked at, once it is dead.
+    pub fn identity(&mut self, process: ProcessKey) -> Option<&ProcessIdentity> {
+        if !self.identities.contains_key(&process) {
+            let identity = self.procfs.identity(process.into(), self.cmdlines.as_mut())?;
+            if self.identities.len() >= MAX_IDENTITIES {
+                let procfs = &self.procfs;
+                self.identities.retain(|key, _| procfs.is_alive((*key).into()));
+            }
+            self.identities.insert(process, identity);
+        }
+        self.identities.get(&process)
+    }
+
+    pub fn known_identity(&self, process: ProcessKey) -> Option<&ProcessIdentity> {
+        self.identities.get(&process)
+    }
+
+    /// Descriptors and memory of the process, at most a second old.
+    pub fn vitals(&mut self, process: ProcessKey) -> Option<Vitals> {
+        if let Some((read, vitals)) = self.vitals.get(&process)
+            && read.elapsed() < VITALS_AGE
+        {
+            return Some(*vitals);
+        }
+        let vitals = self.procfs.vitals(process.into())?;
+        self.vitals.insert(process, (Instant::now(), vitals));
+        Some(vitals)
+    }
+
+    /// The process ended, or runs another program.
+    pub fn process_ended(&mut self, process: ProcessKey, exec: bool) {
+        self.paths.forget_process(process.into());
+        self.vitals.remove(&process);
+        if exec {
+            self.identities.remove(&process);
+        }
+    }
+
+    /// Drops vitals of processes that nobody asks about any more.
+    pub fn tidy(&mut self) {
+        self.vitals.retain(|_, (read, _)| read.elapsed() < Duration::from_secs(60));
+        self.symbols.idle(Instant::now());
+    }
+
+    /// Identity, code paths and site of a group; None when the process was gone before it could
+    /// be looked at.
+    pub fn describe(&mut self, group: &Group) -> Option<Described> {
+        let (comm, exe) = self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?;
+        let opened = self.frames(group.opened);
+        let touched = self.frames(group.touched);
+        let told = if touch_tells(group.kind) { touched.as_slice() } else { &[] };
+        let site = (!opened.is_empty() || !told.is_empty()).then(|| site_id(group.kind, &exe, &opened, told));
+        let build = opened
+            .iter()
+            .chain(&touched)
+            .find(|frame| frame.module.as_deref() == Some(&exe))
+            .and_then(|frame| frame.build_id.as_ref())
+            .map(|id| format!("gnu:{id}"));
+        Some(Described {
+            identity: Identity { comm, ..Identity::default() },
+            exe,
+            site,
+            opened: touch(group.opened_call, opened, None),
+            touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
+            build,
+        })
+    }
+
+    fn frames(&mut self, path: PathId) -> Vec<Frame> {
+        self.paths.frames(path, &self.modules, &mut self.symbols)
+    }
+}
+
+fn touch(which: u8, stack: Vec<Frame>, result: Option<i64>) -> Option<Touch> {
+    (!stack.is_empty()).then(|| Touch { call: call_name(which).to_owned(), result, seconds_ago: None, stack })
+}
+
+/// A call as users know it.
+fn call_name(which: u8) -> &'static str {
+    match which {
+        call::CONNECT => "connect",
+        call::ACCEPT => "accept",
+        call::ACCEPT4 => "accept4",
+        call::READ => "read",
+        call::SEND => "send",
+        call::SHUTDOWN => "shutdown",
+        call::CLOSE => "close",
+        _ => "",
+    }
+}

@@ -1,0 +1,243 @@
+//! The files that processes execute, and which address belongs to which of them.
+//!
+//! A module is known by what its file is, not by its name: a program that was replaced under the
+//! same path is another module, and one that two containers share is the same. Its file is kept
+//! open from when it is first seen, because its process may be gone when names are wanted.
+
+mod mapped;
+pub mod maps;
+pub mod open;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::process::{ProcessId, Procfs, printable};
+use super::worker::Worker;
+pub use mapped::MappedModules;
+use mapped::Range;
+use maps::{Backing, Mapping};
+use open::{FileVersion, Found};
+
+/// Modules remembered; beyond, those not seen for longest are forgotten.
+pub const MODULES_MAX: usize = 1024;
+
+/// Files kept open.
+const FILES_MAX: usize = 256;
+
+/// Files opened for one look at a process.
+const OPENS_MAX: usize = 128;
+
+/// How long looking at a process's mappings, or opening one of its files, may take.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// How long opening all files of a process may take.
+const OPENS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Processes remembered for having hung.
+const HUNG_MAX: usize = 1024;
+
+/// Number of a module. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleId(pub u32);
+
+/// A file that processes execute, or the kernel's vDSO.
+#[derive(Debug)]
+pub struct Module {
+    /// As its process sees it, printable, without ` (deleted)`; `[vdso]` for the vDSO.
+    pub path: Arc<str>,
+    file: Option<Arc<File>>,
+    /// Opening it hung once; it is not tried again.
+    hung: bool,
+    /// In bytes.
+    pub size: u64,
+    build_id: OnceLock<String>,
+    /// When it was last seen, in calls of [`Modules::of_process`].
+    seen: u64,
+}
+
+impl Module {
+    /// None where it could not be opened, is too large, or was closed to make room.
+    pub fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref()
+    }
+
+    /// Hexadecimal; None as long as nobody has read it.
+    pub fn build_id(&self) -> Option<&str> {
+        self.build_id.get().map(String::as_str)
+    }
+
+    pub(super) fn set_build_id(&self, build_id: String) {
+        // The first answer stays: the file is the same.
+        let _ = self.build_id.set(build_id);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    File(FileVersion, Vec<u8>),
+    /// Not to be reached: known by what its mapping says.
+    Unreachable((u32, u32), u64, Vec<u8>),
+    Vdso,
+}
+
+/// All modules seen lately.
+#[derive(Debug)]
+pub struct Modules {
+    procfs: Procfs,
+    worker: Worker,
+    /// Looking at these hung; it is not tried again.
+    hung: HashSet<ProcessId>,
+    ids: HashMap<Key, ModuleId>,
+    modules: HashMap<ModuleId, Module>,
+    next: u32,
+    looks: u64,
+}
+
+impl Modules {
+    pub fn new(procfs: Procfs) -> Self {
+        Self {
+            procfs,
+            worker: Worker::default(),
+            hung: HashSet::new(),
+            ids: HashMap::new(),
+            modules: HashMap::new(),
+            next: 0,
+            looks: 0,
+        }
+    }
+
+    /// None when the module was forgotten.
+    pub fn get(&self, id: ModuleId) -> Option<&Module> {
+        self.modules.get(&id)
+    }
+
+    /// Calls that hung: (missed their deadline, not tried because too many hang).
+    pub fn timeouts(&self) -> (u64, u64) {
+        (self.worker.timeouts, self.worker.refused)
+    }
+
+    /// What the process executes now. None when it ended, is another one, or does not let itself
+    /// be looked at in time.
+    pub fn of_process(&mut self, id: ProcessId) -> Option<MappedModules> {
+        if self.hung.contains(&id) {
+            return None;
+        }
+        let process = Arc::new(self.procfs.open(id)?);
+        let theirs = Arc::clone(&process);
+        let timeouts = self.worker.timeouts;
+        let found = self.worker.run(DEADLINE, move || open::mappings(&theirs));
+        if self.worker.timeouts > timeouts {
+            if self.hung.len() >= HUNG_MAX {
+                self.hung.clear();
+            }
+            self.hung.insert(id);
+        }
+        let found = found??;
+        self.looks += 1;
+        let mut opening = Opening { process, left: OPENS_MAX, end: Instant::now() + OPENS_DEADLINE };
+        let ranges = found.into_iter();
+        let ranges = ranges.filter_map(|f| self.range(f, &mut opening)).collect();
+        self.forget();
+        Some(MappedModules { ranges })
+    }
+
+    fn range(&mut self, found: Found, opening: &mut Opening) -> Option<Range> {
+        let Found { mapping, version } = found;
+        let (key, name) = match (&mapping.backing, version) {
+            (Backing::Anonymous, _) => return None,
+            (Backing::Vdso, _) => (Key::Vdso, "[vdso]".into()),
+            (Backing::File(path), Some(version)) => (Key::File(version, path.clone()), printable(path)),
+            (Backing::File(path), None) => {
+                let key = Key::Unreachable(mapping.device, mapping.inode, path.clone());
+                (key, printable(path))
+            }
+        };
+        let known = self.ids.get(&key).copied();
+        let module = known.unwrap_or_else(|| self.add(key, name));
+        let range = Range { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
+        self.modules.get_mut(&module)?.seen = self.looks;
+        if let Some(version) = version {
+            self.open(module, mapping, version, opening);
+        }
+        Some(range)
+    }
+
+    fn open(&mut self, module: ModuleId, mapping: Mapping, version: FileVersion, opening: &mut Opening) {
+        let Some(module) = self.modules.get_mut(&module) else {
+            return;
+        };
+        let tried = module.file.is_some() || module.hung;
+        if tried || opening.left == 0 || Instant::now() >= opening.end {
+            return;
+        }
+        opening.left -= 1;
+        let process = Arc::clone(&opening.process);
+        let timeouts = self.worker.timeouts;
+        let call = move || open::open(&process, &mapping, version);
+        let file = self.worker.run(DEADLINE, call).flatten();
+        module.hung = self.worker.timeouts > timeouts;
+        module.size = version.size;
+        module.file = file.map(Arc::new);
+    }
+
+    fn add(&mut self, key: Key, path: String) -> ModuleId {
+        let id = ModuleId(self.next);
+        self.next += 1;
+        self.ids.insert(key, id);
+        let module =
+            Module { path: path.into(), file: None, hung: false, size: 0, build_id: OnceLock::new(), seen: self.looks };
+        self.modules.insert(id, module);
+        id
+    }
+
+    #[cfg(test)]
+    pub(super) fn insert_file(&mut self, path: &str, file: File) -> ModuleId {
+        let key = Key::Unreachable((0, 0), u64::from(self.next), path.into());
+        let id = self.add(key, path.into());
+        if let (Some(module), Ok(metadata)) = (self.modules.get_mut(&id), file.metadata()) {
+            module.size = metadata.len();
+            module.file = Some(Arc::new(file));
+        }
+        id
+    }
+
+    /// Keeps to the bounds: first closes files, then forgets modules.
+    fn forget(&mut self) {
+        let mut by_age: Vec<(u64, ModuleId)> = self.modules.iter().map(|(id, m)| (m.seen, *id)).collect();
+        by_age.sort_unstable();
+        let open = |modules: &HashMap<_, Module>| modules.values().filter(|m| m.file.is_some()).count();
+        let mut surplus = open(&self.modules).saturating_sub(FILES_MAX);
+        for (_, id) in &by_age {
+            let module = self.modules.get_mut(id).filter(|m| m.file.is_some());
+            match module {
+                Some(module) if surplus > 0 => {
+                    module.file = None;
+                    surplus -= 1;
+                }
+                _ => {}
+            }
+        }
+        let surplus = self.modules.len().saturating_sub(MODULES_MAX);
+        for (_, id) in by_age.into_iter().take(surplus) {
+            self.modules.remove(&id);
+        }
+        if surplus > 0 {
+            let modules = &self.modules;
+            self.ids.retain(|_, id| modules.contains_key(id));
+        }
+    }
+}
+
+/// The opening of one process's files.
+struct Opening {
+    process: Arc<OwnedFd>,
+    /// Files that may still be opened.
+    left: usize,
+    end: Instant,
+}
+
+#[cfg(test)]
+pub(in crate::attribution) mod tests;

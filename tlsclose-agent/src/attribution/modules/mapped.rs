@@ -1,0 +1,55 @@
+//! Which address of a process belongs to which module.
+
+use super::ModuleId;
+#[cfg(test)]
+use super::Modules;
+
+/// Where a process has mapped its modules, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct MappedModules {
+    /// By ascending address.
+    pub(super) ranges: Vec<Range>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub start: u64,
+    pub end: u64,
+    pub offset: u64,
+    pub module: ModuleId,
+}
+
+impl MappedModules {
+    /// The module that holds the code at `address`, and its offset in the module's file (bytes).
+    pub fn find(&self, address: u64) -> Option<(ModuleId, u64)> {
+        let behind = self.ranges.partition_point(|r| r.start <= address);
+        let range = self.ranges.get(behind.checked_sub(1)?)?;
+        let offset = range.offset.checked_add(address - range.start)?;
+        (address < range.end).then_some((range.module, offset))
+    }
+
+    /// The modules, each once per mapping.
+    #[cfg(test)]
+    pub fn ids(&self) -> impl Iterator<Item = ModuleId> + '_ {
+        self.ranges.iter().map(|range| range.module)
+    }
+
+    /// The module whose path is `path`: with an [`Identity::exe`] the program itself.
+    ///
+    /// [`Identity::exe`]: crate::attribution::process::Identity::exe
+    #[cfg(test)]
+    pub fn with_path(&self, modules: &Modules, path: &str) -> Option<ModuleId> {
+        self.ids().find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))
+    }
+
+    #[cfg(test)]
+    pub(in crate::attribution) fn of_ranges(ranges: &[(u64, u64, u64, u32)]) -> Self {
+        let range = |&(start, end, offset, module): &(u64, u64, u64, u32)| Range {
+            start,
+            end,
+            offset,
+            module: ModuleId(module),
+        };
+        Self { ranges: ranges.iter().map(range).collect() }
+    }
+}

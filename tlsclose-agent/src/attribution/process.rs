@@ -1,0 +1,218 @@
+//! The identity and the vital signs of a process, from procfs.
+//!
+//! A process may end at any read, and its PID may be given to another one: every question is
+//! asked through one descriptor of `/proc/PID`, which stays with the process it was opened for,
+//! after its start time was compared. No answer is better than another process's name.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::worker::Worker;
+
+/// More of a procfs file than this is never read, in bytes.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// How long a command line may take to read: it lies in memory of the process, which may be
+/// backed by a file system that never answers.
+const CMDLINE_DEADLINE: Duration = Duration::from_millis(200);
+
+/// A process and not merely a PID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    pub tgid: u32,
+    /// `start_boottime` of the leader: nanoseconds of CLOCK_BOOTTIME.
+    pub started_at: u64,
+}
+
+/// What a process is called, and by whom it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub pid: u32,
+    /// PID inside the innermost PID namespace.
+    pub ns_pid: u32,
+    pub comm: String,
+    /// As the process sees it, without ` (deleted)`; empty for a kernel thread.
+    pub exe: String,
+    /// Only when asked for: command lines hold secrets.
+    pub cmdline: Option<Vec<String>>,
+    /// Real user id.
+    pub uid: u32,
+    /// RFC 3339, UTC, whole seconds.
+    pub started_at: String,
+    /// Hexadecimal. Not in procfs: the caller fills it from the program's module.
+    pub build_id: Option<String>,
+}
+
+/// How near a process is to its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    pub open_fds: Option<u64>,
+    /// Soft limit of open files; none when there is none.
+    pub max_fds: Option<u64>,
+    pub rss_bytes: Option<u64>,
+}
+
+/// procfs, mounted anywhere.
+#[derive(Clone, Debug)]
+pub struct Procfs {
+    root: PathBuf,
+    /// USER_HZ: ticks per second of `starttime`.
+    ticks: u64,
+}
+
+impl Procfs {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        Self { root: root.into(), ticks }
+    }
+
+    /// None when the process ended, or another one has its PID.
+    /// The command line is read by `cmdline`'s thread, and only if one is given.
+    pub fn identity(&self, id: ProcessId, cmdline: Option<&mut Worker>) -> Option<Identity> {
+        let dir = self.open(id)?;
+        let status = read(&dir, "status")?;
+        let comm = read(&dir, "comm")?;
+        let exe = rustix::fs::readlinkat(&dir, "exe", Vec::new()).unwrap_or_default();
+        Some(Identity {
+            pid: id.tgid,
+            ns_pid: numbers(&status, b"NSpid:").last().unwrap_or(id.tgid),
+            comm: printable(comm.strip_suffix(b"\n").unwrap_or(&comm)),
+            exe: printable(without_deleted(exe.to_bytes())),
+            cmdline: cmdline.and_then(|worker| self.cmdline(dir, worker)),
+            uid: numbers(&status, b"Uid:").next()?,
+            started_at: rfc3339_of_boottime(id.started_at)?,
+            build_id: None,
+        })
+    }
+
+    /// None when the process ended, or another one has its PID.
+    pub fn vitals(&self, id: ProcessId) -> Option<Vitals> {
+        let dir = self.open(id)?;
+        let rss_kib = read(&dir, "status").and_then(|s| numbers::<u64>(&s, b"VmRSS:").next());
+        Some(Vitals {
+            open_fds: count_fds(&dir),
+            max_fds: read(&dir, "limits").and_then(|limits| numbers(&limits, b"Max open files").next()),
+            rss_bytes: rss_kib.map(|kib| kib.saturating_mul(1024)),
+        })
+    }
+
+    /// The process has not ended. A zombie has: its descriptors are closed.
+    pub fn is_alive(&self, id: ProcessId) -> bool {
+        let Some(dir) = self.open(id) else { return false };
+        let stat = read(&dir, "stat").unwrap_or_default();
+        let behind_comm = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+        let state = stat.get(behind_comm + 2).copied().unwrap_or(b'X');
+        !matches!(state, b'Z' | b'X' | b'x')
+    }
+
+    /// A descriptor of `/proc/PID` of exactly this process.
+    pub fn open(&self, id: ProcessId) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = self.root.join(id.tgid.to_string());
+        let dir = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        let started = start_ticks(&read(&dir, "stat")?)?;
+        let expected = u128::from(id.started_at) * u128::from(self.ticks) / 1_000_000_000;
+        (expected.abs_diff(u128::from(started)) <= 1).then_some(dir)
+    }
+
+    fn cmdline(&self, dir: OwnedFd, worker: &mut Worker) -> Option<Vec<String>> {
+        let raw = worker.run(CMDLINE_DEADLINE, move || read(&dir, "cmdline"))??;
+        let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);
+        Some(raw.split(|byte| *byte == 0).map(printable).collect())
+    }
+}
+
+/// Text fit for a terminal, a log line and a label: lossy UTF-8, with every control character
+/// and every character that reorders or hides its neighbours escaped.
+pub fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains(must_escape) {
+        return text.into_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if must_escape(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn must_escape(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The kernel marks the path of an unlinked file so.
+pub fn without_deleted(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
+}
+
+/// Field 22 of `/proc/PID/stat`. The name in field 2 may contain anything, also `)` and newlines,
+/// but nothing after it contains a `)`.
+fn start_ticks(stat: &[u8]) -> Option<u64> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The numbers that follow `key` at the start of a line. The kernel escapes newlines in the one
+/// line a process has a say in (`Name:`).
+fn numbers<'a, N: std::str::FromStr + 'a>(file: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = N> + 'a {
+    file.split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(key))
+        .unwrap_or_default()
+        .split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map_while(|word| std::str::from_utf8(word).ok()?.parse().ok())
+}
+
+/// `st_size` of `/proc/PID/fd` is their number since Linux 6.2 (f1f1f2569901), and 0 before.
+fn count_fds(dir: &OwnedFd) -> Option<u64> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fds = rustix::fs::openat(dir, "fd", flags, Mode::empty()).ok()?;
+    let size = rustix::fs::fstat(&fds).ok()?.st_size;
+    match u64::try_from(size) {
+        Ok(count) if count > 0 && is_procfs(&fds) => Some(count),
+        _ => {
+            let entries = Dir::read_from(&fds).ok()?.filter_map(Result::ok);
+            let names = entries.filter(|e| !e.file_name().to_bytes().starts_with(b"."));
+            Some(names.count() as u64)
+        }
+    }
+}
+
+/// A recorded procfs on a disk has directory sizes of its own.
+fn is_procfs(fd: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC)
+}
+
+fn read(dir: impl AsFd, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+    let mut bytes = Vec::new();
+    File::from(file).take(FILE_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// RFC 3339 of a time on CLOCK_BOOTTIME (ns), by today's difference between the clocks.
+fn rfc3339_of_boottime(at: u64) -> Option<String> {
+    let nanos = |clock| {
+        let time = clock_gettime(clock);
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    };
+    let real = nanos(ClockId::Realtime) - nanos(ClockId::Boottime) + i128::from(at);
+    let second = i64::try_from(real.div_euclid(1_000_000_000)).ok()?;
+    Some(jiff::Timestamp::from_second(second).ok()?.to_string())
+}
+
+#[cfg(test)]
+pub(in crate::attribution) mod tests;

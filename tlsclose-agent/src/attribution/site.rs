@@ -1,0 +1,83 @@
+//! The name of a cause: the same on every host, after every restart, and after a rebuild that
+//! only moves code.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::finding::{Frame, Kind};
+
+/// Between frames, and between the two stacks. Neither occurs in a printable name.
+const FRAME_END: u8 = 0x1e;
+const STACK_END: u8 = 0x1d;
+
+/// Twelve hexadecimal digits over the kind, the program (base name of its executable) and the
+/// program's own frames of both stacks, innermost first. An own frame counts by its function,
+/// else by build id and offset; its line does not count, nor how often it recurs in a row.
+///
+/// Where neither stack has an own frame, all frames count, so that two causes never share a site
+/// only because nothing but libc was seen.
+pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -> String {
+    let stacks = [opened, touched];
+    let any_own = stacks.iter().any(|stack| stack.iter().any(is_own));
+    let mut hash = Xxh3::new();
+    hash.update(kind_name(kind).as_bytes());
+    hash.update(&[FRAME_END]);
+    hash.update(base_name(program).as_bytes());
+    for stack in stacks {
+        hash.update(&[STACK_END]);
+        let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
+        let mut keys: Vec<String> = counted.map(key).collect();
+        keys.dedup();
+        for key in keys {
+            hash.update(key.as_bytes());
+            hash.update(&[FRAME_END]);
+        }
+    }
+    format!("{:012x}", hash.digest() >> 16)
+}
+
+/// libc, its threads and its loader, and the vDSO: a module that every program has, so that its
+/// frames say nothing about the cause.
+pub fn is_runtime_module(path: &str) -> bool {
+    const RUNTIME: [&str; 9] =
+        ["libc.so", "libc-2.", "libpthread.so", "libpthread-2.", "ld-linux", "ld-2.", "ld.so", "ld-musl", "libc.musl"];
+    let name = base_name(path);
+    name == "[vdso]" || RUNTIME.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn is_own(frame: &Frame) -> bool {
+    !frame.module.as_deref().is_some_and(is_runtime_module)
+}
+
+/// What a frame counts by.
+fn key(frame: &Frame) -> String {
+    if let Some(function) = &frame.function {
+        return without_clone(function).to_owned();
+    }
+    let offset = frame.offset.as_deref().unwrap_or_default();
+    match (&frame.build_id, &frame.module) {
+        (Some(build_id), _) => format!("{build_id}+{offset}"),
+        (None, Some(module)) => format!("{}+{offset}", base_name(module)),
+        (None, None) => offset.to_owned(),
+    }
+}
+
+/// The function without the marks of a compiler that split or specialised it: they come and go
+/// with every build.
+fn without_clone(function: &str) -> &str {
+    const CLONES: [&str; 7] = [" [clone ", ".cold", ".constprop.", ".part.", ".isra.", ".llvm.", ".lto_priv."];
+    let ends = CLONES.iter().filter_map(|mark| function.find(mark));
+    let end = ends.filter(|end| *end > 0).min().unwrap_or(function.len());
+    &function[..end]
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// As in the JSON.
+fn kind_name(kind: Kind) -> String {
+    serde_json::to_string(&kind).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

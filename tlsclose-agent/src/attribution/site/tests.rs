@@ -1,0 +1,152 @@
+use super::*;
+
+const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+const KIND: Kind = Kind::CloseWaitEofRead;
+
+fn frame(module: &str, function: &str) -> Frame {
+    Frame {
+        function: Some(function.into()),
+        file: Some("src/server.rs".into()),
+        line: Some(88),
+        module: Some(module.into()),
+        build_id: Some("4c1f".into()),
+        offset: Some("0x1f3a0".into()),
+        inlined: false,
+    }
+}
+
+fn unnamed(module: &str, build_id: &str, offset: &str) -> Frame {
+    Frame {
+        module: Some(module.into()),
+        build_id: Some(build_id.into()),
+        offset: Some(offset.into()),
+        ..Frame::default()
+    }
+}
+
+fn own(functions: &[&str]) -> Vec<Frame> {
+    functions.iter().map(|f| frame("/srv/payments", f)).collect()
+}
+
+fn site(opened: &[Frame], touched: &[Frame]) -> String {
+    site_id(KIND, "/srv/payments", opened, touched)
+}
+
+#[test]
+fn a_site_is_twelve_hexadecimal_digits_that_never_change() {
+    let id = site(&own(&["accept_loop", "main"]), &own(&["handle_request"]));
+    assert_eq!(id, "dd9891d5b99b");
+    assert!(id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+    assert_eq!(site(&[], &[]).len(), 12);
+}
+
+#[test]
+fn a_rebuild_that_moves_code_keeps_the_site() {
+    let mut moved = own(&["accept_loop", "main"]);
+    for frame in &mut moved {
+        frame.line = Some(4711);
+        frame.file = Some("/build/other/src/server.rs".into());
+        frame.offset = Some("0x2".into());
+        frame.build_id = Some("ffff".into());
+    }
+    assert_eq!(site(&moved, &[]), site(&own(&["accept_loop", "main"]), &[]));
+}
+
+#[test]
+fn marks_of_the_compiler_do_not_count() {
+    let plain = site(&own(&["accept_loop"]), &[]);
+    for function in ["accept_loop.cold", "accept_loop.constprop.0", "accept_loop.isra.0.cold"] {
+        assert_eq!(site(&own(&[function]), &[]), plain, "{function}");
+    }
+    let plain = site(&own(&["Server::accept()"]), &[]);
+    assert_eq!(site(&own(&["Server::accept() [clone .cold]"]), &[]), plain);
+}
+
+#[test]
+fn another_path_of_the_program_or_another_libc_keeps_the_site() {
+    let here = [frame(LIBC, "accept4"), frame("/srv/payments", "accept_loop"), frame(LIBC, "__libc_start_main")];
+    let there = [unnamed("/lib/ld-musl-x86_64.so.1", "aa", "0x1"), frame("/opt/v2/payments", "accept_loop")];
+    assert_eq!(site_id(KIND, "/srv/payments", &here, &[]), site_id(KIND, "/opt/v2/payments", &there, &[]));
+}
+
+#[test]
+fn recursion_counts_once() {
+    let deep = own(&["parse", "parse", "parse", "main"]);
+    assert_eq!(site(&deep, &[]), site(&own(&["parse", "main"]), &[]));
+    // Also where libc lies between (qsort's comparison, for one).
+    let through_libc = [frame("/p", "walk"), frame(LIBC, "qsort"), frame("/p", "walk")];
+    assert_eq!(site(&through_libc, &[]), site(&own(&["walk"]), &[]));
+}
+
+#[test]
+fn every_cause_has_its_own_site() {
+    let a = own(&["a"]);
+    let b = own(&["b"]);
+    let ab = own(&["a", "b"]);
+    let ba = own(&["b", "a"]);
+    let sites = [
+        site(&a, &[]),
+        site(&b, &[]),
+        site(&[], &a),
+        site(&a, &a),
+        site(&a, &b),
+        site(&b, &a),
+        site(&ab, &[]),
+        site(&ba, &[]),
+        site(&own(&["ab"]), &[]),
+        site(&[], &[]),
+        site_id(Kind::CloseWaitUnread, "/srv/payments", &a, &[]),
+        site_id(KIND, "/srv/orders", &a, &[]),
+    ];
+    let distinct: std::collections::HashSet<_> = sites.iter().collect();
+    assert_eq!(distinct.len(), sites.len());
+}
+
+#[test]
+fn a_frame_without_a_name_counts_by_build_and_offset() {
+    let at = |build, offset| site(&[unnamed("/srv/payments", build, offset)], &[]);
+    assert_eq!(at("aa", "0x1"), at("aa", "0x1"));
+    assert_ne!(at("aa", "0x1"), at("aa", "0x2"));
+    assert_ne!(at("aa", "0x1"), at("bb", "0x1"));
+    let mut nothing_but_a_path = unnamed("/srv/payments", "", "0x1");
+    nothing_but_a_path.build_id = None;
+    let mut elsewhere = nothing_but_a_path.clone();
+    elsewhere.module = Some("/srv/plugin.so".into());
+    assert_ne!(site(&[nothing_but_a_path], &[]), site(&[elsewhere], &[]));
+}
+
+#[test]
+fn two_causes_do_not_share_a_site_because_only_libc_was_seen() {
+    let read = [frame(LIBC, "read")];
+    let recv = [frame(LIBC, "recv")];
+    assert_ne!(site(&read, &[]), site(&recv, &[]));
+    // With an own frame on either side, libc's do not count on the other.
+    assert_eq!(site(&read, &own(&["a"])), site(&recv, &own(&["a"])));
+}
+
+#[test]
+fn runtime_modules_are_told_from_the_programs_own() {
+    for path in [
+        LIBC,
+        "/lib/libc-2.28.so",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/lib/x86_64-linux-gnu/libpthread-2.31.so",
+        "/lib/x86_64-linux-gnu/libpthread.so.0",
+        "/lib/ld-musl-aarch64.so.1",
+        "/lib/libc.musl-x86_64.so.1",
+        "/usr/lib/ld-2.28.so",
+        "[vdso]",
+    ] {
+        assert!(is_runtime_module(path), "{path}");
+    }
+    for path in [
+        "/srv/payments",
+        "/usr/lib/libcrypto.so.3",
+        "/opt/ld-service",
+        "/usr/lib/libcurl.so.4",
+        "",
+        "/srv/libc.so.6/app",
+    ] {
+        assert!(!is_runtime_module(path), "{path}");
+    }
+}

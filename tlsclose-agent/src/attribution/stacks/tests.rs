@@ -1,0 +1,141 @@
+use super::*;
+use proptest::prelude::*;
+
+const SP: u64 = 0x7ffd_0000_0f00;
+const PC: u64 = 0x40_1000;
+
+/// A stack whose page of `SP` starts at 0x7ffd_0000_0000.
+struct Copy {
+    header: StackHeader,
+    bytes: Vec<u8>,
+}
+
+impl Copy {
+    fn new(fp: u64, words: &[(u64, u64)]) -> Self {
+        let mut bytes = vec![0; STACK_COPY];
+        for (address, value) in words {
+            let at = (address - (SP - SP % PAGE as u64)) as usize;
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let header = StackHeader { pc: PC, sp: SP, fp, filled: 0b11, ..StackHeader::default() };
+        Self { header, bytes }
+    }
+
+    fn walk(&self, rule: LeafRule) -> Vec<u64> {
+        walk_copy(&self.header, &self.bytes, rule)
+    }
+}
+
+fn rule(status: u32, return_address: i32, frame_pointer: i32) -> LeafRule {
+    LeafRule { status, copies: 0, return_address, frame_pointer }
+}
+
+fn none() -> LeafRule {
+    rule(leaf::NONE, 0, 0)
+}
+
+#[test]
+fn a_leaf_without_a_frame_has_its_caller_at_the_stack_pointer() {
+    // accept4 pushed nothing; its caller f has a frame at SP + 0x40, called by main at SP + 0x80.
+    let words = [(SP, 0x1111), (SP + 0x40, SP + 0x80), (SP + 0x48, 0x2222), (SP + 0x80, 1), (SP + 0x88, 0x3333)];
+    let copy = Copy::new(SP + 0x40, &words);
+    let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED));
+    assert_eq!(found, [PC, 0x1111, 0x2222, 0x3333]);
+    // Without the rule the caller is missing.
+    assert_eq!(copy.walk(none()), [PC, 0x2222, 0x3333]);
+}
+
+#[test]
+fn a_leaf_that_saved_the_frame_pointer_gives_it_back() {
+    // recv pushed rbp, then made room: CFA = rsp + 0x30, rbp saved at CFA - 16.
+    let words = [(SP + 0x28, 0x1111), (SP + 0x20, SP + 0x50), (SP + 0x50, 0), (SP + 0x58, 0x2222)];
+    let copy = Copy::new(0xdead_beef, &words);
+    let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0x28, 0x20));
+    assert_eq!(found, [PC, 0x1111, 0x2222]);
+}
+
+#[test]
+fn a_leaf_with_a_frame_is_found_from_the_frame_pointer() {
+    let words = [(SP + 0x10, SP + 0x50), (SP + 0x18, 0x1111), (SP + 0x58, 0x2222)];
+    let copy = Copy::new(SP + 0x10, &words);
+    let found = copy.walk(rule(leaf::FROM_FRAME_POINTER, 8, 0));
+    assert_eq!(found, [PC, 0x1111, 0x2222]);
+}
+
+#[test]
+fn a_frame_pointer_that_is_none_ends_the_walk() {
+    let returns = [(SP, 0x1111)];
+    let outside = SP - SP % PAGE as u64 + STACK_COPY as u64;
+    for fp in [0, 7, SP - 8, SP + 8 + 4, SP, outside, outside - 8, u64::MAX, u64::MAX - 7] {
+        let copy = Copy::new(fp, &returns);
+        let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED));
+        assert_eq!(found, [PC, 0x1111], "{fp:#x}");
+    }
+}
+
+#[test]
+fn frame_pointers_never_go_back() {
+    let words = [(SP + 0x40, SP + 0x40), (SP + 0x48, 0x2222)];
+    assert_eq!(Copy::new(SP + 0x40, &words).walk(none()), [PC, 0x2222]);
+    let words = [(SP + 0x40, SP + 0x10), (SP + 0x48, 0x2222), (SP + 0x18, 0x3333)];
+    assert_eq!(Copy::new(SP + 0x40, &words).walk(none()), [PC, 0x2222]);
+}
+
+#[test]
+fn a_page_that_could_not_be_read_is_not_read() {
+    let second = SP - SP % PAGE as u64 + PAGE as u64;
+    let words = [(SP, 0x1111), (second, 0), (second + 8, 0x2222)];
+    let by_stack = rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED);
+    let mut copy = Copy::new(second, &words);
+    assert_eq!(copy.walk(by_stack), [PC, 0x1111, 0x2222]);
+    copy.header.filled = 0b01;
+    assert_eq!(copy.walk(by_stack), [PC, 0x1111]);
+    copy.header.filled = 0b10;
+    // A caller that is not known must not be skipped either.
+    assert_eq!(copy.walk(by_stack), [PC]);
+    copy.bytes.truncate(100);
+    assert_eq!(copy.walk(none()), [PC]);
+}
+
+#[test]
+fn places_stop_at_the_first_address_that_is_no_code() {
+    let mapped = MappedModules::of_ranges(&[(0x1000, 0x2000, 0, 1), (0x5000, 0x6000, 0x100, 2)]);
+    const ONE: ModuleId = ModuleId(1);
+    const TWO: ModuleId = ModuleId(2);
+    type Case = (&'static [u64], &'static [(ModuleId, u64)], bool);
+    let cases: [Case; 6] = [
+        (&[0x1010, 0x5010], &[(ONE, 0x10), (TWO, 0x110)], false),
+        (&[0x1010, 0x3000, 0x5010], &[(ONE, 0x10)], true),
+        (&[0x3000, 0x5010], &[], true),
+        // A return address just behind a mapping belongs to the call in it.
+        (&[0x1010, 0x2000], &[(ONE, 0x10), (ONE, 0x1000)], false),
+        (&[0x2000], &[], true),
+        (&[0x1010, 0], &[(ONE, 0x10)], true),
+    ];
+    for (pcs, places, cut) in cases {
+        assert_eq!(normalize(pcs, &mapped), (places.to_vec(), cut), "{pcs:x?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_stacks_end(
+        bytes in prop::collection::vec(any::<u8>(), 0..STACK_COPY + 9),
+        (pc, sp, fp, filled) in any::<(u64, u64, u64, u64)>(),
+        (status, return_address, frame_pointer) in (0..5u32, any::<i32>(), any::<i32>()),
+    ) {
+        let header = StackHeader { pc, sp, fp, filled, ..StackHeader::default() };
+        let pcs = walk_copy(&header, &bytes, rule(status, return_address, frame_pointer));
+        prop_assert!(!pcs.is_empty() && pcs.len() <= STACK_FRAMES);
+    }
+
+    #[test]
+    fn stacks_of_plausible_words_end(
+        words in prop::collection::vec(0..STACK_COPY as u64, STACK_COPY / 8),
+        at in 0..STACK_COPY as u64,
+    ) {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| (SP - SP % 4096 + w / 8 * 8).to_le_bytes()).collect();
+        let header = StackHeader { pc: PC, sp: SP, fp: SP + at, filled: u64::MAX, ..StackHeader::default() };
+        prop_assert!(walk_copy(&header, &bytes, none()).len() <= STACK_FRAMES);
+    }
+}

@@ -1,0 +1,57 @@
+//! What the helper gives up before it looks at the first byte of anybody's file.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
+
+/// `nobody`: owns nothing on any distribution.
+const NOBODY: u32 = 65_534;
+
+/// Address space, in bytes: a file may claim to unpack to anything.
+const ADDRESS_SPACE: u64 = 2 << 30;
+
+const OPEN_FILES: u64 = 512;
+
+/// Drops identity, capabilities and the right to anything new, for the calling thread, which
+/// must be the only one. Returns the user id that is left.
+///
+/// A root without CAP_SETUID (a container with few capabilities), or in a user namespace that has
+/// no `nobody`, stays root, but without any capability.
+pub fn confine() -> io::Result<u32> {
+    limit(Resource::As, ADDRESS_SPACE)?;
+    limit(Resource::Nofile, OPEN_FILES)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, 0)?;
+    if rustix::process::geteuid().is_root() {
+        become_nobody();
+    }
+    // Also those that a service manager gave to a user other than root.
+    rustix::thread::clear_ambient_capability_set()?;
+    let nothing = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, nothing)?;
+    rustix::thread::set_no_new_privs(true)?;
+    // Last, because a change of user id takes it back.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(rustix::process::geteuid().as_raw())
+}
+
+fn become_nobody() {
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    // Whatever of it is refused is made up for by dropping all capabilities.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
+    let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
+}
+
+/// Never above what is allowed already.
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let now = rustix::process::getrlimit(resource);
+    let most = now.maximum.map_or(most, |maximum| maximum.min(most));
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    Ok(rustix::process::setrlimit(resource, limit)?)
+}

@@ -1,0 +1,111 @@
+//! The helper's side: a process without privileges that reads files which may be hostile.
+//!
+//! It may crash or hang; the agent notices, ends it and starts another one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rustix::net::SendFlags;
+
+use super::confine::confine;
+use super::elf::Elf;
+use super::names::Namer;
+use super::protocol::{Answer, FdReader, PLACES_MAX, Request, encode, receive, send_with_fd};
+use super::unwind::{NO_RULE, leaf_rule};
+
+/// What `tlsclose symbolize` does: answers requests on standard input, a Unix socket, until the
+/// other side closes it. To be called before the process has a second thread.
+pub fn helper_main() -> ExitCode {
+    let socket = io::stdin();
+    let ready = match confine() {
+        Ok(uid) => Answer::Ready { uid },
+        Err(error) => Answer::Refused(format!("cannot give up privileges: {error}")),
+    };
+    let confined = matches!(ready, Answer::Ready { .. });
+    let said = send(&socket, &ready);
+    if confined && said.is_ok() && serve(&socket).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn serve(socket: impl AsFd) -> io::Result<()> {
+    let mut modules = HashMap::new();
+    loop {
+        let mut reader = FdReader { socket: socket.as_fd(), fd: None };
+        let request = match receive(&mut reader) {
+            Ok(request) => request,
+            Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let fd = reader.fd;
+        send(&socket, &answer(&mut modules, request, fd)?)?;
+    }
+}
+
+fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<OwnedFd>) -> io::Result<Answer> {
+    let unknown = || Answer::Refused("unknown module".into());
+    Ok(match request {
+        Request::Load { module, debug_info } => {
+            let Some(fd) = fd else {
+                return Ok(Answer::Refused("no file".into()));
+            };
+            let loaded = Module::new(fd, debug_info)?;
+            let build_id = loaded.elf.build_id();
+            modules.insert(module, loaded);
+            Answer::Loaded { build_id }
+        }
+        Request::Unload { module } => {
+            modules.remove(&module);
+            Answer::Unloaded
+        }
+        Request::Names { places, .. } if places.len() > PLACES_MAX => Answer::Refused("too many places".into()),
+        Request::Names { module, places } => match modules.get_mut(&module) {
+            Some(module) => Answer::Names(module.namer.names(&places)),
+            None => unknown(),
+        },
+        Request::Leaf { module, offset } => match modules.get(&module) {
+            Some(module) => Answer::Leaf(module.leaf(offset).into()),
+            None => unknown(),
+        },
+        #[cfg(test)]
+        Request::Hang => loop {
+            std::thread::park();
+        },
+        #[cfg(test)]
+        Request::Crash => std::process::abort(),
+        #[cfg(test)]
+        Request::Babble => Answer::Ready { uid: 0 },
+    })
+}
+
+struct Module {
+    // Before `elf`, whose descriptor its path leads through.
+    namer: Namer,
+    elf: Elf,
+}
+
+impl Module {
+    fn new(fd: OwnedFd, debug_info: bool) -> io::Result<Self> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let elf = Elf::new(File::from(fd));
+        let namer = Namer::new(&path, debug_info && !elf.links_to_a_trap());
+        Ok(Self { namer, elf })
+    }
+
+    fn leaf(&self, offset: u64) -> tlsclose_common::facts::LeafRule {
+        let file = self.elf.parse();
+        file.map_or(NO_RULE, |file| leaf_rule(&file, offset))
+    }
+}
+
+fn send(socket: impl AsFd, answer: &Answer) -> io::Result<()> {
+    let bytes = encode(answer).or_else(|error| encode(&Answer::Refused(error.to_string())))?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let sent = send_with_fd(&socket, rest, None, SendFlags::NOSIGNAL)?;
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What the agent and its symbol helper say to each other: one request, one answer, each a
+//! length (four bytes, little-endian) and that much JSON. Neither side trusts the other's length.
+
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tlsclose_common::facts::LeafRule;
+
+/// Longest message in either direction, in bytes.
+pub const MESSAGE_MAX: usize = 4 << 20;
+
+/// Places named by one request.
+pub const PLACES_MAX: usize = 64;
+
+/// Functions inlined into each other at one place, the outermost included.
+pub const INLINED_MAX: usize = 32;
+
+/// Longest name of a function or a file, in bytes; the rest is cut off.
+pub const NAME_MAX: usize = 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Take the file that comes with this message as the contents of a module.
+    Load {
+        module: u32,
+        /// Without it only the symbol table is read, which asks for far less time and memory.
+        debug_info: bool,
+    },
+    Unload {
+        module: u32,
+    },
+    Names {
+        module: u32,
+        places: Vec<Place>,
+    },
+    /// How to find the caller of the code at a file offset.
+    Leaf {
+        module: u32,
+        offset: u64,
+    },
+    /// Never answer.
+    #[cfg(test)]
+    Hang,
+    /// End without an answer.
+    #[cfg(test)]
+    Crash,
+    /// Answer with something that is no answer.
+    #[cfg(test)]
+    Babble,
+}
+
+/// An offset in a module's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    pub offset: u64,
+    /// The code before it made a call; it, not what comes next, is to be named.
+    pub is_return_address: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Sent once, unasked: the helper is confined and ready.
+    Ready {
+        uid: u32,
+    },
+    Loaded {
+        /// Hexadecimal.
+        build_id: Option<String>,
+    },
+    Unloaded,
+    /// For every place its functions, innermost first. Empty where nothing is known.
+    Names(Vec<Vec<Name>>),
+    Leaf(Rule),
+    /// It could not be done; why.
+    Refused(String),
+}
+
+/// A function at a place, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    pub function: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// A [`LeafRule`] on its way.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    pub status: u32,
+    pub return_address: i32,
+    pub frame_pointer: i32,
+}
+
+impl From<LeafRule> for Rule {
+    fn from(rule: LeafRule) -> Self {
+        Self { status: rule.status, return_address: rule.return_address, frame_pointer: rule.frame_pointer }
+    }
+}
+
+/// The message as it goes over the socket.
+pub fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = bytes.len() - 4;
+    if length > MESSAGE_MAX {
+        return Err(too_long());
+    }
+    bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Reads one message. `UnexpectedEof` when the other side is gone.
+pub fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MESSAGE_MAX {
+        return Err(too_long());
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "message too long")
+}
+
+/// Sends what it can of `bytes`, and with them a descriptor. Returns how many bytes went.
+pub fn send_with_fd(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fd: Option<BorrowedFd<'_>>,
+    flags: SendFlags,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    let bytes = [io::IoSlice::new(bytes)];
+    Ok(sendmsg(socket, &bytes, &mut control, flags)?)
+}
+
+/// Reads from a socket, and keeps the last descriptor that came along.
+pub struct FdReader<S> {
+    pub socket: S,
+    pub fd: Option<OwnedFd>,
+}
+
+impl<S: AsFd> Read for FdReader<S> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut into = [io::IoSliceMut::new(into)];
+        let received = loop {
+            match recvmsg(&self.socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                self.fd = fds.next_back().or(self.fd.take());
+            }
+        }
+        Ok(received.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_as_it_was_sent() {
+        let names = Answer::Names(vec![vec![Name { function: Some("main".into()), ..Name::default() }]]);
+        let bytes = encode(&names).unwrap();
+        let Answer::Names(back) = receive(bytes.as_slice()).unwrap() else { panic!("another answer") };
+        assert_eq!(back[0][0].function.as_deref(), Some("main"));
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_cut_off_or_nonsense_is_an_error() {
+        let too_long = (MESSAGE_MAX as u32 + 1).to_le_bytes();
+        for bytes in [&too_long[..], b"", b"\x02\0", b"\x02\0\0\0{", b"\x02\0\0\0{}", b"\x01\0\0\0\xff"] {
+            assert!(receive::<Answer>(bytes).is_err(), "{bytes:?}");
+        }
+        assert!(encode(&Answer::Refused("x".repeat(MESSAGE_MAX))).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            let _ = receive::<Answer>(bytes.as_slice());
+            let _ = receive::<Request>(bytes.as_slice());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! With a real helper: this test program, run again.
+
+mod failures;
+#[cfg(target_arch = "x86_64")]
+mod leaves;
+mod program;
+
+use super::*;
+use crate::attribution::modules::MappedModules;
+use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use std::path::Path;
+
+const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
+
+/// Not a test: what the helper process runs. It is confined as a thread only, because the test
+/// harness has one more.
+#[test]
+fn helper_process() {
+    if std::env::var_os(HELPER).is_some() {
+        std::process::exit(i32::from(helper::helper_main() != std::process::ExitCode::SUCCESS));
+    }
+}
+
+fn symbolizer() -> Symbolizer {
+    let arguments = ["--exact", "attribution::symbols::tests::helper_process", "--nocapture"];
+    Symbolizer::new(Launch {
+        program: "/proc/self/exe".into(),
+        arguments: arguments.map(Into::into).to_vec(),
+        environment: vec![(HELPER.into(), "1".into())],
+    })
+}
+
+/// A process that only maps a file, for that file to become a module.
+struct Mapped {
+    modules: Modules,
+    mapped: MappedModules,
+}
+
+impl Mapped {
+    fn of(id: ProcessId) -> Self {
+        let mut modules = Modules::new(Procfs::new("/proc"));
+        let mapped = modules.of_process(id).unwrap();
+        Self { modules, mapped }
+    }
+
+    fn with_path(&self, path: &Path) -> ModuleId {
+        let path = path.to_str().unwrap();
+        self.mapped.with_path(&self.modules, path).unwrap()
+    }
+}
+
+/// Somewhere in a Rust function with another one inlined into it.
+#[inline(never)]
+fn outer_of_two() -> u64 {
+    inlined_one()
+}
+
+#[inline(always)]
+fn inlined_one() -> u64 {
+    let mut pcs = [0; 1];
+    pcs[0] = std::hint::black_box(line!()).into();
+    pcs[0]
+}
+
+fn functions(frames: &[Frame]) -> Vec<&str> {
+    frames.iter().filter_map(|f| f.function.as_deref()).collect()
+}
+
+#[test]
+fn a_rust_function_is_named_with_what_was_inlined_into_it() {
+    let own = Mapped::of(own_id());
+    let start = outer_of_two as fn() -> u64 as usize as u64;
+    let places: Vec<_> = (start..start + 48)
+        .filter_map(|pc| own.mapped.find(pc))
+        .map(|(module, offset)| (module, offset, false))
+        .collect();
+    let mut symbolizer = symbolizer();
+    let named = symbolizer.names(&own.modules, &places);
+    assert_eq!(symbolizer.failures, 0);
+    let inlined = named.iter().find(|frames| frames.len() == 2).expect("an instruction of the inlined function");
+    assert!(inlined[0].inlined && !inlined[1].inlined);
+    assert_eq!(
+        functions(inlined),
+        ["tlsclose::attribution::symbols::tests::inlined_one", "tlsclose::attribution::symbols::tests::outer_of_two"]
+    );
+    for frame in inlined {
+        assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));
+        assert!(frame.line.is_some() && frame.module.is_some());
+        assert!(frame.offset.as_deref().unwrap().starts_with("0x"));
+    }
+    assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
+}
+
+#[test]
+fn the_helper_is_nobody() {
+    let mut symbolizer = symbolizer();
+    symbolizer.start().unwrap();
+    let uid = rustix::process::getuid();
+    let expected = if uid.is_root() { 65_534 } else { uid.as_raw() };
+    assert_eq!(symbolizer.helper.as_ref().unwrap().uid, expected);
+}

@@ -1,0 +1,186 @@
+//! Hostile files and helpers in trouble.
+
+use super::*;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::process::Command;
+use tlsclose_common::facts::leaf;
+
+/// Modules made of arbitrary bytes.
+fn modules_of(contents: &[&[u8]]) -> (Modules, Vec<ModuleId>) {
+    let mut modules = Modules::new(Procfs::new("/proc"));
+    let ids = contents.iter().enumerate().map(|(number, contents)| {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, contents).unwrap();
+        modules.insert_file(&format!("/srv/{number}"), file)
+    });
+    let ids = ids.collect();
+    (modules, ids)
+}
+
+#[test]
+fn broken_files_leave_module_and_offset_and_a_live_helper() {
+    let whole = fs::read("/proc/self/exe").unwrap();
+    let mut flipped = whole[..1 << 16].to_vec();
+    for (at, byte) in flipped.iter_mut().enumerate().skip(64) {
+        *byte ^= (at * 31 % 7 == 0) as u8 * 0x55;
+    }
+    let random: Vec<u8> = (0..10_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 7) as u8).collect();
+    let elf_then_random = [&whole[..64], &random].concat();
+    let contents: [&[u8]; 8] =
+        [b"", b"\x7fELF", &random, &whole[..64], &whole[..5000], &whole[..1 << 20], &flipped, &elf_then_random];
+    let (modules, ids) = modules_of(&contents);
+    let mut symbolizer = symbolizer();
+    let places: Vec<_> = ids.iter().map(|id| (*id, 0x1234, false)).collect();
+    let named = symbolizer.names(&modules, &places);
+    for (number, frames) in named.iter().enumerate() {
+        assert_eq!(frames.len(), 1, "{number}");
+        assert_eq!(frames[0].module, Some(format!("/srv/{number}")));
+        assert_eq!(frames[0].offset.as_deref(), Some("0x1234"));
+    }
+    for id in ids {
+        let rule = symbolizer.leaf_rule(&modules, id, 0x1234).unwrap();
+        assert_eq!(rule.status, leaf::NONE);
+    }
+    assert_eq!(symbolizer.failures, 0);
+    assert!(symbolizer.helper.as_mut().unwrap().is_alive());
+}
+
+#[test]
+fn damaged_programs_cost_names_and_nothing_else() {
+    let whole = fs::read("/bin/sleep").unwrap();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let damaged: Vec<Vec<u8>> = (0..48)
+        .map(|_| {
+            let mut copy = whole.clone();
+            for _ in 0..1 << (random() % 12) {
+                // Headers lie at both ends.
+                let reach = [4096, copy.len() as u64][(random() % 2) as usize];
+                let at = (random() % reach) as usize;
+                let at = [at, copy.len() - 1 - at][(random() % 2) as usize];
+                copy[at] = random() as u8;
+            }
+            copy
+        })
+        .collect();
+    let contents: Vec<&[u8]> = damaged.iter().map(Vec::as_slice).collect();
+    let (modules, ids) = modules_of(&contents);
+    let mut symbolizer = symbolizer();
+    let places: Vec<_> =
+        ids.iter().flat_map(|id| (0..whole.len() as u64).step_by(997).map(|at| (*id, at, true))).collect();
+    let named = symbolizer.names(&modules, &places);
+    let known = named.iter().flatten();
+    assert!(known.clone().all(|f| f.module.is_some() && f.offset.is_some()));
+    for id in ids {
+        symbolizer.leaf_rule(&modules, id, 0x3000);
+    }
+}
+
+#[test]
+fn a_file_with_a_trap_for_a_debug_link_does_not_hang_the_helper() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fifo, program) = (dir.path().join("f"), dir.path().join("p"));
+    let link = dir.path().join("link");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0)
+        .unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let name = [fifo.to_str().unwrap().as_bytes(), b"\0\0\0\0"].concat();
+    fs::write(&link, [name, b"crc!".to_vec()].concat()).unwrap();
+    let added = Command::new("objcopy")
+        .arg(format!("--add-section=.gnu_debuglink={}", link.display()))
+        .arg("/proc/self/exe")
+        .arg(&program)
+        .status();
+    if !added.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let (modules, ids) = modules_of(&[&fs::read(&program).unwrap()]);
+    let mut symbolizer = symbolizer();
+    symbolizer.names(&modules, &[(ids[0], 0x1000, false)]);
+    assert_eq!(symbolizer.failures, 0);
+}
+
+fn pid_of(symbolizer: &Symbolizer) -> Pid {
+    let pid = symbolizer.helper.as_ref().unwrap().pid();
+    Pid::from_raw(pid as i32).unwrap()
+}
+
+#[test]
+fn a_helper_that_hangs_is_killed_and_replaced() {
+    let own = Mapped::of(own_id());
+    let program = own.with_path(&std::env::current_exe().unwrap());
+    let mut symbolizer = symbolizer();
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    let stopped = pid_of(&symbolizer);
+    kill_process(stopped, Signal::STOP).unwrap();
+    assert_eq!(symbolizer.leaf_rule(&own.modules, program, 0x1000), None);
+    assert_eq!(symbolizer.failures, 1);
+    assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert_ne!(pid_of(&symbolizer), stopped);
+    let hang = symbolizer.ask(program, &Request::Hang, Duration::from_millis(50));
+    assert!(hang.is_none() && symbolizer.helper.is_none());
+}
+
+#[test]
+fn a_helper_that_ended_without_work_is_no_failure() {
+    let own = Mapped::of(own_id());
+    let program = own.with_path(&std::env::current_exe().unwrap());
+    let mut symbolizer = symbolizer();
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
+    while symbolizer.helper.as_mut().unwrap().is_alive() {}
+    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert_eq!(symbolizer.failures, 0);
+}
+
+#[test]
+fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
+    let whole = fs::read("/proc/self/exe").unwrap();
+    let (modules, ids) = modules_of(&[&whole, &whole]);
+    let (bad, good) = (ids[0], ids[1]);
+    let mut symbolizer = symbolizer();
+    for (strike, request) in [Request::Crash, Request::Babble].into_iter().enumerate() {
+        symbolizer.load(&modules, bad).unwrap();
+        let answer = symbolizer.ask(bad, &request, LEAF_DEADLINE);
+        if let Some(answer) = answer {
+            symbolizer.failed(Some(bad), &nonsense(&answer));
+        }
+        assert_eq!(symbolizer.failures, strike as u64 + 1);
+        assert!(symbolizer.helper.is_none());
+    }
+    let places = [(bad, 0x1000, false), (good, 0x1000, false)];
+    let named = symbolizer.names(&modules, &places);
+    assert_eq!(named[0][0].function, None);
+    assert_eq!(named[0][0].module.as_deref(), Some("/srv/0"));
+    assert_eq!(symbolizer.leaf_rule(&modules, bad, 0), Some(NO_RULE));
+    assert_eq!(symbolizer.failures, 2);
+    assert!(symbolizer.helper.is_some());
+}
+
+#[test]
+fn helpers_are_not_started_for_ever() {
+    let mut symbolizer = Symbolizer::new(Launch { program: "/bin/true".into(), ..Launch::default() });
+    let (modules, ids) = modules_of(&[b"x"]);
+    for _ in 0..10 {
+        assert_eq!(symbolizer.leaf_rule(&modules, ids[0], 0), None);
+    }
+    assert_eq!(symbolizer.failures, strikes::STARTS_MAX as u64);
+}
+
+#[test]
+fn a_helper_without_work_is_ended() {
+    let mut symbolizer = symbolizer();
+    symbolizer.start().unwrap();
+    let pid = pid_of(&symbolizer);
+    symbolizer.idle(Instant::now() + IDLE / 2);
+    assert!(rustix::process::test_kill_process(pid).is_ok());
+    symbolizer.idle(Instant::now() + IDLE * 2);
+    assert!(rustix::process::test_kill_process(pid).is_err());
+}

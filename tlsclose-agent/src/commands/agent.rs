@@ -1,0 +1,108 @@
+//! `tlsclose agent`: the daemon.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Done, Failure, load, runtime};
+use crate::{
+    cli::{AgentArgs, agent::Switch},
+    config::Rules,
+    finding::Snapshot,
+    kernel::load::Options,
+    logging,
+    output::http::{self, Listeners, OwnerSocket, host},
+    sites::Limits,
+    watch::{Settings, Watch},
+};
+
+/// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
+const LINES_PER_SERIES: usize = 8;
+
+pub fn run(args: AgentArgs) -> Done {
+    logging::start(&args.log);
+    let rules = match &args.watch.config {
+        Some(path) => Rules::read(path).map_err(|error| Failure::usage(&error))?,
+        None => Rules::default(),
+    };
+    let settings = Settings {
+        leak_after: args.watch.leak_after,
+        leak_window: args.watch.leak_window(),
+        census_interval: args.watch.census_interval,
+        limits: Limits {
+            sites: args.bounds.max_sites as usize,
+            series: args.bounds.max_series as usize / LINES_PER_SERIES,
+        },
+        procfs: args.places.procfs.clone(),
+        show_cmdline: args.web.show_cmdline,
+        rules,
+    };
+    let options = Options {
+        max_sockets: args.bounds.max_sockets,
+        stacks_per_second: args.bounds.max_stacks_per_second,
+        copies_per_second: args.bounds.max_stack_copies_per_second,
+        ..Options::default()
+    };
+    runtime()?.block_on(serve(&args, settings, options))
+}
+
+async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
+    // Listen before loading: a port in use is found before anything is attached.
+    let tcp = http::listen::tcp(&args.web.listen_address).await.map_err(|error| Failure::cannot(&error))?;
+    let owner = OwnerSocket::open(&args.web.socket).map_err(|error| Failure::cannot(&error))?;
+    let address = tcp.local_addr().map_or_else(|_| args.web.listen_address.to_string(), |at| at.to_string());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let kernel = load(&args.places, options)?;
+    log::info!(
+        "watching; metrics on http://{address}{}, details on {}",
+        args.web.telemetry_path,
+        args.web.socket.display()
+    );
+    let snapshots = Arc::new(ArcSwap::from_pointee(Snapshot::before_first_census()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut watch = {
+        let (stop, snapshots) = (Arc::clone(&stop), Arc::clone(&snapshots));
+        tokio::task::spawn_blocking(move || Watch::new(kernel, settings).run(&stop, &snapshots))
+    };
+
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let config = http::Config {
+        snapshots,
+        telemetry_path: args.web.telemetry_path.clone(),
+        details_over_tcp: args.web.details == Switch::On,
+        hosts: host::known_names(&args.web.listen_address, &args.web.allowed_hosts),
+    };
+    let mut server = tokio::spawn(http::serve::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));
+
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        watched = &mut watch => Err(watched),
+        _ = &mut server => Ok(()),
+    };
+    log::info!("ending");
+    stop.store(true, Ordering::Relaxed);
+    // The receiver is gone only when the server has ended already.
+    let _ = end.send(true);
+    if !server.is_finished() {
+        let _ = server.await;
+    }
+    let watched = match outcome {
+        Err(watched) => watched,
+        Ok(()) => watch.await,
+    };
+    match watched {
+        Ok(Ok(())) => Ok(ExitCode::SUCCESS),
+        Ok(Err(error)) => Err(Failure::cannot(&error)),
+        Err(_) => Err(Failure::cannot(&"the watch ended unexpectedly: please report this")),
+    }
+}

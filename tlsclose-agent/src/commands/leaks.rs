@@ -1,0 +1,125 @@
+//! `tlsclose leaks`: asks a running agent, or watches on its own for a while.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{Done, FOUND, Failure, load, print, runtime};
+use crate::{
+    cli::{LeaksArgs, shared::OutputFormat},
+    config::Rules,
+    finding::{Report, Snapshot},
+    kernel::load::Options,
+    logging,
+    output::{
+        client::{ClientError, Target, leaks_path},
+        filter::select,
+        table::{self, Colour, Layout},
+    },
+    sites::Limits,
+    watch::{Settings, Watch},
+};
+
+/// Censuses are close together here: the whole watch is short.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+pub fn run(args: LeaksArgs) -> Done {
+    logging::start(&args.log);
+    let mut report = if args.source.standalone { standalone(&args)? } else { ask_or_stand_alone(&args)? };
+    select(&mut report, &args.select.filter(), args.select.sort, args.select.limit());
+    let text = match args.output {
+        OutputFormat::Json => serde_json::to_string(&report).map_err(|error| Failure::cannot(&error))? + "\n",
+        format => table::leaks(
+            &report,
+            &Layout {
+                wide: format == OutputFormat::Wide,
+                colour: Colour::of_stdout(),
+                sort: args.select.sort,
+                top: args.select.limit(),
+            },
+        ),
+    };
+    print(&text)?;
+    let met = args.fail_on.is_some_and(|on| report.sites.iter().any(|site| on.is_met_by(site.status)));
+    Ok(if met { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+/// Asks the agent; where none was named and none runs, watches instead.
+fn ask_or_stand_alone(args: &LeaksArgs) -> Result<Report, Failure> {
+    let target = Target::new(args.source.agent.as_deref(), &args.source.socket)?;
+    let path = leaks_path(&args.select.filter());
+    match runtime()?.block_on(target.get(&path, args.source.timeout)) {
+        Err(ClientError::NoAgent(_)) if args.source.agent.is_none() => standalone(args),
+        answer => Ok(answer?),
+    }
+}
+
+fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
+    let kernel = load(&args.places, Options::default())?;
+    let settings = Settings {
+        leak_after: args.source.leak_after,
+        leak_window: args.source.watch_for,
+        census_interval: INTERVAL,
+        limits: Limits { sites: 200, series: 5000 },
+        procfs: args.places.procfs.clone(),
+        show_cmdline: false,
+        rules: Rules::default(),
+    };
+    let snapshots = ArcSwap::from_pointee(Snapshot::before_first_census());
+    let stop = Arc::new(AtomicBool::new(false));
+    // Ctrl-C prints what there is so far.
+    interrupt_stops(&stop)?;
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| Watch::new(kernel, settings).run(&stop, &snapshots));
+        wait(args.source.watch_for, &stop, || watch.is_finished());
+        stop.store(true, Ordering::Relaxed);
+        match watch.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::cannot(&error)),
+            Err(_) => Err(Failure::cannot(&"the watch ended unexpectedly: please report this")),
+        }
+    })?;
+    eprintln!("watched on its own: where sockets older than this were opened is not known");
+    Ok(snapshots.load().report.clone())
+}
+
+fn interrupt_stops(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let stop = Arc::clone(stop);
+    let runtime = runtime()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            // Without the handler Ctrl-C ends the program as usual.
+            let _ = tokio::signal::ctrl_c().await;
+        });
+        stop.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+/// Waits, with a progress bar on a terminal.
+fn wait(span: Duration, stop: &AtomicBool, finished: impl Fn() -> bool) {
+    const WIDTH: usize = 30;
+    let (start, bar) = (Instant::now(), std::io::stderr().is_terminal());
+    while start.elapsed() < span && !stop.load(Ordering::Relaxed) && !finished() {
+        if bar {
+            let part = start.elapsed().as_secs_f64() / span.as_secs_f64();
+            let full = (part * WIDTH as f64) as usize;
+            let left = (span.as_secs_f64() - start.elapsed().as_secs_f64()).ceil();
+            eprint!("\rwatching [{}{}] {left:.0} s left ", "#".repeat(full), ".".repeat(WIDTH - full));
+            // A terminal that is gone is no reason to stop.
+            let _ = std::io::stderr().flush();
+        }
+        std::thread::sleep(Duration::from_millis(100).min(span));
+    }
+    if bar {
+        eprint!("\r\x1b[K");
+    }
+}

@@ -1,0 +1,138 @@
+//! `tlsclose states`: every TCP transition as it happens, with the socket's owner.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tlsclose_common::facts;
+
+use super::{Done, Failure, load};
+use crate::{
+    attribution::process::printable,
+    cli::{StatesArgs, shared::OutputFormat},
+    clock::Moment,
+    kernel::load::{Kernel, Options},
+    logging,
+    output::states::{Columns, Owner, Transition},
+    report::state_named,
+};
+
+/// How long the stream may pile up.
+const POLL: Duration = Duration::from_millis(50);
+/// Sockets whose last transition is remembered.
+const MAX_SOCKETS: usize = 262_144;
+
+/// What is known of a socket between two transitions.
+struct Known {
+    since: Moment,
+    owner: Option<Owner>,
+}
+
+pub fn run(args: StatesArgs) -> Done {
+    logging::start(&args.log);
+    let options = Options { stream: true, census_of_all: true, ..Options::default() };
+    let mut kernel = load(&args.places, options)?;
+    let mut sockets = owners(&mut kernel)?;
+    let columns = Columns { time: args.time, wide: args.wide };
+    let json = args.output == OutputFormat::Json;
+    if !json && !write_line(&columns.header())? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
+        std::thread::sleep(POLL);
+        let mut lines = Vec::new();
+        kernel.drain_stream(|event| lines.extend(row(&event, &mut sockets, &args)));
+        for transition in lines {
+            let line = if json {
+                serde_json::to_string(&transition).map_err(|error| Failure::cannot(&error))?
+            } else {
+                columns.row(&transition)
+            };
+            if !write_line(&line)? {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+}
+
+/// Owners of the sockets that were there before.
+fn owners(kernel: &mut Kernel) -> Result<HashMap<u64, Known>, Failure> {
+    let mut sockets = HashMap::new();
+    let now = Moment::now();
+    let census = kernel.census(|record| {
+        sockets.entry(record.sk).or_insert_with(|| Known { since: now, owner: owner(record.tgid) });
+    });
+    census.map_err(|error| Failure::cannot(&error))?;
+    for known in sockets.values_mut() {
+        // Its present state is older than that: how long it lasts is not known.
+        known.since = Moment(0);
+    }
+    Ok(sockets)
+}
+
+fn row(event: &facts::Transition, sockets: &mut HashMap<u64, Known>, args: &StatesArgs) -> Option<Transition> {
+    let at = Moment(event.at);
+    let known = sockets.remove(&event.sk);
+    let since = known.as_ref().map_or(Moment(0), |known| known.since);
+    let opener = known.as_ref().and_then(|known| known.owner.as_ref()).map(|owner| owner.pid);
+    let owner = match known.and_then(|known| known.owner) {
+        Some(owner) if event.tgid == 0 || opener == Some(event.tgid) => Some(owner),
+        _ => owner(event.tgid),
+    };
+    if event.new != facts::state::CLOSE && sockets.len() < MAX_SOCKETS {
+        sockets.insert(event.sk, Known { since: at, owner: owner.clone() });
+    }
+    let transition = Transition {
+        time: jiff::Timestamp::now().to_string(),
+        skaddr: event.sk,
+        owner,
+        local: address(event.family, event.local),
+        local_port: event.local_port,
+        remote: address(event.family, event.remote),
+        remote_port: event.remote_port,
+        old_state: state_named(event.old)?,
+        new_state: state_named(event.new)?,
+        milliseconds: (since != Moment(0)).then(|| at.since(since).as_secs_f64() * 1000.0),
+    };
+    wanted(&transition, event.family, args).then_some(transition)
+}
+
+fn wanted(transition: &Transition, family: u8, args: &StatesArgs) -> bool {
+    let owner = transition.owner.as_ref();
+    let is_any = |ports: &[u16], port| ports.is_empty() || ports.contains(&port);
+    args.pid.is_none_or(|pid| owner.is_some_and(|owner| owner.pid == pid))
+        && args.comm.as_ref().is_none_or(|comm| owner.is_some_and(|owner| owner.comm == *comm))
+        && is_any(&args.localport, transition.local_port)
+        && is_any(&args.remoteport, transition.remote_port)
+        && !(args.ipv4 && family != 2)
+        && !(args.ipv6 && family != 10)
+}
+
+fn owner(pid: u32) -> Option<Owner> {
+    if pid == 0 {
+        return None;
+    }
+    let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(Owner { pid, comm: printable(comm.strip_suffix(b"\n").unwrap_or(&comm)) })
+}
+
+fn address(family: u8, bytes: [u8; 16]) -> IpAddr {
+    if family == 10 {
+        IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
+    }
+}
+
+/// False when nobody reads any more.
+fn write_line(line: &str) -> Result<bool, Failure> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs the census and reads what it writes.
+
+use std::{
+    io::{ErrorKind, Read},
+    time::{Duration, Instant},
+};
+
+use aya::{maps::PerCpuValues, programs::Iter};
+use tlsclose_common::facts::{CensusCounts, Holder};
+
+use super::{
+    load::Kernel,
+    pod::{Fact, read},
+};
+
+/// The kernel hands out at most 32 KiB at a time, whatever the buffer.
+const CHUNK: usize = 32 * 1024;
+const RECORD: usize = size_of::<Holder>();
+
+/// What one census found besides its records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// TCP sockets held by files, by state.
+    pub sockets: [u64; 16],
+    pub tasks: u64,
+    pub fds: u64,
+    /// Duration, reading and handling of the records included.
+    pub took: Duration,
+    /// The kernel's jiffies and monotonic clock (ns) at one moment of the walk.
+    pub jiffies: u64,
+    pub now: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the census failed: {0}")]
+pub struct CensusError(String);
+
+impl Kernel {
+    /// Walks every descriptor of the host; `each` gets one record for each half-closed one.
+    pub fn census(&mut self, mut each: impl FnMut(&Holder)) -> Result<Totals, CensusError> {
+        let failed = |error: &dyn std::fmt::Display| CensusError(error.to_string());
+        let start = Instant::now();
+        self.control_now.census = self.control_now.census.wrapping_add(1);
+        self.write_control();
+        self.reset_counts().map_err(|error| failed(&error))?;
+
+        let program: &mut Iter = self
+            .ebpf
+            .program_mut("census")
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| failed(&"the program is not in the BPF object"))?;
+        let link = program.attach().map_err(|error| failed(&error))?;
+        let link = program.take_link(link).map_err(|error| failed(&error))?;
+        let mut file = link.into_file().map_err(|error| failed(&error))?;
+        let mut buffer = vec![0u8; CHUNK];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => buffer[..length].chunks_exact(RECORD).filter_map(read).for_each(|record| each(&record)),
+                // After a million descriptors without output the kernel wants to be asked again.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        let mut totals = self.read_counts().map_err(|error| failed(&error))?;
+        totals.took = start.elapsed();
+        Ok(totals)
+    }
+
+    fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {
+        let cpus = self.census_counts.get(&0, 0)?.len();
+        let zeros = vec![Fact(CensusCounts::default()); cpus];
+        let zeros = PerCpuValues::try_from(zeros).map_err(aya::maps::MapError::IoError)?;
+        self.census_counts.set(0, zeros, 0)
+    }
+
+    fn read_counts(&self) -> Result<Totals, aya::maps::MapError> {
+        let mut totals = Totals::default();
+        for Fact(cpu) in self.census_counts.get(&0, 0)?.iter() {
+            for (sum, count) in totals.sockets.iter_mut().zip(cpu.sockets) {
+                *sum += count;
+            }
+            totals.fds += cpu.fds;
+            totals.tasks += cpu.tasks;
+            if cpu.now > totals.now {
+                totals.now = cpu.now;
+                totals.jiffies = cpu.jiffies;
+            }
+        }
+        Ok(totals)
+    }
+}

@@ -1,0 +1,140 @@
+//! What the kernel side counts, and what it is told about processes.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use aya::{maps::MapError, programs::ProgramInfo};
+use tlsclose_common::{
+    facts::{Durations, Lost},
+    limits::STATES,
+};
+
+use super::{load::Kernel, pod::Fact};
+use crate::finding::MapUse;
+
+/// Counters since the programs were loaded, summed over CPUs.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// By `old * STATES + new`.
+    pub transitions: Vec<u64>,
+    /// How long sockets stayed in CLOSE_WAIT and in FIN_WAIT_2.
+    pub close_wait: Durations,
+    pub fin_wait2: Durations,
+    /// By what (`sockets`, `stacks`, `events`) and reason.
+    pub lost: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// What each reason of loss is called outside.
+const LOSSES: [(Lost, &str, &str); 10] = [
+    (Lost::SocketsMapFull, "sockets", "map_full"),
+    (Lost::OriginsMapFull, "stacks", "map_full"),
+    (Lost::StacksBudget, "stacks", "budget"),
+    (Lost::StacksRingFull, "stacks", "ring_full"),
+    (Lost::StacksBusy, "stacks", "busy"),
+    (Lost::StacksLeafUnknown, "stacks", "leaf_unknown"),
+    (Lost::EventsRingFull, "events", "ring_full"),
+    (Lost::SocketsStale, "events", "stale"),
+    (Lost::CopiesBudget, "stacks", "copy_budget"),
+    (Lost::ProcessesMapFull, "stacks", "process_map_full"),
+];
+
+/// Run time of one program, from the kernel's bpf statistics.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub program: String,
+    pub nanoseconds: u64,
+    pub runs: u64,
+}
+
+impl Kernel {
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let mut counters = Counters { transitions: vec![0; STATES * STATES], ..Counters::default() };
+        for (slot, sum) in counters.transitions.iter_mut().enumerate() {
+            *sum = self.transitions.get(&(slot as u32), 0)?.iter().sum();
+        }
+        counters.close_wait = self.durations(0)?;
+        counters.fin_wait2 = self.durations(1)?;
+        for (slot, what, reason) in LOSSES {
+            let sum: u64 = self.lost.get(&(slot as u32), 0)?.iter().sum();
+            *counters.lost.entry((what, reason)).or_default() += sum;
+        }
+        Ok(counters)
+    }
+
+    fn durations(&self, slot: u32) -> Result<Durations, MapError> {
+        let mut sum = Durations::default();
+        for Fact(cpu) in self.durations.get(&slot, 0)?.iter() {
+            sum.sum += cpu.sum;
+            for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
+                *total += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Run times of our programs; zero where the kernel's bpf statistics are off.
+    pub fn runs(&self) -> Vec<Run> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info: ProgramInfo = program.info().ok()?;
+                Some((name.to_owned(), info))
+            })
+            .map(|(program, info)| Run {
+                program,
+                nanoseconds: info.run_time().as_nanos() as u64,
+                runs: info.run_count(),
+            })
+            .collect()
+    }
+
+    /// Runs skipped because a program was running on that CPU already, in softirq over process
+    /// context (kernel/bpf/trampoline.c and bpf_trace.c, since 6.1); from fdinfo.
+    pub fn recursion_misses(&self) -> u64 {
+        let misses = |(_, program): (&str, &aya::programs::Program)| {
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            fdinfo_number(fd, "recursion_misses:")
+        };
+        self.ebpf.programs().filter_map(misses).sum()
+    }
+
+    /// Sizes of the exact map; the others are lossy or bounded by the number of processes.
+    pub fn map_uses(&self) -> Vec<MapUse> {
+        let counted = |slot| self.counts.get(&slot, 0).map(|cpus| cpus.iter().sum::<u64>()).unwrap_or(0);
+        let entries = counted(0).saturating_sub(counted(1));
+        vec![MapUse { map: "HALF_CLOSED".into(), entries, max_entries: u64::from(self.max_sockets) }]
+    }
+
+    /// Sampling prefers these processes from now on.
+    pub fn arm(&mut self, tgids: &std::collections::BTreeSet<u32>) {
+        let now: Vec<u32> = self.armed.keys().filter_map(Result::ok).collect();
+        for tgid in now.iter().filter(|tgid| !tgids.contains(tgid)) {
+            // Fails only when the process has ended and the kernel side removed it.
+            let _ = self.armed.remove(tgid);
+        }
+        for tgid in tgids.iter().filter(|tgid| !now.contains(tgid)) {
+            if self.armed.insert(tgid, 1, 0).is_err() {
+                // Full: the rest is sampled like everybody.
+                break;
+            }
+        }
+        let any = u32::from(!tgids.is_empty());
+        if self.control_now.any_armed != any {
+            self.control_now.any_armed = any;
+            self.write_control();
+        }
+    }
+
+    /// accept() calls of the process that failed with EMFILE or ENFILE.
+    pub fn emfile_errors(&self, tgid: u32) -> u64 {
+        self.emfile.get(&tgid, 0).unwrap_or(0)
+    }
+}
+
+/// A number out of `/proc/self/fdinfo`.
+fn fdinfo_number(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok())
+}

@@ -1,0 +1,89 @@
+//! What this host gives: each hook, what it is for, and what is lost without it.
+
+/// A hook and whether it is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    pub hook: &'static Hook,
+    pub available: bool,
+    /// How that was found out.
+    pub probe: String,
+}
+
+/// One hook of the kernel side.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub attach_point: &'static str,
+    /// Name of the feature, as metrics label it.
+    pub feature: &'static str,
+    /// What is lost without it, in a user's words.
+    pub without: &'static str,
+}
+
+/// The table of all hooks.
+pub const HOOKS: [Hook; 9] = [
+    Hook {
+        attach_point: "inet_sock_set_state",
+        feature: "transitions",
+        without: "nothing works: the agent does not start",
+    },
+    Hook {
+        attach_point: "tcp_destroy_sock",
+        feature: "socket_ends",
+        without: "nothing works: the agent does not start",
+    },
+    Hook {
+        attach_point: "sched_process_exit",
+        feature: "process_ends",
+        without: "nothing works: the agent does not start",
+    },
+    Hook {
+        attach_point: "sched_process_exec",
+        feature: "process_execs",
+        without: "nothing works: the agent does not start",
+    },
+    Hook {
+        attach_point: "sock_recv_length",
+        feature: "eof_stacks",
+        without: "the line of code where a read returned 0 is not known",
+    },
+    Hook {
+        attach_point: "sock_send_length",
+        feature: "send_stacks",
+        without: "the last send of a leaking socket is not shown",
+    },
+    Hook {
+        attach_point: "sys_exit_accept",
+        feature: "accept_stacks",
+        without: "the line of code where accept() took a socket is not known",
+    },
+    Hook {
+        attach_point: "sys_exit_accept4",
+        feature: "accept4_stacks",
+        without: "the line of code where accept4() took a socket is not known",
+    },
+    Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
+];
+
+impl Feature {
+    /// As the outputs show it.
+    pub fn described(&self) -> crate::finding::Feature {
+        crate::finding::Feature {
+            name: self.hook.feature.to_owned(),
+            available: self.available,
+            probe: self.probe.clone(),
+            without: if self.available { String::new() } else { self.hook.without.to_owned() },
+        }
+    }
+
+    pub fn attached(attach_point: &str) -> Self {
+        Self { hook: hook(attach_point), available: true, probe: format!("{attach_point}: loaded and attached") }
+    }
+
+    pub fn missing(attach_point: &str, why: &str) -> Self {
+        Self { hook: hook(attach_point), available: false, probe: format!("{attach_point}: {why}") }
+    }
+}
+
+fn hook(attach_point: &str) -> &'static Hook {
+    HOOKS.iter().find(|hook| hook.attach_point == attach_point).unwrap_or(&HOOKS[0])
+}

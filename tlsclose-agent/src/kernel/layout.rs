@@ -1,0 +1,66 @@
+//! What the programs must know about the running kernel, from its BTF.
+
+use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING};
+
+use super::btf::{Btf, BtfError};
+
+/// Everything that the programs get as read-only globals about the kernel they run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub layout: Layout,
+    pub file_ref: FileRef,
+    pub task_io_uring: u32,
+    /// Word indices of program counter, stack pointer and frame pointer in `struct pt_regs`.
+    pub pt_regs: [u32; 3],
+}
+
+/// Resolves every offset, or names the first one that this kernel does not have.
+pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
+    Ok(Resolved {
+        layout: Layout::resolve(|structure, path| btf.offset(structure, path))?,
+        file_ref: file_ref(btf)?,
+        task_io_uring: btf.offset(TASK_IO_URING.0, TASK_IO_URING.1).unwrap_or(ABSENT),
+        pt_regs: pt_regs(btf)?,
+    })
+}
+
+/// `f_ref` came with 6.13 (include/linux/file_ref.h); `f_count` went with it.
+fn file_ref(btf: &Btf) -> Result<FileRef, BtfError> {
+    if btf.has_field("file", "f_ref") {
+        Ok(FileRef { offset: btf.offset("file", "f_ref.refcnt")?, biased: 1 })
+    } else {
+        Ok(FileRef { offset: btf.offset("file", "f_count")?, biased: 0 })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn pt_regs(btf: &Btf) -> Result<[u32; 3], BtfError> {
+    let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
+    Ok([word("ip")?, word("sp")?, word("bp")?])
+}
+
+/// The frame pointer is x29 (arch/arm64/include/asm/ptrace.h).
+#[cfg(target_arch = "aarch64")]
+fn pt_regs(btf: &Btf) -> Result<[u32; 3], BtfError> {
+    let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
+    Ok([word("pc")?, word("sp")?, word("regs")? + 29])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_field_is_found_on_the_running_kernel() {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        if !path.exists() {
+            println!("skipped: this kernel has no BTF");
+            return;
+        }
+        let resolved = resolve(&Btf::open(path).unwrap()).unwrap();
+        assert_ne!(resolved.layout.tcp_rcv_nxt, 0);
+        assert_ne!(resolved.layout.sk_state, resolved.layout.sk_family);
+    }
+}

@@ -1,0 +1,244 @@
+//! Loads the programs and attaches them.
+
+use std::path::PathBuf;
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, TracePoint},
+};
+use tlsclose_common::{
+    facts::{CensusCounts, Control, Durations, LeafKey, LeafRule},
+    limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
+};
+
+use super::{btf::Btf, features::Feature, layout, pod::Fact};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tlsclose.bpf.o"));
+
+/// What the agent asks of the kernel side.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub btf: PathBuf,
+    /// Entries of the exact map.
+    pub max_sockets: u32,
+    /// Per CPU.
+    pub stacks_per_second: u32,
+    /// Per CPU.
+    pub copies_per_second: u32,
+    /// Send every transition, and keep every socket's owner.
+    pub stream: bool,
+    /// The census writes out every TCP socket, not only half-closed ones.
+    pub census_of_all: bool,
+    /// Print the verifier's log when a program is refused.
+    pub verbose: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            btf: PathBuf::from("/sys/kernel/btf/vmlinux"),
+            max_sockets: HALF_CLOSED_ENTRIES,
+            stacks_per_second: 1000,
+            copies_per_second: 100,
+            stream: false,
+            census_of_all: false,
+            verbose: false,
+        }
+    }
+}
+
+/// Why the programs do not run here; one line each.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
+    NotAllowed,
+    #[error("{0}: give a BTF file of this kernel with --btf")]
+    Btf(#[from] super::btf::BtfError),
+    #[error("this kernel has no tracepoint {0}, which tlsclose cannot do without")]
+    NoTracepoint(&'static str),
+    #[error("cannot load {what}: {reason}")]
+    Program { what: String, reason: String },
+    #[error("the BPF object lacks the map {0}")]
+    NoMap(&'static str),
+}
+
+/// The loaded and attached programs; dropping it detaches and frees everything.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) census_counts: PerCpuArray<MapData, Fact<CensusCounts>>,
+    pub(super) control: Array<MapData, Fact<Control>>,
+    pub(super) control_now: Control,
+    pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
+    pub(super) armed: HashMap<MapData, u32, u32>,
+    pub(super) emfile: HashMap<MapData, u32, u64>,
+    pub(super) seen: HashMap<MapData, u64, u32>,
+    pub(super) transitions: PerCpuArray<MapData, u64>,
+    pub(super) durations: PerCpuArray<MapData, Fact<Durations>>,
+    pub(super) lost: PerCpuArray<MapData, u64>,
+    pub(super) counts: PerCpuArray<MapData, u64>,
+    pub(super) max_sockets: u32,
+    pub(super) stack_ring: RingBuf<MapData>,
+    pub(super) stream_ring: RingBuf<MapData>,
+    /// What is attached and what is not, and why.
+    pub features: Vec<Feature>,
+}
+
+/// The programs on `tp_btf`, and whether the agent can run without each.
+const TRACEPOINTS: [(&str, &str, bool); 6] = [
+    ("set_state", "inet_sock_set_state", true),
+    ("destroy_sock", "tcp_destroy_sock", true),
+    ("process_exit", "sched_process_exit", true),
+    ("process_exec", "sched_process_exec", true),
+    ("recv_length", "sock_recv_length", false),
+    ("send_length", "sock_send_length", false),
+];
+
+const ACCEPTS: [(&str, &str); 2] = [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4")];
+
+impl Kernel {
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let btf = Btf::open(&options.btf)?;
+        let resolved = layout::resolve(&btf)?;
+        for (_, tracepoint, needed) in TRACEPOINTS {
+            if needed && !btf.has_tracepoint(tracepoint) {
+                return Err(LoadError::NoTracepoint(tracepoint));
+            }
+        }
+        let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
+        drop(btf);
+        let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
+            LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
+        })?;
+        let mut ebpf = load_object(options, &resolved, &kernel_btf)?;
+
+        let mut features = Vec::new();
+        for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
+            let outcome =
+                if present { attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf) } else { Err(absent()) };
+            match outcome {
+                Ok(()) => features.push(Feature::attached(tracepoint)),
+                Err(error) if needed => return Err(refused(tracepoint, &error)),
+                Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
+            }
+        }
+        for (program, tracepoint) in ACCEPTS {
+            match attach_syscall(&mut ebpf, program, tracepoint) {
+                Ok(()) => features.push(Feature::attached(tracepoint)),
+                Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
+            }
+        }
+        let census: &mut Iter = program(&mut ebpf, "census")?;
+        census.load("task_file", &kernel_btf).map_err(|error| refused("iter/task_file", &error.into()))?;
+        features.push(Feature::attached("iter/task_file"));
+        Self::assemble(ebpf, options, features)
+    }
+
+    fn assemble(mut ebpf: Ebpf, options: &Options, features: Vec<Feature>) -> Result<Self, LoadError> {
+        macro_rules! map {
+            ($name:literal) => {
+                ebpf.take_map($name).ok_or(LoadError::NoMap($name))?.try_into().map_err(|_| LoadError::NoMap($name))?
+            };
+        }
+        let mut kernel = Self {
+            census_counts: map!("CENSUS"),
+            control: map!("CONTROL"),
+            control_now: Control {
+                any_armed: 0,
+                stacks_per_second: options.stacks_per_second,
+                agent_tgid: std::process::id(),
+                census: 0,
+                copies_per_second: options.copies_per_second,
+                pad: 0,
+            },
+            leaves: map!("LEAVES"),
+            armed: map!("ARMED"),
+            emfile: map!("EMFILE"),
+            seen: map!("STACKS_SEEN"),
+            transitions: map!("TRANSITIONS"),
+            durations: map!("DURATIONS"),
+            lost: map!("LOST"),
+            counts: map!("HALF_CLOSED_COUNTS"),
+            max_sockets: options.max_sockets,
+            stack_ring: map!("STACK_RING"),
+            stream_ring: map!("STREAM_RING"),
+            ebpf,
+            features,
+        };
+        kernel.write_control();
+        Ok(kernel)
+    }
+
+    pub(super) fn write_control(&mut self) {
+        let now = Fact(self.control_now);
+        if let Err(error) = self.control.set(0, now, 0) {
+            log::warn!("cannot set the programs' controls: {error}");
+        }
+    }
+}
+
+fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {
+    let layout = Fact(resolved.layout);
+    let file_ref = Fact(resolved.file_ref);
+    let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .override_global("LAYOUT", &layout, true)
+        .override_global("FILE_REF", &file_ref, true)
+        .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
+        .override_global("PT_REGS", &resolved.pt_regs, true)
+        .override_global("STREAM", &stream, true)
+        .override_global("CENSUS_OF_ALL", &all, true)
+        .map_max_entries("HALF_CLOSED", options.max_sockets)
+        .verifier_log_level(if options.verbose { VerifierLogLevel::VERBOSE } else { VerifierLogLevel::STATS });
+    if options.stream {
+        loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
+    }
+    loader.load(OBJECT).map_err(|error| refused("the BPF object", &error.into()))
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, LoadError>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
+{
+    let missing = || LoadError::Program { what: name.to_owned(), reason: "not in the BPF object".into() };
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program.load(tracepoint, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_syscall(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), AnyError> {
+    let program: &mut TracePoint = program(ebpf, name)?;
+    program.load()?;
+    program.attach("syscalls", tracepoint)?;
+    Ok(())
+}
+
+fn absent() -> AnyError {
+    "not in this kernel".into()
+}
+
+fn refused(what: &str, error: &AnyError) -> LoadError {
+    let not_allowed = std::iter::successors(Some(error.as_ref() as &dyn std::error::Error), |e| e.source())
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    if not_allowed {
+        LoadError::NotAllowed
+    } else {
+        LoadError::Program { what: what.to_owned(), reason: one_line(error) }
+    }
+}
+
+/// An error with its causes, without the verifier's log.
+fn one_line(error: &(impl std::fmt::Display + ?Sized)) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,11 @@
+//! All that knows aya and the kernel, and nearly all of the agent's unsafe code.
+
+pub mod btf;
+pub mod census;
+pub mod counters;
+pub mod features;
+pub mod layout;
+pub mod load;
+pub mod memory;
+pub mod pod;
+pub mod stacks;

@@ -1,0 +1,57 @@
+//! Facts as maps hold them: plain bytes on both sides.
+
+use aya::Pod;
+use tlsclose_common::{
+    facts::{Budget, CensusCounts, Control, Durations, LeafKey, LeafRule},
+    layout::{FileRef, Layout},
+};
+
+/// A fact in a map. aya's `Pod` and the facts are both foreign here, hence the wrapper.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Fact<T>(pub T);
+
+macro_rules! facts {
+    ($($fact:ty),* $(,)?) => {
+        // SAFETY: `#[repr(C)]`, `Copy`, no padding (sizes are asserted in tlsclose-common), valid for every bit pattern.
+        $(unsafe impl Pod for Fact<$fact> {})*
+    };
+}
+
+facts!(Budget, CensusCounts, Control, Durations, FileRef, Layout, LeafKey, LeafRule);
+
+/// Reads a fact out of bytes that the kernel wrote, whatever their alignment.
+pub fn read<T: Copy>(bytes: &[u8]) -> Option<T>
+where
+    Record<T>: Plain,
+{
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: `Plain` promises that every bit pattern is a value; the length was checked.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// A record type; see [`Plain`].
+pub struct Record<T>(core::marker::PhantomData<T>);
+
+/// Types for which every bit pattern is a value.
+///
+/// # Safety
+/// The type must be `#[repr(C)]` and consist of integers only.
+pub unsafe trait Plain {}
+
+macro_rules! plain {
+    ($($record:ty),* $(,)?) => {
+        // SAFETY: integers and arrays of integers only (tlsclose-common/src/facts.rs).
+        $(unsafe impl Plain for Record<$record> {})*
+    };
+}
+
+plain!(
+    tlsclose_common::facts::Holder,
+    tlsclose_common::facts::ProcessEnd,
+    tlsclose_common::facts::StackHeader,
+    tlsclose_common::facts::StackFrames,
+    tlsclose_common::facts::Transition,
+);

@@ -1,0 +1,76 @@
+//! Stacks and process ends as the kernel side sends them, and what it is told back.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use tlsclose_common::facts::{LeafKey, LeafRule, ProcessEnd, StackFrames, StackHeader, Transition, record};
+
+use super::{
+    load::Kernel,
+    pod::{Fact, read},
+};
+
+/// One record of the stack ring.
+pub enum Record<'a> {
+    /// Program counters, innermost first, caller of the leaf included.
+    Frames(StackHeader, &'a [u64]),
+    /// Registers and the top of the stack: the leaf's rule is not known yet.
+    Copy(StackHeader, &'a [u8]),
+    End(ProcessEnd),
+}
+
+impl Kernel {
+    /// Hands over everything in the stack ring.
+    pub fn drain_stacks(&mut self, mut each: impl FnMut(Record<'_>)) {
+        while let Some(item) = self.stack_ring.next() {
+            let Some(header) = read::<StackHeader>(&item).or_else(|| short_header(&item)) else { continue };
+            match header.kind {
+                record::FRAMES => {
+                    if let Some(stack) = read::<StackFrames>(&item) {
+                        let filled = (header.filled as usize).min(stack.frames.len());
+                        each(Record::Frames(header, &stack.frames[..filled]));
+                    }
+                }
+                record::COPY => each(Record::Copy(header, item.get(size_of::<StackHeader>()..).unwrap_or_default())),
+                record::PROCESS_END => {
+                    if let Some(end) = read::<ProcessEnd>(&item) {
+                        each(Record::End(end));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Becomes readable when there is something in the stack ring.
+    pub fn stacks_ready(&self) -> BorrowedFd<'_> {
+        self.stack_ring.as_fd()
+    }
+
+    /// Hands over every transition in the stream.
+    pub fn drain_stream(&mut self, mut each: impl FnMut(Transition)) {
+        while let Some(item) = self.stream_ring.next() {
+            if let Some(transition) = read::<Transition>(&item) {
+                each(transition);
+            }
+        }
+    }
+
+    /// Tells the programs how to find the caller at a place that makes system calls.
+    pub fn set_leaf(&mut self, key: LeafKey, rule: LeafRule) {
+        if let Err(error) = self.leaves.insert(Fact(key), Fact(rule), 0) {
+            log::warn!("cannot store how to unwind {:#x}: {error}", key.pc);
+        }
+    }
+
+    /// Has the stack under `key` sent again when it is seen next.
+    pub fn forget_stack(&mut self, key: u64) {
+        // Fails only when the kernel has forgotten it already.
+        let _ = self.seen.remove(&key);
+    }
+}
+
+/// Records shorter than a header carry their kind in the first word.
+fn short_header(bytes: &[u8]) -> Option<StackHeader> {
+    let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
+    Some(StackHeader { kind, ..StackHeader::default() })
+}

@@ -1,0 +1,135 @@
+//! How kinds, states and verdicts are spelled, wherever they are shown or read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::finding::{End, Ended, Kind, State};
+
+impl Kind {
+    /// Every kind, in the order the documentation explains them.
+    pub const ALL: [Self; 5] =
+        [Self::CloseWaitEofRead, Self::CloseWaitUnread, Self::FinWait2Held, Self::ResetHeld, Self::ConnectFailedHeld];
+
+    /// The name in JSON, in metric labels and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CloseWaitEofRead => "close_wait_eof_read",
+            Self::CloseWaitUnread => "close_wait_unread",
+            Self::FinWait2Held => "fin_wait2_held",
+            Self::ResetHeld => "reset_held",
+            Self::ConnectFailedHeld => "connect_failed_held",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    /// The error is one line that lists every kind.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("unknown kind: the kinds are {known}")
+        })
+    }
+}
+
+impl End {
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Touched, Self::Reclassified, Self::ProcessExit];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Touched => "touched",
+            Self::Reclassified => "reclassified",
+            Self::ProcessExit => "process_exit",
+        }
+    }
+}
+
+impl Ended {
+    /// How many sockets ended in this way.
+    pub fn of(&self, how: End) -> u64 {
+        match how {
+            End::Closed => self.closed,
+            End::Touched => self.touched,
+            End::Reclassified => self.reclassified,
+            End::ProcessExit => self.process_exit,
+        }
+    }
+}
+
+impl State {
+    /// Every state, in the kernel's order (`include/net/tcp_states.h`).
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// As node_exporter spells it; the JSON and every metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait1",
+            Self::FinWait2 => "fin_wait2",
+            Self::TimeWait => "time_wait",
+            Self::Close => "close",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_the_one_of_the_json() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for end in End::ALL {
+            assert_eq!(serde_json::to_value(end).unwrap(), end.name());
+        }
+    }
+
+    #[test]
+    fn states_are_in_the_kernels_order() {
+        for (at, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, at + 1);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_answered_with_the_known_ones() {
+        assert_eq!(
+            "close_wait".parse::<Kind>().unwrap_err(),
+            "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
+             reset_held, connect_failed_held"
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! What the agent says, and to whom. Everything here is made from a snapshot and calls nobody upstream.
+
+pub mod client;
+pub mod doctor;
+pub mod escape;
+pub mod filter;
+pub mod http;
+pub mod metrics;
+#[cfg(test)]
+pub mod sample;
+pub mod states;
+pub mod table;

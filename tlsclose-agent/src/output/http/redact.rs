@@ -1,0 +1,130 @@
+//! What a client sees that is not the owner: counts, kinds, identity and names of functions.
+//!
+//! Left out: files, lines, modules and offsets of stacks, addresses and descriptors of
+//! sockets, and command lines. Every field is named below: a new one does not compile until
+//! somebody has decided whether it is a detail.
+
+use crate::finding::{ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose};
+use crate::why::why;
+
+/// The report without its details.
+pub fn without_details(report: &Report) -> Report {
+    Report {
+        schema: report.schema,
+        host: report.host.clone(),
+        kernel: report.kernel.clone(),
+        watching_since: report.watching_since.clone(),
+        generated_at: report.generated_at.clone(),
+        complete: report.complete,
+        lost: report.lost,
+        census: report.census,
+        sites: report.sites.iter().map(site).collect(),
+        // Findings on TLS are made of stacks and peers.
+        tls_sites: Vec::new(),
+    }
+}
+
+fn site(full: &Site) -> Site {
+    let opened = full.opened.as_ref().map(touch);
+    let touched = full.touched.as_ref().map(touch);
+    Site {
+        site: full.site.clone(),
+        kind: full.kind,
+        status: full.status,
+        spinning: full.spinning.as_ref().map(|spinning| Spinning {
+            tid: spinning.tid,
+            per_second: spinning.per_second,
+            stack: stack(&spinning.stack),
+        }),
+        sockets: full.sockets,
+        lingered: full.lingered,
+        ended: full.ended,
+        adopted: full.adopted,
+        per_minute: full.per_minute,
+        oldest_seconds: full.oldest_seconds,
+        age_is_minimum: full.age_is_minimum,
+        stack_samples: full.stack_samples,
+        builds: full.builds.clone(),
+        processes: full.processes.iter().map(process).collect(),
+        why: why(full.kind, opened.as_ref(), touched.as_ref()),
+        opened,
+        touched,
+        closed_elsewhere: full.closed_elsewhere.as_ref().map(|closed| ClosedElsewhere {
+            pid: closed.pid,
+            comm: closed.comm.clone(),
+            stack: stack(&closed.stack),
+        }),
+        usual_close: full
+            .usual_close
+            .as_ref()
+            .map(|usual| UsualClose { sockets: usual.sockets, stack: stack(&usual.stack) }),
+        examples: Vec::new(),
+        fix: full.fix.clone(),
+    }
+}
+
+fn process(full: &Process) -> Process {
+    Process {
+        pid: full.pid,
+        ns_pid: full.ns_pid,
+        comm: full.comm.clone(),
+        exe: full.exe.clone(),
+        cmdline: None,
+        uid: full.uid,
+        started_at: full.started_at.clone(),
+        sockets: full.sockets,
+        open_fds: full.open_fds,
+        max_fds: full.max_fds,
+        fds_exhausted_in_seconds: full.fds_exhausted_in_seconds,
+        rss_bytes: full.rss_bytes,
+        emfile_errors: full.emfile_errors,
+        container: full.container.clone(),
+    }
+}
+
+fn touch(full: &Touch) -> Touch {
+    Touch { call: full.call.clone(), result: full.result, seconds_ago: full.seconds_ago, stack: stack(&full.stack) }
+}
+
+fn stack(full: &[Frame]) -> Vec<Frame> {
+    full.iter()
+        .map(|frame| Frame {
+            function: frame.function.clone(),
+            file: None,
+            line: None,
+            module: None,
+            build_id: None,
+            offset: None,
+            inlined: frame.inlined,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn without_details_nothing_tells_files_addresses_or_command_lines() {
+        let redacted = without_details(&sample::report());
+        let json = serde_json::to_string(&redacted).unwrap();
+        for secret in ["server.rs", "0x1f3a0", "10.0.0.4", "10.0.9.1", "51234", "secret"] {
+            assert!(!json.contains(secret), "{secret} in {json}");
+        }
+    }
+
+    #[test]
+    fn without_details_counts_kinds_and_identity_stay() {
+        let report = sample::report();
+        let redacted = without_details(&report);
+        assert_eq!(redacted.sites.len(), report.sites.len());
+        let (site, full) = (&redacted.sites[0], &report.sites[0]);
+        assert_eq!((site.kind, site.sockets, &site.site), (full.kind, full.sockets, &full.site));
+        assert_eq!(site.processes[0].comm, "payments");
+        assert_eq!(site.processes[0].container, full.processes[0].container);
+        let opened = site.opened.as_ref().unwrap();
+        assert_eq!(opened.stack[0].function.as_deref(), Some("accept_loop"));
+        assert_eq!(site.why, "Peer closed; read returned 0 in handle_request and no close followed.");
+    }
+}

@@ -1,0 +1,70 @@
+//! The agent's programs and maps in the kernel.
+
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
+use crate::finding::Snapshot;
+
+const SECONDS: Family<1> = Family::new(
+    Type::Counter,
+    "tlsclose_bpf_program_run_seconds_total",
+    ["program"],
+    "Time spent in a BPF program, where the kernel's BPF statistics are on.",
+);
+const RUNS: Family<1> = Family::new(
+    Type::Counter,
+    "tlsclose_bpf_program_runs_total",
+    ["program"],
+    "Runs of a BPF program, where the kernel's BPF statistics are on.",
+);
+const ENTRIES: Family<1> = Family::new(Type::Gauge, "tlsclose_bpf_map_entries", ["map"], "Entries of a BPF map.");
+const MAX_ENTRIES: Family<1> =
+    Family::new(Type::Gauge, "tlsclose_bpf_map_max_entries", ["map"], "Entries that a BPF map can hold.");
+
+#[cfg(test)]
+pub fn families() -> Vec<Declared> {
+    [SECONDS, RUNS, ENTRIES, MAX_ENTRIES].iter().map(Family::declared).collect()
+}
+
+pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let mut seconds = SECONDS.open(encoder)?;
+    for program in &snapshot.programs {
+        seconds.counter_seconds([&program.program], program.seconds)?;
+    }
+    let mut runs = RUNS.open(encoder)?;
+    for program in &snapshot.programs {
+        runs.counter([&program.program], program.runs)?;
+    }
+    let mut entries = ENTRIES.open(encoder)?;
+    for map in &snapshot.maps {
+        entries.gauge([&map.map], map.entries)?;
+    }
+    let mut max = MAX_ENTRIES.open(encoder)?;
+    for map in &snapshot.maps {
+        max.gauge([&map.map], map.max_entries)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::metrics::tests::{assert_exposes, exposition};
+    use crate::output::sample;
+
+    #[test]
+    fn programs_and_maps_say_what_they_use() {
+        let exposition = exposition(&sample::snapshot());
+        for line in [
+            "tlsclose_bpf_program_run_seconds_total{program=\"transition\"} 0.25\n",
+            "tlsclose_bpf_program_runs_total{program=\"transition\"} 1000000\n",
+            "tlsclose_bpf_map_entries{map=\"HALF_CLOSED\"} 412\n",
+            "tlsclose_bpf_map_max_entries{map=\"HALF_CLOSED\"} 131072\n",
+        ] {
+            assert_exposes(&exposition, line);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What did not fit somewhere and was lost, by reason: all zero proves that nothing was.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
+use crate::finding::Snapshot;
+
+/// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
+pub const REASONS: [(&str, &str); 16] = [
+    ("sockets", "map_full"),
+    ("stacks", "budget"),
+    ("stacks", "busy"),
+    ("stacks", "copy_budget"),
+    ("stacks", "file_hung"),
+    ("stacks", "leaf_unknown"),
+    ("stacks", "map_full"),
+    ("stacks", "no_file"),
+    ("stacks", "paths_full"),
+    ("stacks", "process_gone"),
+    ("stacks", "process_map_full"),
+    ("stacks", "ring_full"),
+    ("stacks", "symbols_failed"),
+    ("events", "recursion"),
+    ("events", "ring_full"),
+    ("events", "stale"),
+];
+
+const LOST: Family<2> = Family::new(
+    Type::Counter,
+    "tlsclose_lost_total",
+    ["what", "reason"],
+    "What the agent should have recorded and could not, by reason.",
+);
+
+#[cfg(test)]
+pub fn families() -> Vec<Declared> {
+    vec![LOST.declared()]
+}
+
+pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let mut totals: BTreeMap<(&str, &str), u64> = REASONS.into_iter().map(|pair| (pair, 0)).collect();
+    for ((what, reason), total) in &snapshot.lost {
+        totals.insert((what, reason), *total);
+    }
+    let mut lost = LOST.open(encoder)?;
+    for ((what, reason), total) in totals {
+        lost.counter([what, reason], total)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::REASONS;
+    use crate::output::metrics::tests::{assert_exposes, exposition};
+    use crate::output::sample;
+
+    #[test]
+    fn every_reason_is_there_before_the_first_loss() {
+        assert_exposes(
+            &exposition(&sample::snapshot()),
+            "\
+# TYPE tlsclose_lost counter
+tlsclose_lost_total{what=\"events\",reason=\"recursion\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"stale\"} 0
+tlsclose_lost_total{what=\"sockets\",reason=\"map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"budget\"} 17
+tlsclose_lost_total{what=\"stacks\",reason=\"busy\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"copy_budget\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"file_hung\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"leaf_unknown\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"no_file\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"paths_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"process_gone\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"process_map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"symbols_failed\"} 0
+",
+        );
+    }
+
+    #[test]
+    fn the_documentation_explains_every_reason() {
+        let text = include_str!("../../../../docs/metrics.md");
+        for (what, reason) in REASONS {
+            assert!(text.contains(&format!("\n| {what} | {reason} | ")), "{what} {reason}");
+        }
+    }
+}

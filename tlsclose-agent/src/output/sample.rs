@@ -1,0 +1,214 @@
+//! A snapshot for the tests of all outputs: the finding of the documentation, and a quiet one.
+
+use std::collections::BTreeMap;
+
+use crate::finding::*;
+
+pub const SITE: &str = "9f2c41d0a7be";
+pub const OTHER_SITE: &str = "00aa11bb22cc";
+
+/// The report of the documentation, with a second, lingering site.
+pub fn report() -> Report {
+    Report {
+        schema: SCHEMA,
+        host: "node-7".to_owned(),
+        kernel: "6.12.117".to_owned(),
+        watching_since: "2026-11-20T18:00:00Z".to_owned(),
+        generated_at: "2026-11-20T18:31:07Z".to_owned(),
+        complete: true,
+        lost: LostTotals::default(),
+        census: CensusInfo { interval_seconds: 5.0, seconds: 0.021, tasks: 412, fds: 30112 },
+        sites: vec![leaking(), lingering()],
+        tls_sites: vec![],
+    }
+}
+
+pub fn frame(function: &str, file: &str, line: u32) -> Frame {
+    Frame {
+        function: Some(function.to_owned()),
+        file: Some(file.to_owned()),
+        line: Some(line),
+        module: Some("/srv/payments".to_owned()),
+        build_id: Some("4c1f".to_owned()),
+        offset: Some("0x1f3a0".to_owned()),
+        inlined: false,
+    }
+}
+
+fn process(pid: u32, comm: &str, exe: &str, sockets: u64) -> Process {
+    Process {
+        pid,
+        ns_pid: 1,
+        comm: comm.to_owned(),
+        exe: exe.to_owned(),
+        cmdline: None,
+        uid: 1000,
+        started_at: "2026-11-20T09:12:44Z".to_owned(),
+        sockets,
+        open_fds: Some(1870),
+        max_fds: Some(4096),
+        fds_exhausted_in_seconds: Some(32600.0),
+        rss_bytes: Some(93_147_136),
+        emfile_errors: 0,
+        container: None,
+    }
+}
+
+fn example(local: &str, remote: &str, state: State, age_seconds: f64, fd: u32) -> Example {
+    Example {
+        local: local.to_owned(),
+        remote: remote.to_owned(),
+        state,
+        age_seconds,
+        holders: vec![HolderInfo { pid: 4117, comm: "payments".to_owned(), fd }],
+        recv_queue: 0,
+        send_queue: 0,
+        netns: 4_026_531_840,
+        tls: None,
+    }
+}
+
+fn leaking() -> Site {
+    let mut payments = process(4117, "payments", "/srv/payments", 412);
+    payments.cmdline = Some(vec!["/srv/payments".to_owned(), "--key=secret".to_owned()]);
+    payments.container = Some(Container {
+        runtime: "containerd".to_owned(),
+        id: "3f00".to_owned(),
+        name: "api".to_owned(),
+        pod: "payments-6d8".to_owned(),
+        namespace: "shop".to_owned(),
+        image: "shop/payments:1".to_owned(),
+    });
+    Site {
+        site: SITE.to_owned(),
+        kind: Kind::CloseWaitEofRead,
+        status: Status::Leaking,
+        spinning: None,
+        sockets: 412,
+        lingered: 430,
+        ended: Ended { closed: 18, ..Ended::default() },
+        adopted: 0,
+        per_minute: 4.1,
+        oldest_seconds: 1833.2,
+        age_is_minimum: false,
+        stack_samples: 430,
+        builds: vec!["gnu:4c1f".to_owned()],
+        processes: vec![payments],
+        opened: Some(Touch {
+            call: "accept4".to_owned(),
+            result: None,
+            seconds_ago: None,
+            stack: vec![frame("accept_loop", "src/server.rs", 88), frame("main", "src/main.rs", 12)],
+        }),
+        touched: Some(Touch {
+            call: "read".to_owned(),
+            result: Some(0),
+            seconds_ago: Some(1790.0),
+            stack: vec![frame("handle_request", "src/server.rs", 131)],
+        }),
+        closed_elsewhere: None,
+        usual_close: Some(UsualClose { sockets: 9700, stack: vec![frame("finish", "src/server.rs", 160)] }),
+        examples: vec![
+            example("10.0.0.4:8443", "10.0.9.1:51234", State::CloseWait, 1833.2, 211),
+            example("10.0.0.4:8443", "10.0.9.2:51235", State::CloseWait, 1700.0, 212),
+            example("10.0.0.4:8443", "10.0.9.3:51236", State::CloseWait, 900.0, 213),
+            example("10.0.0.4:8443", "10.0.9.4:51237", State::CloseWait, 60.5, 214),
+        ],
+        why: "Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.".to_owned(),
+        fix: "Close the connection when read returns 0.".to_owned(),
+    }
+}
+
+fn lingering() -> Site {
+    Site {
+        site: OTHER_SITE.to_owned(),
+        kind: Kind::FinWait2Held,
+        status: Status::Lingering,
+        spinning: None,
+        sockets: 2,
+        lingered: 0,
+        ended: Ended::default(),
+        adopted: 2,
+        per_minute: 0.0,
+        oldest_seconds: 18_120.0,
+        age_is_minimum: true,
+        stack_samples: 0,
+        builds: vec![],
+        processes: vec![process(900, "drain", "/usr/bin/drain", 2)],
+        opened: None,
+        touched: None,
+        closed_elsewhere: None,
+        usual_close: None,
+        examples: vec![],
+        why: "The program ended its side.".to_owned(),
+        fix: "Bound the drain.".to_owned(),
+    }
+}
+
+pub fn identity() -> Identity {
+    Identity {
+        namespace: "shop".to_owned(),
+        pod: "payments-6d8".to_owned(),
+        container: "api".to_owned(),
+        comm: "payments".to_owned(),
+    }
+}
+
+/// Everything the metrics are made from, for the report above.
+pub fn snapshot() -> Snapshot {
+    Snapshot {
+        report: report(),
+        series: vec![SiteSeries {
+            identity: identity(),
+            kind: Kind::CloseWaitEofRead,
+            site: SITE.to_owned(),
+            lingering: 412,
+            leaking: 412,
+            lingered_total: 430,
+            ended_total: Ended { closed: 18, ..Ended::default() },
+            oldest_seconds: 1833.2,
+        }],
+        site_infos: vec![SiteInfo {
+            site: SITE.to_owned(),
+            kind: Kind::CloseWaitEofRead,
+            exe: "/srv/payments".to_owned(),
+            opened: "accept_loop (src/server.rs:88)".to_owned(),
+            touched: "handle_request (src/server.rs:131)".to_owned(),
+        }],
+        processes: vec![ProcessSeries {
+            identity: identity(),
+            open_fds: Some(1870),
+            max_fds: Some(4096),
+            fds_exhausted_seconds: Some(32600.5),
+            emfile_errors_total: 3,
+        }],
+        adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
+        sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
+        ignored: 0,
+        orphans: 4,
+        transitions: BTreeMap::from([((State::Established, State::CloseWait), 430)]),
+        half_closed_seconds: BTreeMap::from([(
+            State::CloseWait,
+            Histogram { buckets: vec![(0.1, 5), (1.0, 7), (f64::INFINITY, 9)], sum: 12.5 },
+        )]),
+        lost: BTreeMap::from([(("stacks".to_owned(), "budget".to_owned()), 17)]),
+        census_duration: Histogram { buckets: vec![(0.01, 1), (f64::INFINITY, 2)], sum: 0.021 },
+        programs: vec![ProgramRuns { program: "transition".to_owned(), seconds: 0.25, runs: 1_000_000 }],
+        maps: vec![MapUse { map: "HALF_CLOSED".to_owned(), entries: 412, max_entries: 131_072 }],
+        features: vec![
+            Feature {
+                name: "census".to_owned(),
+                available: true,
+                probe: "iter/task_file loads".to_owned(),
+                without: String::new(),
+            },
+            Feature {
+                name: "eof_stacks".to_owned(),
+                available: false,
+                probe: "no tracepoint sock_recv_length".to_owned(),
+                without: "no stack of the read that returned 0".to_owned(),
+            },
+        ],
+        ready: true,
+    }
+}

@@ -1,0 +1,212 @@
+//! `tlsclose leaks` for people: one block for each site, with its code paths.
+
+use super::escape::escape;
+use super::filter::{Sort, order};
+use crate::duration::human;
+use crate::finding::{Process, Report, Site, Status, Touch};
+
+mod colour;
+mod stack;
+
+pub use colour::Colour;
+
+/// Examples that a block shows unless it is wide.
+const EXAMPLES: usize = 3;
+/// Processes that a block shows unless it is wide.
+const PROCESSES: usize = 3;
+
+/// How a report is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Modules, offsets and build ids; all processes and examples.
+    pub wide: bool,
+    pub colour: Colour,
+    pub sort: Sort,
+    /// Sites shown at most.
+    pub top: Option<usize>,
+}
+
+/// The whole report: blocks, then a line that says what they are of.
+pub fn leaks(report: &Report, layout: &Layout) -> String {
+    let mut sites = report.sites.clone();
+    order(&mut sites, layout.sort);
+    let shown = layout.top.unwrap_or(sites.len()).min(sites.len());
+    let mut text = String::new();
+    for site in &sites[..shown] {
+        block(&mut text, site, layout);
+        text.push('\n');
+    }
+    if shown < sites.len() {
+        text += &format!("({} not shown)\n", plural((sites.len() - shown) as u64, "more site"));
+    }
+    text + &summary(report)
+}
+
+fn summary(report: &Report) -> String {
+    let sockets: u64 = report.sites.iter().map(|site| site.sockets).sum();
+    let leaking = report.sites.iter().filter(|site| site.status == Status::Leaking).count();
+    let since = format!(
+        "watching {} since {}, {} descriptors",
+        escape(&report.host),
+        escape(&report.watching_since),
+        report.census.fds
+    );
+    let mut text = match report.sites.len() {
+        0 => format!("no lingering sockets ({since})\n"),
+        sites => format!(
+            "{} at {}, {leaking} leaking ({since})\n",
+            plural(sockets, "lingering socket"),
+            plural(sites as u64, "site"),
+        ),
+    };
+    if !report.complete {
+        let lost = &report.lost;
+        text += &format!(
+            "counts may be too low: lost {}, {} and {}\n",
+            plural(lost.sockets, "socket"),
+            plural(lost.stacks, "stack"),
+            plural(lost.events, "event"),
+        );
+    }
+    text
+}
+
+fn plural(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
+fn block(text: &mut String, site: &Site, layout: &Layout) {
+    *text += &heading(site, layout.colour);
+    more_processes(text, site, layout);
+    touch(text, "opened by", site.opened.as_ref(), layout);
+    touch(text, "last touched by", site.touched.as_ref(), layout);
+    if let Some(elsewhere) = &site.closed_elsewhere {
+        let who = format!("{}[{}]", escape(&elsewhere.comm), elsewhere.pid);
+        stack::section(text, &format!("closed in vain by {who}"), &elsewhere.stack, layout);
+    }
+    if let Some(spinning) = &site.spinning {
+        let title = format!("spinning in thread {}, {:.0}/s", spinning.tid, spinning.per_second);
+        stack::section(text, &title, &spinning.stack, layout);
+    }
+    if let Some(usual) = &site.usual_close {
+        let title = format!("usually closed by ({})", plural(usual.sockets, "socket"));
+        stack::section(text, &title, &usual.stack, layout);
+    }
+    examples(text, site, layout);
+    if layout.wide && !site.builds.is_empty() {
+        *text += &format!("  builds   {}\n", escape(&site.builds.join(" ")));
+    }
+    for (label, sentence) in [("why", &site.why), ("fix", &site.fix)] {
+        let label = layout.colour.label(label);
+        *text += &format!("  {label}  {}\n", escape(sentence));
+    }
+}
+
+/// `LEAKING kind  n sockets  +r/min  oldest a  comm[pid] exe  site s`
+fn heading(site: &Site, colour: Colour) -> String {
+    let least = if site.age_is_minimum { "at least " } else { "" };
+    let mut parts = vec![
+        format!("{} {}", colour.status(site.status), site.kind),
+        plural(site.sockets, "socket"),
+        format!("{:+.1}/min", rounded(site.per_minute)),
+        format!("oldest {least}{}", human(site.oldest_seconds)),
+    ];
+    parts.push(site.processes.first().map_or_else(|| "held, holder unknown".to_owned(), process));
+    if let Some(pod) = site.processes.first().and_then(|it| it.container.as_ref()) {
+        parts.push(escape(&[&*pod.namespace, &pod.pod, &pod.name].join("/")).into_owned());
+    }
+    parts.push(format!("site {}", escape(&site.site)));
+    parts.join("  ") + "\n"
+}
+
+/// To one decimal, and never to a negative zero.
+fn rounded(per_minute: f64) -> f64 {
+    (per_minute * 10.0).round() / 10.0 + 0.0
+}
+
+fn process(process: &Process) -> String {
+    format!("{}[{}] {}", escape(&process.comm), process.pid, escape(&process.exe))
+}
+
+/// All holders, where there is more than the one of the heading or something to add.
+fn more_processes(text: &mut String, site: &Site, layout: &Layout) {
+    let shown = if layout.wide { usize::MAX } else { PROCESSES };
+    if site.processes.len() > 1 {
+        *text += "  held by\n";
+        for holder in site.processes.iter().take(shown) {
+            *text += &format!("    {}  {}\n", process(holder), plural(holder.sockets, "socket"));
+        }
+        if site.processes.len() > shown {
+            *text += &format!("    and {} more\n", site.processes.len() - shown);
+        }
+    }
+    for holder in site.processes.iter().take(shown) {
+        *text += &descriptors(holder);
+        if let Some(cmdline) = &holder.cmdline {
+            *text += &format!("  command  {}\n", escape(&cmdline.join(" ")));
+        }
+    }
+}
+
+/// How far a process is from having no descriptor left.
+fn descriptors(process: &Process) -> String {
+    let (Some(open), Some(max)) = (process.open_fds, process.max_fds) else {
+        return String::new();
+    };
+    let mut line = format!("  descriptors of {}  {open} of {max}", process.pid);
+    if let Some(seconds) = process.fds_exhausted_in_seconds {
+        line += &format!(", none left in {}", human(seconds));
+    }
+    if process.emfile_errors > 0 {
+        line += &format!(", {} (EMFILE)", plural(process.emfile_errors, "failed call"));
+    }
+    line + "\n"
+}
+
+fn touch(text: &mut String, title: &str, touch: Option<&Touch>, layout: &Layout) {
+    let Some(touch) = touch else {
+        *text += &format!("  {title} ?\n");
+        return;
+    };
+    let mut title = format!("{title} {}", escape(&touch.call));
+    if let Some(result) = touch.result {
+        title += &format!(" = {result}");
+    }
+    if let Some(seconds) = touch.seconds_ago {
+        title += &format!(", {} ago", human(seconds));
+    }
+    stack::section(text, &title, &touch.stack, layout);
+}
+
+fn examples(text: &mut String, site: &Site, layout: &Layout) {
+    let shown = if layout.wide { usize::MAX } else { EXAMPLES };
+    if site.examples.is_empty() {
+        return;
+    }
+    *text += "  examples\n";
+    for example in site.examples.iter().take(shown) {
+        *text += &format!(
+            "    {} -> {}  {}  {}",
+            escape(&example.local),
+            escape(&example.remote),
+            example.state.name(),
+            human(example.age_seconds)
+        );
+        for holder in &example.holders {
+            *text += &format!("  {}[{}] fd {}", escape(&holder.comm), holder.pid, holder.fd);
+        }
+        if example.recv_queue > 0 || example.send_queue > 0 {
+            *text += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
+        }
+        text.push('\n');
+    }
+    if site.examples.len() > shown {
+        *text += &format!("    and {} more\n", site.examples.len() - shown);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use super::*;
+use crate::finding::{ClosedElsewhere, Frame, LostTotals, Spinning};
+use crate::output::sample;
+
+const PLAIN: Layout = Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None };
+
+#[test]
+fn a_site_is_a_block_of_code_paths() {
+    assert_eq!(
+        leaks(&sample::report(), &PLAIN),
+        "\
+LEAKING close_wait_eof_read  412 sockets  +4.1/min  oldest 30m33s  payments[4117] /srv/payments  shop/payments-6d8/api  site 9f2c41d0a7be
+  descriptors of 4117  1870 of 4096, none left in 9h03m
+  command  /srv/payments --key=secret
+  opened by accept4
+    accept_loop  src/server.rs:88
+    main         src/main.rs:12
+  last touched by read = 0, 29m50s ago
+    handle_request  src/server.rs:131
+  usually closed by (9700 sockets)
+    finish  src/server.rs:160
+  examples
+    10.0.0.4:8443 -> 10.0.9.1:51234  close_wait  30m33s  payments[4117] fd 211
+    10.0.0.4:8443 -> 10.0.9.2:51235  close_wait  28m20s  payments[4117] fd 212
+    10.0.0.4:8443 -> 10.0.9.3:51236  close_wait  15m00s  payments[4117] fd 213
+    and 1 more
+  why  Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.
+  fix  Close the connection when read returns 0.
+
+LINGERING fin_wait2_held  2 sockets  +0.0/min  oldest at least 5h02m  drain[900] /usr/bin/drain  site 00aa11bb22cc
+  descriptors of 900  1870 of 4096, none left in 9h03m
+  opened by ?
+  last touched by ?
+  why  The program ended its side.
+  fix  Bound the drain.
+
+414 lingering sockets at 2 sites, 1 leaking (watching node-7 since 2026-11-20T18:00:00Z, 30112 descriptors)
+"
+    );
+}
+
+#[test]
+fn wide_shows_modules_builds_and_every_example() {
+    let mut report = sample::report();
+    report.sites.truncate(1);
+    let text = leaks(&report, &Layout { wide: true, ..PLAIN });
+    for line in [
+        "    accept_loop  src/server.rs:88  /srv/payments+0x1f3a0  [4c1f]\n",
+        "    10.0.0.4:8443 -> 10.0.9.4:51237  close_wait  1m00s  payments[4117] fd 214\n",
+        "  builds   gnu:4c1f\n",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("more"));
+}
+
+#[test]
+fn what_is_cut_off_is_said() {
+    let text = leaks(&sample::report(), &Layout { top: Some(1), sort: Sort::Age, ..PLAIN });
+    assert!(text.starts_with("LINGERING fin_wait2_held"), "{text}");
+    assert!(text.contains("\n(1 more site not shown)\n414 lingering sockets at 2 sites"), "{text}");
+}
+
+#[test]
+fn nothing_found_is_said_with_what_was_looked_at() {
+    let mut report = sample::report();
+    report.sites.clear();
+    assert_eq!(
+        leaks(&report, &PLAIN),
+        "no lingering sockets (watching node-7 since 2026-11-20T18:00:00Z, 30112 descriptors)\n"
+    );
+    report.complete = false;
+    report.lost = LostTotals { sockets: 1, stacks: 0, events: 7 };
+    let text = leaks(&report, &PLAIN);
+    assert!(text.ends_with("\ncounts may be too low: lost 1 socket, 0 stacks and 7 events\n"), "{text}");
+}
+
+#[test]
+fn frames_show_the_best_that_is_known() {
+    let known = sample::frame("handle", "src/a.rs", 7);
+    let mut inlined = sample::frame("next", "src/b.rs", 9);
+    inlined.inlined = true;
+    let mut no_source = known.clone();
+    no_source.file = None;
+    let mut unnamed = no_source.clone();
+    unnamed.function = None;
+    let long = sample::frame(&"x".repeat(60), "src/c.rs", 1);
+    let mut text = String::new();
+    let stack = [inlined, known, no_source, unnamed, Frame::default(), long];
+    stack::section(&mut text, "stack", &stack, &PLAIN);
+    assert_eq!(
+        text,
+        format!(
+            "  stack
+    next (inlined)  src/b.rs:9
+    handle          src/a.rs:7
+    handle          /srv/payments+0x1f3a0
+    ?               /srv/payments+0x1f3a0
+    ?
+    {}  src/c.rs:1
+",
+            "x".repeat(60)
+        )
+    );
+}
+
+#[test]
+fn what_else_is_known_has_a_section() {
+    let mut report = sample::report();
+    report.sites.truncate(1);
+    let site = &mut report.sites[0];
+    site.closed_elsewhere = Some(ClosedElsewhere { pid: 7, comm: "child".to_owned(), stack: vec![] });
+    site.spinning = Some(Spinning { tid: 9, per_second: 1500.4, stack: vec![sample::frame("poll", "src/p.rs", 1)] });
+    let mut second = site.processes[0].clone();
+    second.emfile_errors = 1;
+    second.sockets = 1;
+    site.processes = vec![second; 5];
+    site.examples[0].recv_queue = 5;
+    let text = leaks(&report, &PLAIN);
+    for lines in [
+        "  held by\n    payments[4117] /srv/payments  1 socket\n",
+        "    and 2 more\n",
+        ", none left in 9h03m, 1 failed call (EMFILE)\n",
+        "  closed in vain by child[7]\n    (no stack)\n",
+        "  spinning in thread 9, 1500/s\n    poll  src/p.rs:1\n",
+        "fd 211  unread 5 unsent 0\n",
+    ] {
+        assert!(text.contains(lines), "{lines} in\n{text}");
+    }
+}
+
+#[test]
+fn hostile_names_do_not_reach_the_terminal() {
+    let mut report = sample::report();
+    let hostile = "a\x1b[2J\nb\u{202e}".to_owned();
+    let site = &mut report.sites[0];
+    site.processes[0].comm = hostile.clone();
+    site.processes[0].exe = hostile.clone();
+    site.processes[0].cmdline = Some(vec![hostile.clone()]);
+    site.examples[0].holders[0].comm = hostile.clone();
+    site.why = hostile.clone();
+    site.opened.as_mut().unwrap().stack[0] = sample::frame(&hostile, &hostile, 1);
+    report.host = hostile;
+    for wide in [false, true] {
+        let text = leaks(&report, &Layout { wide, ..PLAIN });
+        assert!(!text.contains(['\x1b', '\u{202e}']), "{text}");
+        assert!(text.contains("a\\u{1b}[2J\\nb\\u{202e}[4117]"), "{text}");
+    }
+}
+
+#[test]
+fn colour_is_only_there_when_asked_for() {
+    let text = leaks(&sample::report(), &Layout { colour: Colour::On, ..PLAIN });
+    assert!(text.starts_with("\x1b[1;31mLEAKING\x1b[0m close_wait_eof_read"), "{text}");
+    assert!(!leaks(&sample::report(), &PLAIN).contains('\x1b'));
+}
+
+#[test]
+fn no_growth_has_no_negative_zero() {
+    let mut report = sample::report();
+    report.sites[1].per_minute = -0.0;
+    report.sites[0].per_minute = -0.04;
+    let text = leaks(&report, &PLAIN);
+    assert!(text.contains("+0.0/min") && !text.contains("-0.0/min"), "{text}");
+}

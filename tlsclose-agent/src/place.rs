@@ -1,0 +1,140 @@
+//! Which frame of a stack is *the* place: the innermost one that the program's author wrote.
+
+use crate::finding::Frame;
+
+/// Shared objects that are never the place: the author called them.
+const LIBRARIES: [&str; 11] = [
+    "libc.",
+    "libc-",
+    "ld-",
+    "ld.",
+    "libpthread",
+    "libstdc++",
+    "libgcc_s",
+    "libssl",
+    "libcrypto",
+    "libgnutls",
+    "[vdso]",
+];
+
+/// Functions of language runtimes that are linked into the program itself.
+const RUNTIMES: [&str; 22] = [
+    "std::",
+    "<std::",
+    "core::",
+    "<core::",
+    "alloc::",
+    "<alloc::",
+    "tokio::",
+    "<tokio::",
+    "mio::",
+    "<mio::",
+    "socket2::",
+    "rustix::",
+    "__libc_",
+    "__GI_",
+    "runtime.",
+    "syscall.",
+    "internal/",
+    "net.",
+    "net/http.",
+    "bufio.",
+    "io.",
+    "crypto/tls.",
+];
+
+/// The innermost frame of the program's own code; where none can be told apart, the innermost
+/// frame with a name; else the innermost frame.
+pub fn principal(stack: &[Frame]) -> Option<&Frame> {
+    stack
+        .iter()
+        .find(|frame| frame.function.is_some() && !is_library(frame) && !is_runtime(frame))
+        .or_else(|| stack.iter().find(|frame| frame.function.is_some()))
+        .or_else(|| stack.first())
+}
+
+fn is_library(frame: &Frame) -> bool {
+    let module = frame.module.as_deref().unwrap_or_default();
+    let name = module.rsplit('/').next().unwrap_or_default();
+    LIBRARIES.iter().any(|library| name.starts_with(library))
+}
+
+fn is_runtime(frame: &Frame) -> bool {
+    let function = frame.function.as_deref().unwrap_or_default();
+    let file = frame.file.as_deref().unwrap_or_default();
+    RUNTIMES.iter().any(|prefix| function.starts_with(prefix))
+        || file.starts_with("/rustc/")
+        || file.contains("/.cargo/registry/")
+}
+
+/// `function (file:line)`, as far as it is known; else `module+offset`; else `an unknown place`.
+pub fn describe(frame: &Frame) -> String {
+    match (&frame.function, &frame.module) {
+        (Some(function), _) => match source(frame) {
+            Some(source) => format!("{function} ({source})"),
+            None => function.clone(),
+        },
+        (None, Some(module)) => match &frame.offset {
+            Some(offset) => format!("{module}+{offset}"),
+            None => module.clone(),
+        },
+        (None, None) => "an unknown place".to_owned(),
+    }
+}
+
+/// `file:line`, or `file` where the line is not known.
+pub fn source(frame: &Frame) -> Option<String> {
+    let file = frame.file.as_ref()?;
+    Some(match frame.line {
+        Some(line) => format!("{file}:{line}"),
+        None => file.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, module: &str, file: &str) -> Frame {
+        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Frame { function: known(function), module: known(module), file: known(file), ..Frame::default() }
+    }
+
+    #[test]
+    fn the_place_is_the_innermost_frame_that_the_author_wrote() {
+        let libc = frame("__libc_read", "/usr/lib/x86_64-linux-gnu/libc.so.6", "");
+        let std = frame("std::sys::net::read", "/srv/app", "/rustc/1/library/std/a.rs");
+        let krate = frame("pool::get", "/srv/app", "/root/.cargo/registry/src/x/pool/lib.rs");
+        let go = frame("net.(*conn).Read", "/srv/go", "/usr/lib/go/src/net/net.go");
+        let own = frame("handle_request", "/srv/app", "src/server.rs");
+        let blind = frame("", "/srv/app", "");
+        let cases: [(&[&Frame], Option<&Frame>); 8] = [
+            (&[&libc, &own], Some(&own)),
+            (&[&std, &krate, &own], Some(&own)),
+            (&[&go, &own], Some(&own)),
+            (&[&blind, &own], Some(&own)),
+            (&[&blind, &libc], Some(&libc)),
+            (&[&libc, &std], Some(&libc)),
+            (&[&blind], Some(&blind)),
+            (&[], None),
+        ];
+        for (stack, expected) in cases {
+            let stack: Vec<Frame> = stack.iter().map(|frame| (*frame).clone()).collect();
+            assert_eq!(principal(&stack), expected);
+        }
+    }
+
+    #[test]
+    fn a_place_is_described_by_the_best_that_is_known() {
+        let mut full = frame("handle", "/srv/app", "src/a.rs");
+        assert_eq!(describe(&full), "handle (src/a.rs)");
+        full.line = Some(7);
+        assert_eq!(describe(&full), "handle (src/a.rs:7)");
+        assert_eq!(describe(&frame("handle", "/srv/app", "")), "handle");
+        let mut unnamed = frame("", "/srv/app", "");
+        assert_eq!(describe(&unnamed), "/srv/app");
+        unnamed.offset = Some("0x1f".to_owned());
+        assert_eq!(describe(&unnamed), "/srv/app+0x1f");
+        assert_eq!(describe(&Frame::default()), "an unknown place");
+    }
+}

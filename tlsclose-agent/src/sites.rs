@@ -1,0 +1,335 @@
+//! Which group of sockets belongs to which site and to which metric series, and their accounts.
+//!
+//! Pure bookkeeping: names come in as data. A group is placed once, and stays: a series never
+//! moves. The accounts balance: what lingered = what ended + what still lingers; sockets that
+//! were there before the agent are kept apart.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use crate::{
+    clock::Moment,
+    finding::{End, Ended, Identity, Kind, Status, Touch},
+    tracker::{Change, Group, PathId, ProcessKey, Socket},
+    verdict::{Descriptors, History},
+};
+
+/// Label of what does not fit into `--max-sites` or `--max-series`.
+pub const OTHER: &str = "~other";
+/// Label of sockets of which no code path is known and that no site can be guessed for.
+pub const UNSAMPLED: &str = "unsampled";
+/// How long series stay after their last process.
+const RETENTION: Duration = Duration::from_secs(300);
+/// Example sockets kept for a site.
+const EXAMPLES: usize = 5;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub sites: usize,
+    pub series: usize,
+}
+
+/// What attribution says of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    pub identity: Identity,
+    /// Path of the program.
+    pub exe: String,
+    /// Site of its code paths; None when it has none.
+    pub site: Option<String>,
+    pub opened: Option<Touch>,
+    pub touched: Option<Touch>,
+    pub build: Option<String>,
+}
+
+/// A site, for each program: `unsampled` sockets of two programs are two sites.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteKey {
+    pub site: String,
+    pub kind: Kind,
+    pub exe: String,
+}
+
+pub type SeriesKey = (Identity, Kind, String);
+
+/// Counts since the agent started; adopted sockets are not in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub lingered: u64,
+    pub ended: Ended,
+    pub adopted: u64,
+}
+
+/// The sockets of a site, of a series, or of a process at a site, after one census.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub lingering: u64,
+    pub sampled: u64,
+    pub oldest: Option<Moment>,
+    pub age_is_minimum: bool,
+    pub examples: Vec<Socket>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SiteRecord {
+    pub opened: Option<Touch>,
+    pub touched: Option<Touch>,
+    pub builds: Vec<String>,
+    pub account: Account,
+    pub history: History,
+    pub status: Option<Status>,
+    pub now: Tally,
+    pub processes: BTreeMap<ProcessKey, Tally>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SeriesRecord {
+    pub account: Account,
+    pub now: Tally,
+    pub leaking: u64,
+    pub alive_at: Moment,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    site: SiteKey,
+    series: SeriesKey,
+}
+
+pub struct Sites {
+    limits: Limits,
+    /// None: the configuration ignores the group.
+    places: HashMap<Group, Option<Place>>,
+    pub sites: BTreeMap<SiteKey, SiteRecord>,
+    pub series: BTreeMap<SeriesKey, SeriesRecord>,
+}
+
+impl Sites {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, places: HashMap::new(), sites: BTreeMap::new(), series: BTreeMap::new() }
+    }
+
+    /// The configuration wants to hear nothing of the group.
+    pub fn ignore(&mut self, group: Group) {
+        self.places.insert(group, None);
+    }
+
+    pub fn ignores(&self, group: &Group) -> bool {
+        matches!(self.places.get(group), Some(None))
+    }
+
+    /// Label of the site that the group belongs to.
+    pub fn site_of(&self, group: &Group) -> Option<&str> {
+        Some(&self.place_of(group)?.site.site)
+    }
+
+    fn place_of(&self, group: &Group) -> Option<&Place> {
+        self.places.get(group)?.as_ref()
+    }
+
+    pub fn knows(&self, group: &Group) -> bool {
+        self.places.contains_key(group)
+    }
+
+    /// The only placed group of the same process and kind with full code paths that agrees with
+    /// what is known of `group`: where a socket belongs whose stack was not sampled.
+    pub fn sibling(&self, group: &Group) -> Option<String> {
+        let agrees = |known: PathId, theirs: PathId| known == PathId::NONE || known == theirs;
+        let mut sites = self.places.iter().filter_map(|(other, place)| {
+            let place = place.as_ref()?;
+            let fits = other.process == group.process
+                && other.kind == group.kind
+                && is_complete(other)
+                && agrees(group.opened, other.opened)
+                && agrees(group.touched, other.touched);
+            fits.then_some(&place.site.site)
+        });
+        let first = sites.next()?;
+        sites.all(|site| site == first).then(|| first.clone())
+    }
+
+    /// Places a group. Its series starts at 0.
+    pub fn place(&mut self, group: Group, described: Described, now: Moment) {
+        let label = described.site.unwrap_or_else(|| UNSAMPLED.to_owned());
+        let mut site = SiteKey { site: label.clone(), kind: group.kind, exe: described.exe };
+        let mut series = (described.identity, group.kind, label);
+        let crowded = !self.sites.contains_key(&site) && self.sites.len() >= self.limits.sites;
+        if crowded || (!self.series.contains_key(&series) && self.series.len() >= self.limits.series) {
+            let other = || OTHER.to_owned();
+            let nobody = Identity { namespace: other(), pod: other(), container: other(), comm: other() };
+            series = (nobody, group.kind, other());
+            if crowded {
+                site = SiteKey { site: other(), kind: group.kind, exe: String::new() };
+            }
+        }
+        let record = self.sites.entry(site.clone()).or_default();
+        if site.site != OTHER {
+            record.opened = record.opened.take().or(described.opened);
+            record.touched = record.touched.take().or(described.touched);
+            if let Some(build) = described.build
+                && !record.builds.contains(&build)
+                && record.builds.len() < 16
+            {
+                record.builds.push(build);
+            }
+        }
+        self.series.entry(series.clone()).or_default().alive_at = now;
+        self.places.insert(group, Some(Place { site, series }));
+    }
+
+    /// Books what a census changed. Changes of groups that were never placed are not possible:
+    /// a group is placed before it may linger.
+    pub fn book(&mut self, changes: &[Change]) {
+        for change in changes {
+            let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
+            let Some(Some(place)) = self.places.get(group) else { continue };
+            let site = self.sites.get_mut(&place.site);
+            let series = self.series.get_mut(&place.series);
+            if let Some(site) = site {
+                if let Change::Ended { how, began, .. } = *change {
+                    site.history.ended(how, began);
+                }
+                site.account.book(change);
+            }
+            if let Some(series) = series {
+                series.account.book(change);
+            }
+        }
+    }
+
+    /// Counts the lingering sockets anew and lets every site's history judge them.
+    pub fn tally<'a>(
+        &mut self,
+        now: Moment,
+        window: Duration,
+        sockets: impl Iterator<Item = &'a Socket>,
+        mut descriptors: impl FnMut(ProcessKey) -> (u64, u64),
+    ) {
+        let mut groups: HashMap<Group, Tally> = HashMap::new();
+        for socket in sockets.filter(|socket| socket.lingering_since.is_some()) {
+            groups.entry(socket.group).or_default().add(socket);
+        }
+        for site in self.sites.values_mut() {
+            site.now = Tally::default();
+            site.processes.clear();
+        }
+        for series in self.series.values_mut() {
+            series.now = Tally::default();
+            series.leaking = 0;
+        }
+        for (group, tally) in &groups {
+            let Some(Some(place)) = self.places.get(group) else { continue };
+            if let Some(site) = self.sites.get_mut(&place.site) {
+                site.now.merge(tally);
+                site.processes.entry(group.process).or_default().merge(tally);
+            }
+            if let Some(series) = self.series.get_mut(&place.series) {
+                series.now.merge(tally);
+            }
+        }
+        for site in self.sites.values_mut() {
+            let worst = site.processes.iter().max_by_key(|(_, tally)| tally.lingering);
+            let fullness = worst.map_or(Descriptors::default(), |(process, tally)| {
+                let (open, limit) = descriptors(*process);
+                Descriptors { sockets: tally.lingering, open, limit }
+            });
+            site.status = Some(site.history.update(now, site.now.lingering, window, fullness));
+        }
+        for (group, tally) in &groups {
+            let Some(Some(place)) = self.places.get(group) else { continue };
+            let leaking = self.sites.get(&place.site).and_then(|site| site.status) == Some(Status::Leaking);
+            if leaking && let Some(series) = self.series.get_mut(&place.series) {
+                series.leaking += tally.lingering;
+            }
+        }
+    }
+
+    /// Drops what belongs to processes that are long gone.
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+        let mut alive: HashMap<ProcessKey, bool> = HashMap::new();
+        for (group, place) in &self.places {
+            let lives = *alive.entry(group.process).or_insert_with(|| is_alive(group.process));
+            if lives
+                && let Some(place) = place
+                && let Some(series) = self.series.get_mut(&place.series)
+            {
+                series.alive_at = now;
+            }
+        }
+        self.series.retain(|_, series| series.now.lingering > 0 || now.since(series.alive_at) < RETENTION);
+        let series = &self.series;
+        self.places.retain(|group, place| {
+            alive.get(&group.process).copied().unwrap_or(false)
+                || place.as_ref().is_some_and(|place| series.contains_key(&place.series))
+        });
+        let used: std::collections::BTreeSet<&SiteKey> =
+            self.places.values().flatten().map(|place| &place.site).collect();
+        self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
+    }
+}
+
+/// Nothing is missing of the code paths that tell such a site from another.
+pub fn is_complete(group: &Group) -> bool {
+    group.opened != PathId::NONE && (group.touched != PathId::NONE || !touch_tells(group.kind))
+}
+
+/// Sockets of this kind have always been touched in a way that says where the program learned of
+/// the end. For the others the touch is shown where it is known, but does not make a site.
+pub fn touch_tells(kind: Kind) -> bool {
+    matches!(kind, Kind::CloseWaitEofRead | Kind::FinWait2Held)
+}
+
+impl Account {
+    fn book(&mut self, change: &Change) {
+        match *change {
+            Change::Began { adopted: true, .. } => self.adopted += 1,
+            Change::Began { .. } => self.lingered += 1,
+            Change::Ended { adopted: true, .. } => {}
+            Change::Ended { how, .. } => match how {
+                End::Closed => self.ended.closed += 1,
+                End::Touched => self.ended.touched += 1,
+                End::Reclassified => self.ended.reclassified += 1,
+                End::ProcessExit => self.ended.process_exit += 1,
+            },
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, socket: &Socket) {
+        self.lingering += 1;
+        if socket.group.opened != PathId::NONE || socket.group.touched != PathId::NONE {
+            self.sampled += 1;
+        }
+        if self.oldest.is_none_or(|oldest| socket.clock < oldest) {
+            self.oldest = Some(socket.clock);
+            self.age_is_minimum = socket.age_is_minimum;
+        }
+        self.keep_example(socket);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.lingering += other.lingering;
+        self.sampled += other.sampled;
+        if let Some(theirs) = other.oldest
+            && self.oldest.is_none_or(|ours| theirs < ours)
+        {
+            self.oldest = Some(theirs);
+            self.age_is_minimum = other.age_is_minimum;
+        }
+        for example in &other.examples {
+            self.keep_example(example);
+        }
+    }
+
+    /// Keeps the oldest few.
+    fn keep_example(&mut self, socket: &Socket) {
+        let at = self.examples.partition_point(|kept| kept.clock <= socket.clock);
+        if at < EXAMPLES {
+            self.examples.insert(at, socket.clone());
+            self.examples.truncate(EXAMPLES);
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Follows half-closed sockets from census to census: which of them linger, since when, and how
+//! they end. Pure: no clock, no I/O; the same censuses give the same answers.
+//!
+//! A census is no snapshot. A socket that is missing once may have been walked past; it has
+//! ended when two censuses in a row do not show it.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use tlsclose_common::facts::{Holder, call, half, holder, state};
+
+use crate::{
+    clock::Moment,
+    finding::{End, Kind},
+};
+
+/// A code path that the agent has interned; 0 where none was sampled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
+
+impl PathId {
+    pub const NONE: Self = Self(0);
+}
+
+/// A process, never mistaken for another that got its PID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessKey {
+    pub tgid: u32,
+    /// ns of CLOCK_BOOTTIME.
+    pub started_at: u64,
+}
+
+/// Sockets that are treated alike: same process, same kind, same code paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    pub process: ProcessKey,
+    pub kind: Kind,
+    pub opened: PathId,
+    pub opened_call: u8,
+    pub touched: PathId,
+    pub touched_call: u8,
+}
+
+/// One descriptor that holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldBy {
+    pub process: ProcessKey,
+    pub fd: u32,
+}
+
+/// A half-closed socket under watch.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    pub group: Group,
+    /// When its clock started.
+    pub clock: Moment,
+    /// The clock is only a lower bound: the socket is older than the agent.
+    pub age_is_minimum: bool,
+    /// Half-closed already at the first census: kept out of every rate.
+    pub adopted: bool,
+    /// When it began to linger.
+    pub lingering_since: Option<Moment>,
+    pub first_holder: HeldBy,
+    /// Further descriptors of the same socket.
+    pub other_holders: Vec<HeldBy>,
+    /// The facts as last seen, for examples.
+    pub last: LastSeen,
+    /// Censuses that have shown it.
+    pub sightings: u32,
+    sequences: [u32; 4],
+    paths: [(u64, PathId); 2],
+    seen_in: u32,
+}
+
+/// What an example of a finding shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastSeen {
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub family: u8,
+    pub state: u8,
+    pub netns: u32,
+    pub recv_queue: u32,
+    pub send_queue: u32,
+    pub touched_at: u64,
+}
+
+/// What one census changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It lingers from now on.
+    Began { group: Group, adopted: bool },
+    /// It no longer lingers.
+    Ended { group: Group, adopted: bool, how: End, began: Moment },
+}
+
+/// Facts about the host that a census needs to read a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ticks {
+    pub jiffies: u64,
+    pub per_second: u64,
+}
+
+pub struct Tracker {
+    sockets: HashMap<u64, Socket>,
+    census: u32,
+    now: Moment,
+    changes: Vec<Change>,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self { sockets: HashMap::new(), census: 0, now: Moment(0), changes: Vec::new() }
+    }
+}
+
+impl Tracker {
+    /// Starts a census.
+    pub fn begin(&mut self, now: Moment) {
+        self.census += 1;
+        self.now = now;
+    }
+
+    /// Takes in one record. `path` interns the key of a stack, `None` when it is not known (yet).
+    pub fn observe(&mut self, record: &Holder, ticks: Ticks, mut path: impl FnMut(u64) -> Option<PathId>) {
+        let Some(kind) = classify(record) else { return };
+        let held_by =
+            HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
+        if let Some(socket) = self.sockets.get_mut(&record.sk)
+            && socket.is_same(record)
+        {
+            if socket.seen_in == self.census {
+                socket.also_held_by(held_by, record);
+                return;
+            }
+            socket.seen_in = self.census;
+            socket.sightings += 1;
+            socket.first_holder = held_by;
+            socket.other_holders.clear();
+            socket.resolve(record, &mut path);
+            let moved = socket.sequences != sequences(record);
+            let now = self.now;
+            socket.update(record, kind, held_by.process, moved, now, &mut self.changes);
+            return;
+        }
+        let fresh = Socket::new(record, kind, held_by, self.census, clock_of(record, self.now, ticks), &mut path);
+        // Another socket at the same address: the one before it is gone.
+        if let Some(previous) = self.sockets.insert(record.sk, fresh) {
+            previous.end(End::Closed, &mut self.changes);
+        }
+    }
+
+    /// Ends a census: what it did not show (for the second time) has ended, what has stayed
+    /// untouched for `leak_after` lingers.
+    pub fn finish(
+        &mut self,
+        mut is_alive: impl FnMut(ProcessKey) -> bool,
+        mut leak_after: impl FnMut(Group) -> Duration,
+    ) -> Vec<Change> {
+        let (census, now, changes) = (self.census, self.now, &mut self.changes);
+        let (mut alive, mut after) = (Memo::default(), Memo::default());
+        self.sockets.retain(|_, socket| {
+            if socket.seen_in + 1 < census {
+                let how = if alive.get(socket.group.process, &mut is_alive) { End::Closed } else { End::ProcessExit };
+                socket.end(how, changes);
+                return false;
+            }
+            if socket.seen_in == census
+                && socket.lingering_since.is_none()
+                && now.since(socket.clock) >= after.get(socket.group, &mut leak_after)
+            {
+                socket.lingering_since = Some(now);
+                changes.push(Change::Began { group: socket.group, adopted: socket.adopted });
+            }
+            true
+        });
+        if self.sockets.capacity() > 1024 && self.sockets.len() < self.sockets.capacity() / 4 {
+            self.sockets.shrink_to_fit();
+        }
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The sockets under watch.
+    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.values()
+    }
+}
+
+/// Answers, each asked for once in a census.
+struct Memo<K, T>(HashMap<K, T>);
+
+impl<K, T> Default for Memo<K, T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Copy + Eq + Hash, T: Copy> Memo<K, T> {
+    fn get(&mut self, about: K, ask: &mut impl FnMut(K) -> T) -> T {
+        *self.0.entry(about).or_insert_with(|| ask(about))
+    }
+}
+
+impl Socket {
+    fn new(
+        record: &Holder,
+        kind: Kind,
+        held_by: HeldBy,
+        census: u32,
+        (clock, age_is_minimum): (Moment, bool),
+        path: &mut impl FnMut(u64) -> Option<PathId>,
+    ) -> Self {
+        let mut socket = Self {
+            group: Group {
+                process: held_by.process,
+                kind,
+                opened: PathId::NONE,
+                opened_call: call::NONE,
+                touched: PathId::NONE,
+                touched_call: call::NONE,
+            },
+            clock,
+            age_is_minimum,
+            adopted: census == 1,
+            lingering_since: None,
+            first_holder: held_by,
+            other_holders: Vec::new(),
+            last: last_seen(record),
+            sightings: 1,
+            sequences: sequences(record),
+            paths: [(0, PathId::NONE); 2],
+            seen_in: census,
+        };
+        socket.resolve(record, path);
+        socket
+    }
+
+    /// The record is about this very socket, not about another at the same address.
+    fn is_same(&self, record: &Holder) -> bool {
+        self.last.remote_port == record.remote_port
+            && self.last.local_port == record.local_port
+            && self.last.remote == record.remote
+            && self.last.local == record.local
+            && self.last.netns == record.netns
+    }
+
+    fn also_held_by(&mut self, held_by: HeldBy, record: &Holder) {
+        // Descriptors of one socket beyond these say nothing new.
+        if self.other_holders.len() < 16 {
+            self.other_holders.push(held_by);
+        }
+        let opener = if record.origin.tgid != 0 { record.origin.tgid } else { record.half.tgid };
+        if held_by.process.tgid == opener && self.group.process.tgid != opener {
+            let index = self.other_holders.len() - 1;
+            std::mem::swap(&mut self.first_holder, &mut self.other_holders[index]);
+        }
+    }
+
+    /// Interns the keys of its stacks, again as long as they are not known.
+    fn resolve(&mut self, record: &Holder, path: &mut impl FnMut(u64) -> Option<PathId>) {
+        let (touched, touched_call) = touched(record);
+        for (slot, key) in [record.origin.opened, touched].into_iter().enumerate() {
+            let (known, id) = &mut self.paths[slot];
+            if key == 0 || (*known == key && *id != PathId::NONE) {
+                continue;
+            }
+            *known = key;
+            *id = path(key).unwrap_or(PathId::NONE);
+        }
+        if self.lingering_since.is_some() {
+            // A lingering socket stays in its group: what it began as, it ends as.
+            return;
+        }
+        (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
+        (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+    }
+
+    fn update(
+        &mut self,
+        record: &Holder,
+        kind: Kind,
+        holder: ProcessKey,
+        moved: bool,
+        now: Moment,
+        changes: &mut Vec<Change>,
+    ) {
+        let holder_changed =
+            self.group.process != holder && !self.other_holders.iter().any(|h| h.process == self.group.process);
+        if moved {
+            if self.lingering_since.is_some() {
+                self.end(End::Touched, changes);
+                self.lingering_since = None;
+            }
+            self.clock = now;
+            self.age_is_minimum = false;
+        } else if kind != self.group.kind && self.lingering_since.is_some() {
+            // Still forgotten, only by another name now: the clock goes on.
+            self.end(End::Reclassified, changes);
+            self.lingering_since = None;
+        } else if kind != self.group.kind {
+            self.clock = self.clock.max(Moment(record.half.since));
+        }
+        self.group.kind = kind;
+        if holder_changed && self.lingering_since.is_none() {
+            self.group.process = holder;
+        }
+        self.sequences = sequences(record);
+        self.last = last_seen(record);
+        let (touched, touched_call) = touched(record);
+        if self.lingering_since.is_none() && self.paths[1].0 == touched {
+            (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+        }
+    }
+
+    fn end(&self, how: End, changes: &mut Vec<Change>) {
+        if let Some(began) = self.lingering_since {
+            changes.push(Change::Ended { group: self.group, adopted: self.adopted, how, began });
+        }
+    }
+}
+
+/// What is wrong with the socket, if anything can be.
+fn classify(record: &Holder) -> Option<Kind> {
+    match record.state {
+        state::CLOSE_WAIT if record.copied_seq == record.rcv_nxt => Some(Kind::CloseWaitEofRead),
+        state::CLOSE_WAIT => Some(Kind::CloseWaitUnread),
+        state::FIN_WAIT2 => Some(Kind::FinWait2Held),
+        state::CLOSE if record.remote_port == 0 => None,
+        state::CLOSE if record.half.flags & half::CONNECT_FAILED != 0 => Some(Kind::ConnectFailedHeld),
+        state::CLOSE => Some(Kind::ResetHeld),
+        _ => None,
+    }
+}
+
+/// The stack of the last touch that tells the kind's story: the read that returned 0, or the
+/// shutdown. The last ordinary read or send, sampled for armed processes only, is not part of a
+/// group: with it one cause would fall apart into sites before and after arming.
+fn touched(record: &Holder) -> (u64, u8) {
+    let tells = match record.state {
+        state::FIN_WAIT2 => record.half.touched_call == call::SHUTDOWN,
+        state::CLOSE_WAIT => record.half.touched_call == call::READ,
+        _ => true,
+    };
+    if tells { (record.half.touched, record.half.touched_call) } else { (0, call::NONE) }
+}
+
+/// When the socket's clock started: when the kernel side saw it half-close; for older sockets,
+/// when it last sent or received anything, which is a lower bound of its age.
+fn clock_of(record: &Holder, now: Moment, ticks: Ticks) -> (Moment, bool) {
+    if record.flags & holder::HALF != 0 && record.half.since != 0 {
+        return (Moment(record.half.since), false);
+    }
+    if ticks.per_second == 0 {
+        return (now, true);
+    }
+    let idle = |at: u32| (ticks.jiffies as u32).wrapping_sub(at);
+    let ticks_idle = idle(record.lsndtime).min(idle(record.rcv_tstamp));
+    (now.minus(Duration::from_secs_f64(f64::from(ticks_idle) / ticks.per_second as f64)), true)
+}
+
+fn sequences(record: &Holder) -> [u32; 4] {
+    [record.write_seq, record.snd_una, record.copied_seq, record.rcv_nxt]
+}
+
+fn last_seen(record: &Holder) -> LastSeen {
+    LastSeen {
+        local: record.local,
+        remote: record.remote,
+        local_port: record.local_port,
+        remote_port: record.remote_port,
+        family: record.family,
+        state: record.state,
+        netns: record.netns,
+        recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
+        send_queue: record.write_seq.wrapping_sub(record.snd_una),
+        touched_at: record.half.touched_at,
+    }
+}
+
+#[cfg(test)]
+#[path = "tracker_tests.rs"]
+mod tests;

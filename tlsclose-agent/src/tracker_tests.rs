@@ -1,0 +1,226 @@
+use proptest::prelude::*;
+use tlsclose_common::facts::HalfClosed;
+
+use super::*;
+
+const AFTER: Duration = Duration::from_secs(60);
+const SECOND: u64 = 1_000_000_000;
+
+fn record(sk: u64, state: u8) -> Holder {
+    Holder {
+        sk,
+        tgid: 7,
+        fd: sk as u32,
+        started_at: 1,
+        state,
+        remote_port: 443,
+        copied_seq: 10,
+        rcv_nxt: 10,
+        flags: holder::HALF,
+        half: HalfClosed { since: 1, ..HalfClosed::NEW },
+        ..Holder::default()
+    }
+}
+
+fn at(second: u64) -> Moment {
+    Moment(second * SECOND + 1)
+}
+
+/// One census with these records.
+fn census(tracker: &mut Tracker, second: u64, records: &[Holder]) -> Vec<Change> {
+    tracker.begin(at(second));
+    for record in records {
+        tracker.observe(record, Ticks::default(), |key| Some(PathId(key as u32)));
+    }
+    tracker.finish(|_| true, |_| AFTER)
+}
+
+/// A tracker that has done its first, empty census: what comes now is not adopted.
+fn running() -> Tracker {
+    let mut tracker = Tracker::default();
+    census(&mut tracker, 0, &[]);
+    tracker
+}
+
+fn kinds(changes: &[Change]) -> Vec<&'static str> {
+    let text = |change: &Change| match change {
+        Change::Began { adopted: false, .. } => "began",
+        Change::Began { adopted: true, .. } => "began, adopted",
+        Change::Ended { how: End::Closed, .. } => "closed",
+        Change::Ended { how: End::Touched, .. } => "touched",
+        Change::Ended { how: End::Reclassified, .. } => "reclassified",
+        Change::Ended { how: End::ProcessExit, .. } => "process_exit",
+    };
+    changes.iter().map(text).collect()
+}
+
+#[test]
+fn records_are_classified_by_what_the_kernel_shows() {
+    let unread = Holder { rcv_nxt: 11, ..record(1, state::CLOSE_WAIT) };
+    let failed =
+        Holder { half: HalfClosed { flags: half::CONNECT_FAILED, ..HalfClosed::NEW }, ..record(1, state::CLOSE) };
+    let fresh = Holder { remote_port: 0, ..record(1, state::CLOSE) };
+    for (record, kind) in [
+        (record(1, state::CLOSE_WAIT), Some(Kind::CloseWaitEofRead)),
+        (unread, Some(Kind::CloseWaitUnread)),
+        (record(1, state::FIN_WAIT2), Some(Kind::FinWait2Held)),
+        (record(1, state::CLOSE), Some(Kind::ResetHeld)),
+        (failed, Some(Kind::ConnectFailedHeld)),
+        (fresh, None),
+        (record(1, state::ESTABLISHED), None),
+        (record(1, state::LISTEN), None),
+    ] {
+        assert_eq!(classify(&record), kind, "{record:?}");
+    }
+}
+
+#[test]
+fn a_socket_lingers_after_leak_after_and_once() {
+    let mut tracker = running();
+    let socket = [record(1, state::CLOSE_WAIT)];
+    assert!(census(&mut tracker, 30, &socket).is_empty());
+    assert!(census(&mut tracker, 59, &socket).is_empty());
+    assert_eq!(kinds(&census(&mut tracker, 60, &socket)), ["began"]);
+    assert!(census(&mut tracker, 65, &socket).is_empty());
+}
+
+#[test]
+fn moving_sequence_numbers_start_the_clock_again() {
+    let mut tracker = running();
+    let sent = |bytes| Holder { write_seq: bytes, ..record(1, state::CLOSE_WAIT) };
+    for second in (0..600).step_by(50) {
+        assert!(census(&mut tracker, second, &[sent(second as u32)]).is_empty(), "it drains a response");
+    }
+    assert_eq!(kinds(&census(&mut tracker, 610, &[sent(550)])), ["began"]);
+    assert_eq!(kinds(&census(&mut tracker, 615, &[sent(551)])), ["touched"]);
+    assert_eq!(kinds(&census(&mut tracker, 675, &[sent(551)])), ["began"]);
+}
+
+#[test]
+fn absence_from_one_census_is_no_end() {
+    let mut tracker = running();
+    let socket = [record(1, state::CLOSE_WAIT)];
+    census(&mut tracker, 5, &socket);
+    census(&mut tracker, 61, &socket);
+    assert!(census(&mut tracker, 66, &[]).is_empty());
+    assert!(census(&mut tracker, 71, &socket).is_empty(), "walked past once");
+    assert!(census(&mut tracker, 76, &[]).is_empty());
+    assert_eq!(kinds(&census(&mut tracker, 81, &[])), ["closed"]);
+}
+
+#[test]
+fn the_end_of_a_dead_process_is_its_exit() {
+    let mut tracker = running();
+    census(&mut tracker, 61, &[record(1, state::CLOSE_WAIT)]);
+    census(&mut tracker, 66, &[]);
+    tracker.begin(at(71));
+    assert_eq!(kinds(&tracker.finish(|_| false, |_| AFTER)), ["process_exit"]);
+}
+
+#[test]
+fn what_was_there_at_the_first_census_is_adopted() {
+    let mut tracker = Tracker::default();
+    let socket = [record(1, state::CLOSE_WAIT)];
+    assert_eq!(kinds(&census(&mut tracker, 100, &socket)), ["began, adopted"]);
+}
+
+#[test]
+fn the_age_of_older_sockets_is_how_long_nothing_moved() {
+    let ticks = Ticks { jiffies: 100_000, per_second: 250 };
+    let older = Holder {
+        flags: 0,
+        half: HalfClosed::NEW,
+        lsndtime: 100_000 - 250 * 90,
+        rcv_tstamp: 100_000 - 250 * 70,
+        ..record(1, state::CLOSE_WAIT)
+    };
+    assert_eq!(clock_of(&older, at(100), ticks), (at(30), true));
+    assert_eq!(clock_of(&older, at(100), Ticks::default()), (at(100), true), "unknown is not old");
+    assert_eq!(clock_of(&record(1, state::CLOSE_WAIT), at(100), ticks), (Moment(1), false));
+}
+
+#[test]
+fn a_reset_moves_a_lingering_socket_to_another_kind_without_a_new_start() {
+    let mut tracker = running();
+    census(&mut tracker, 5, &[record(1, state::CLOSE_WAIT)]);
+    census(&mut tracker, 61, &[record(1, state::CLOSE_WAIT)]);
+    assert_eq!(kinds(&census(&mut tracker, 66, &[record(1, state::CLOSE)])), ["reclassified", "began"]);
+}
+
+#[test]
+fn another_socket_at_the_same_address_is_another_socket() {
+    let mut tracker = running();
+    census(&mut tracker, 5, &[record(1, state::CLOSE_WAIT)]);
+    census(&mut tracker, 61, &[record(1, state::CLOSE_WAIT)]);
+    let other = Holder {
+        local_port: 9,
+        half: HalfClosed { since: 66 * SECOND, ..HalfClosed::NEW },
+        ..record(1, state::CLOSE_WAIT)
+    };
+    assert_eq!(kinds(&census(&mut tracker, 66, &[other])), ["closed"]);
+    assert_eq!(tracker.sockets().next().unwrap().clock, at(66).minus(Duration::from_nanos(1)));
+}
+
+#[test]
+fn a_shared_socket_is_one_socket_with_its_opener_first() {
+    let mut tracker = running();
+    let mut child = record(1, state::CLOSE_WAIT);
+    child.tgid = 8;
+    let mut parent = record(1, state::CLOSE_WAIT);
+    parent.tgid = 9;
+    for holder in [&mut child, &mut parent] {
+        holder.origin.tgid = 9;
+    }
+    for second in [5, 61] {
+        census(&mut tracker, second, &[child, parent]);
+    }
+    let socket = tracker.sockets().next().unwrap();
+    assert_eq!((socket.first_holder.process.tgid, socket.other_holders[0].process.tgid), (9, 8));
+    assert_eq!(tracker.sockets().count(), 1);
+}
+
+#[test]
+fn stacks_that_arrive_late_are_asked_for_again() {
+    let mut tracker = running();
+    let mut socket = record(1, state::CLOSE_WAIT);
+    socket.origin.opened = 5;
+    tracker.begin(at(1));
+    tracker.observe(&socket, Ticks::default(), |_| None);
+    tracker.finish(|_| true, |_| AFTER);
+    assert_eq!(tracker.sockets().next().unwrap().group.opened, PathId::NONE);
+    census(&mut tracker, 2, &[socket]);
+    assert_eq!(tracker.sockets().next().unwrap().group.opened, PathId(5));
+}
+
+/// One step of a random history: which sockets are seen, in which state, and how far they moved.
+fn step() -> impl Strategy<Value = Vec<(u64, u8, u32)>> {
+    let states = prop::sample::select(vec![state::CLOSE_WAIT, state::FIN_WAIT2, state::CLOSE]);
+    prop::collection::vec((0u64..6, states, 0u32..3), 0..8)
+}
+
+proptest! {
+    /// Whatever happens: lingered = ended + still lingering, for adopted sockets and others apart.
+    #[test]
+    fn the_ledger_balances(steps in prop::collection::vec(step(), 1..40)) {
+        let mut tracker = Tracker::default();
+        let (mut began, mut ended) = ([0i64; 2], [0i64; 2]);
+        for (i, sockets) in steps.iter().enumerate() {
+            let records: Vec<Holder> = sockets
+                .iter()
+                .map(|(sk, state, moved)| Holder { write_seq: *moved, ..record(*sk, *state) })
+                .collect();
+            for change in census(&mut tracker, i as u64 * 25, &records) {
+                match change {
+                    Change::Began { adopted, .. } => began[usize::from(adopted)] += 1,
+                    Change::Ended { adopted, .. } => ended[usize::from(adopted)] += 1,
+                }
+            }
+            let mut still = [0i64; 2];
+            for socket in tracker.sockets().filter(|socket| socket.lingering_since.is_some()) {
+                still[usize::from(socket.adopted)] += 1;
+            }
+            prop_assert_eq!(began[0], ended[0] + still[0]);
+            prop_assert_eq!(began[1], ended[1] + still[1]);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The loop that owns the tracker: drains stacks, takes the census, judges, publishes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::{
+    attribution::{Attribution, process::Procfs},
+    clock::{Moment, ticks_per_second},
+    config::Rules,
+    finding::Snapshot,
+    host::Namespaces,
+    kernel::{census::CensusError, load::Kernel, stacks::Record},
+    report::{self, CensusLog},
+    sites::{Limits, Sites, is_complete},
+    tracker::{Change, Group, ProcessKey, Socket, Ticks, Tracker},
+};
+
+/// A census may take this share of one core; the interval stretches to keep it.
+const CENSUS_SHARE: u32 = 100;
+/// New stacks are let pile up for this long, so that a burst costs one wake-up.
+const BATCH: Duration = Duration::from_millis(10);
+/// How often what depends on every process of the host is looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How long the loop may sleep before it looks whether it should stop.
+const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+
+/// How to watch.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub leak_after: Duration,
+    pub leak_window: Duration,
+    pub census_interval: Duration,
+    pub limits: Limits,
+    pub procfs: std::path::PathBuf,
+    pub show_cmdline: bool,
+    pub rules: Rules,
+}
+
+pub struct Watch {
+    pub(crate) settings: Settings,
+    pub(crate) kernel: Kernel,
+    pub(crate) tracker: Tracker,
+    pub(crate) sites: Sites,
+    pub(crate) attribution: Attribution,
+    pub(crate) log: CensusLog,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) ignored: u64,
+    ticks_base: (u64, Moment),
+    ticks_per_second: u64,
+    housekeeping_at: Instant,
+}
+
+impl Watch {
+    pub fn new(kernel: Kernel, settings: Settings) -> Self {
+        let procfs = Procfs::new(&settings.procfs);
+        Self {
+            sites: Sites::new(settings.limits),
+            attribution: Attribution::new(procfs, settings.show_cmdline),
+            tracker: Tracker::default(),
+            log: CensusLog::new(settings.census_interval),
+            namespaces: Namespaces::default(),
+            ignored: 0,
+            ticks_base: (0, Moment(0)),
+            ticks_per_second: 0,
+            housekeeping_at: Instant::now(),
+            settings,
+            kernel,
+        }
+    }
+
+    /// Watches until `stop` is set, publishing a snapshot after each census.
+    pub fn run(&mut self, stop: &AtomicBool, published: &ArcSwap<Snapshot>) -> Result<(), CensusError> {
+        self.prepare()?;
+        let mut next = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            if Instant::now() >= next {
+                let started = Instant::now();
+                self.census()?;
+                published.store(Arc::new(report::snapshot(self)));
+                next = started + self.log.interval;
+            }
+            self.sleep_until(next);
+        }
+        Ok(())
+    }
+
+    /// Learns the kernel's tick rate from two looks, which the age of older sockets needs.
+    fn prepare(&mut self) -> Result<(), CensusError> {
+        let first = self.kernel.census(|_| {})?;
+        std::thread::sleep(Duration::from_millis(220));
+        let second = self.kernel.census(|_| {})?;
+        self.ticks_base = (second.jiffies, Moment(second.now));
+        let looks = [(first.jiffies, Moment(first.now)), self.ticks_base];
+        self.ticks_per_second = ticks_per_second(looks[0], looks[1]).unwrap_or(0);
+        self.namespaces.refresh(&self.settings.procfs);
+        Ok(())
+    }
+
+    /// One census, from the first look to the verdicts.
+    fn census(&mut self) -> Result<(), CensusError> {
+        self.drain();
+        let now = Moment::now();
+        self.tracker.begin(now);
+        let jiffies_now =
+            self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
+        let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
+        let (tracker, paths) = (&mut self.tracker, &self.attribution.paths);
+        let totals = self.kernel.census(|record| tracker.observe(record, ticks, |key| paths.by_key(key)))?;
+        self.log.record(&totals, self.settings.census_interval.max(totals.took * CENSUS_SHARE));
+        // Stacks taken while the census ran.
+        self.drain();
+        self.judge(now);
+        self.housekeeping(now);
+        Ok(())
+    }
+
+    fn judge(&mut self, now: Moment) {
+        self.place_all(now);
+        let (attribution, settings, sites) = (&mut self.attribution, &self.settings, &self.sites);
+        let procfs = attribution.procfs.clone();
+        let changes = self.tracker.finish(
+            |process| procfs.is_alive(process.into()),
+            |group| leak_after(attribution, settings, sites, &group),
+        );
+        self.place_changed(&changes, now);
+        self.sites.book(&changes);
+        let attribution = &mut self.attribution;
+        self.sites.tally(now, self.settings.leak_window, self.tracker.sockets(), |process| {
+            let vitals = attribution.vitals(process);
+            vitals.map_or((0, 0), |v| (v.open_fds.unwrap_or(0), v.max_fds.unwrap_or(0)))
+        });
+        let ignores = |socket: &&Socket| self.sites.ignores(&socket.group);
+        self.ignored = self.tracker.sockets().filter(ignores).count() as u64;
+        self.arm();
+    }
+
+    /// Gives every group that two censuses have shown its site and series, so that the series
+    /// starts at 0 before the first of its sockets lingers.
+    fn place_all(&mut self, now: Moment) {
+        let ready = |socket: &&Socket| socket.sightings >= 2 && is_complete(&socket.group);
+        let new: BTreeSet<Group> = self
+            .tracker
+            .sockets()
+            .filter(ready)
+            .map(|socket| socket.group)
+            .filter(|group| !self.sites.knows(group))
+            .collect();
+        for group in new {
+            self.place(group, now);
+        }
+    }
+
+    /// Groups of which not all stacks are known wait until they linger: by then there may be a
+    /// site of the same process that they belong to.
+    fn place_changed(&mut self, changes: &[Change], now: Moment) {
+        for change in changes {
+            let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
+            if !self.sites.knows(group) {
+                self.place(*group, now);
+            }
+        }
+    }
+
+    fn place(&mut self, group: Group, now: Moment) {
+        let Some(mut described) = self.attribution.describe(&group) else { return };
+        if !is_complete(&group)
+            && let Some(site) = self.sites.sibling(&group)
+        {
+            described.site = Some(site);
+            (described.opened, described.touched) = (None, None);
+        }
+        let rules = &self.settings.rules;
+        let ignored = rules.for_process(&described.identity.comm, &described.exe, "").ignore
+            || described.site.as_ref().is_some_and(|site| rules.for_site(site).ignore);
+        if ignored {
+            self.sites.ignore(group);
+        } else {
+            self.sites.place(group, described, now);
+        }
+    }
+
+    /// Processes with half-closed sockets that stay get their stacks taken first.
+    fn arm(&mut self) {
+        let armed: BTreeSet<u32> = self
+            .tracker
+            .sockets()
+            .filter(|socket| socket.sightings >= 2)
+            .map(|socket| socket.group.process.tgid)
+            .take(tlsclose_common::limits::ARMED_ENTRIES as usize * 64)
+            .collect();
+        self.kernel.arm(&armed);
+    }
+
+    /// Takes in everything that the kernel side has sent.
+    fn drain(&mut self) {
+        let attribution = &mut self.attribution;
+        let mut learned = Vec::new();
+        self.kernel.drain_stacks(|record| match record {
+            Record::Frames(header, frames) => attribution.paths.walked(&header, frames, &mut attribution.modules),
+            Record::Copy(header, bytes) => learned.extend(attribution.paths.copied(
+                &header,
+                bytes,
+                &mut attribution.modules,
+                &mut attribution.symbols,
+            )),
+            Record::End(end) => {
+                let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
+                attribution.process_ended(process, end.exec != 0);
+            }
+        });
+        for (leaf, rule) in learned {
+            self.kernel.set_leaf(leaf, rule);
+        }
+        for key in attribution.paths.overflow() {
+            self.kernel.forget_stack(key);
+        }
+    }
+
+    fn housekeeping(&mut self, now: Moment) {
+        if Instant::now() < self.housekeeping_at {
+            return;
+        }
+        self.housekeeping_at = Instant::now() + HOUSEKEEPING;
+        let procfs = &self.attribution.procfs;
+        self.sites.forget(now, |process| procfs.is_alive(process.into()));
+        self.attribution.tidy();
+        self.namespaces.refresh(&self.settings.procfs);
+        crate::kernel::memory::give_back();
+    }
+
+    fn sleep_until(&mut self, next: Instant) {
+        let span = next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
+        let timeout = Timespec { tv_sec: span.as_secs() as i64, tv_nsec: i64::from(span.subsec_nanos()) };
+        let ready = {
+            let mut fds = [PollFd::from_borrowed_fd(self.kernel.stacks_ready(), PollFlags::IN)];
+            poll(&mut fds, Some(&timeout)).unwrap_or(0) > 0
+        };
+        if ready {
+            std::thread::sleep(BATCH);
+            self.drain();
+        }
+    }
+}
+
+/// How long sockets of the group may stay untouched.
+fn leak_after(attribution: &mut Attribution, settings: &Settings, sites: &Sites, group: &Group) -> Duration {
+    if sites.ignores(group) {
+        return Duration::MAX;
+    }
+    let of_site = sites.site_of(group).and_then(|site| settings.rules.for_site(site).leak_after);
+    let of_process = || {
+        let who = attribution.identity(group.process)?;
+        settings.rules.for_process(&who.comm, &who.exe, "").leak_after
+    };
+    of_site.or_else(of_process).unwrap_or(settings.leak_after)
+}

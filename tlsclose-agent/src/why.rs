@@ -1,0 +1,207 @@
+//! One sentence why a site is a finding, and one sentence what to do about it.
+
+use crate::finding::{Kind, Touch};
+use crate::place;
+
+/// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
+///
+/// Says only what was seen: where no call was sampled, no place is named.
+pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> String {
+    let last = clause(touched);
+    let origin = clause(opened);
+    match kind {
+        Kind::CloseWaitEofRead => match (&last, touched.and_then(|touch| touch.result)) {
+            (Some(read), Some(0)) => {
+                format!("Peer closed; {} returned 0{} and no close followed.", read.call, read.place)
+            }
+            (Some(call), _) => format!(
+                "Peer closed and the program was told; its last call was {}{} and no close followed.",
+                call.call, call.place
+            ),
+            (None, _) => "Peer closed and the program read the end of the stream; no close followed.".to_owned(),
+        },
+        Kind::CloseWaitUnread => match (&last, &origin) {
+            (Some(call), _) => format!(
+                "Peer closed; the last call was {}{} and nobody has read the end of the stream since.",
+                call.call, call.place
+            ),
+            (None, Some(call)) => format!(
+                "Peer closed; nobody has read the end of the stream of the connection opened by {}{}.",
+                call.call, call.place
+            ),
+            (None, None) => "Peer closed and nobody has read the end of the stream.".to_owned(),
+        },
+        Kind::FinWait2Held => match &last {
+            Some(call) if call.call != "shutdown" => format!(
+                "The program ended its side, and its last call was {}{}; it still holds the socket, while the peer sends neither data nor its FIN.",
+                call.call, call.place
+            ),
+            Some(call) => format!(
+                "The program ended its side with {}{} and still holds the socket, while the peer sends neither data nor its FIN.",
+                call.call, call.place
+            ),
+            None => {
+                "The program ended its side and still holds the socket, while the peer sends neither data nor its FIN."
+                    .to_owned()
+            }
+        },
+        Kind::ResetHeld => match &last {
+            Some(call) => format!(
+                "The connection is dead (reset or timed out); the last call was {}{} and no close followed.",
+                call.call, call.place
+            ),
+            None => "The connection is dead (reset or timed out) and no close followed.".to_owned(),
+        },
+        Kind::ConnectFailedHeld => match &origin {
+            Some(call) => format!("The {}{} failed and no close followed.", call.call, call.place),
+            None => "A connect failed and no close followed.".to_owned(),
+        },
+    }
+}
+
+/// What to do, in one sentence.
+pub fn fix(kind: Kind) -> String {
+    match kind {
+        Kind::CloseWaitEofRead => "Close the connection when read returns 0.",
+        Kind::CloseWaitUnread => {
+            "Keep reading (or polling for EPOLLRDHUP) every connection you hold, and close it at the end of the stream."
+        }
+        Kind::FinWait2Held => {
+            "After shutdown, wait for the peer's end with a deadline, and close the socket when it passes."
+        }
+        Kind::ResetHeld => {
+            "Close the connection on every error too (ECONNRESET, ETIMEDOUT, EPOLLERR, EPOLLHUP), not only at the end of the stream."
+        }
+        Kind::ConnectFailedHeld => {
+            "Close the socket when connect fails, before the next attempt makes a new one."
+        }
+    }
+    .to_owned()
+}
+
+struct Clause<'a> {
+    call: &'a str,
+    /// ` in function (file:line)`, or nothing.
+    place: String,
+}
+
+fn clause(touch: Option<&Touch>) -> Option<Clause<'_>> {
+    let touch = touch?;
+    let place =
+        place::principal(&touch.stack).map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    Some(Clause { call: &touch.call, place })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Frame;
+
+    fn touch(call: &str, result: Option<i64>, function: &str, line: u32) -> Touch {
+        Touch {
+            call: call.to_owned(),
+            result,
+            seconds_ago: None,
+            stack: vec![Frame {
+                function: Some(function.to_owned()),
+                file: Some("src/server.rs".to_owned()),
+                line: Some(line),
+                ..Frame::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn why_says_what_was_seen_and_no_more() {
+        let accept = touch("accept4", None, "accept_loop", 88);
+        let eof = touch("read", Some(0), "handle_request", 131);
+        let data = touch("recv", Some(512), "handle_request", 131);
+        let end = touch("shutdown", None, "finish", 12);
+        let connect = touch("connect", None, "dial", 5);
+        let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 12] = [
+            (
+                Kind::CloseWaitEofRead,
+                Some(&accept),
+                Some(&eof),
+                "Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.",
+            ),
+            (
+                Kind::CloseWaitEofRead,
+                Some(&accept),
+                Some(&data),
+                "Peer closed and the program was told; its last call was recv in handle_request (src/server.rs:131) and no close followed.",
+            ),
+            (
+                Kind::CloseWaitEofRead,
+                None,
+                None,
+                "Peer closed and the program read the end of the stream; no close followed.",
+            ),
+            (
+                Kind::CloseWaitUnread,
+                Some(&accept),
+                Some(&data),
+                "Peer closed; the last call was recv in handle_request (src/server.rs:131) and nobody has read the end of the stream since.",
+            ),
+            (
+                Kind::CloseWaitUnread,
+                Some(&accept),
+                None,
+                "Peer closed; nobody has read the end of the stream of the connection opened by accept4 in accept_loop (src/server.rs:88).",
+            ),
+            (Kind::CloseWaitUnread, None, None, "Peer closed and nobody has read the end of the stream."),
+            (
+                Kind::FinWait2Held,
+                None,
+                Some(&end),
+                "The program ended its side with shutdown in finish (src/server.rs:12) and still holds the socket, while the peer sends neither data nor its FIN.",
+            ),
+            (
+                Kind::FinWait2Held,
+                None,
+                Some(&data),
+                "The program ended its side, and its last call was recv in handle_request (src/server.rs:131); it still holds the socket, while the peer sends neither data nor its FIN.",
+            ),
+            (
+                Kind::ResetHeld,
+                None,
+                Some(&data),
+                "The connection is dead (reset or timed out); the last call was recv in handle_request (src/server.rs:131) and no close followed.",
+            ),
+            (
+                Kind::ResetHeld,
+                Some(&accept),
+                None,
+                "The connection is dead (reset or timed out) and no close followed.",
+            ),
+            (
+                Kind::ConnectFailedHeld,
+                Some(&connect),
+                None,
+                "The connect in dial (src/server.rs:5) failed and no close followed.",
+            ),
+            (Kind::ConnectFailedHeld, None, None, "A connect failed and no close followed."),
+        ];
+        for (kind, opened, touched, expected) in cases {
+            assert_eq!(why(kind, opened, touched), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_call_without_a_stack_is_named_without_a_place() {
+        let mut eof = touch("read", Some(0), "f", 1);
+        eof.stack.clear();
+        assert_eq!(
+            why(Kind::CloseWaitEofRead, None, Some(&eof)),
+            "Peer closed; read returned 0 and no close followed."
+        );
+    }
+
+    #[test]
+    fn every_kind_has_a_fix_of_one_sentence() {
+        for kind in Kind::ALL {
+            let fix = fix(kind);
+            assert!(fix.ends_with('.') && !fix.contains(". "), "{fix}");
+        }
+    }
+}

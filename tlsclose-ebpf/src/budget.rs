@@ -1,0 +1,102 @@
+//! What stacks may cost: a budget per CPU, a guaranteed minimum for every process, and
+//! precedence for armed processes, which already show a lingering socket.
+//!
+//! A leak repeats, so sampling finds it; and no busy server can starve a small leaky one.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use tlsclose_common::{
+    facts::{Budget, Control, Lost},
+    limits::{ARMED_STACKS_PER_SECOND, BUDGET_WINDOW_NS, GUARANTEED_STACKS_PER_SECOND},
+};
+
+use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, lost};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Slots of the `BUDGET` map.
+const STACKS: u32 = 0;
+const COPIES: u32 = 1;
+
+/// The process may take one more stack now.
+#[inline(always)]
+pub fn allows(tgid: u32) -> bool {
+    let Some(control) = CONTROL.get(0) else { return false };
+    if tgid == 0 || tgid == control.agent_tgid {
+        return false;
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(shared) = BUDGET.get_ptr_mut(STACKS) else { return false };
+    // SAFETY: a per-CPU slot that lives as long as the program.
+    let shared = unsafe { &mut *shared };
+    if now.wrapping_sub(shared.window) > BUDGET_WINDOW_NS {
+        shared.window = now;
+        shared.used = 0;
+    }
+    let cap = control.stacks_per_second / (SECOND_NS / BUDGET_WINDOW_NS) as u32;
+    if shared.used < cap {
+        shared.used += 1;
+        return true;
+    }
+    let own = own_share(tgid, control);
+    if shared.used < cap + cap + own && within(tgid, own, now) {
+        shared.used += 1;
+        return true;
+    }
+    lost(Lost::StacksBudget);
+    false
+}
+
+/// One more copy of stack memory may be taken on this CPU now.
+#[inline(always)]
+pub fn allows_copy() -> bool {
+    let (Some(control), Some(copies)) = (CONTROL.get(0), BUDGET.get_ptr_mut(COPIES)) else { return false };
+    // SAFETY: a helper without arguments; a per-CPU slot that lives as long as the program.
+    let (now, copies) = unsafe { (bpf_ktime_get_ns(), &mut *copies) };
+    if now.wrapping_sub(copies.window) > SECOND_NS {
+        copies.window = now;
+        copies.used = 0;
+    }
+    if copies.used >= control.copies_per_second {
+        lost(Lost::CopiesBudget);
+        return false;
+    }
+    copies.used += 1;
+    true
+}
+
+/// Stacks per second that the process may take beyond the shared budget.
+#[inline(always)]
+fn own_share(tgid: u32, control: &Control) -> u32 {
+    if control.any_armed != 0 && is_armed(tgid) { ARMED_STACKS_PER_SECOND } else { GUARANTEED_STACKS_PER_SECOND }
+}
+
+#[inline(always)]
+pub fn is_armed(tgid: u32) -> bool {
+    ARMED.get_ptr(tgid).is_some()
+}
+
+/// Uses up one stack of the process's own share, if there is one.
+///
+/// Two CPUs may count at once and lose one: the share is a bound on cost, not an account.
+#[inline(always)]
+fn within(tgid: u32, share: u32, now: u64) -> bool {
+    let Some(own) = PROCESS_BUDGET.get_ptr_mut(tgid) else {
+        let fresh = Budget { window: now, used: 1, pad: 0 };
+        if PROCESS_BUDGET.insert(tgid, fresh, 0).is_err() {
+            lost(Lost::ProcessesMapFull);
+        }
+        return true;
+    };
+    // SAFETY: LRU entries are recycled, never unmapped: at worst another process's share is charged.
+    let own = unsafe { &mut *own };
+    if now.wrapping_sub(own.window) > SECOND_NS {
+        own.window = now;
+        own.used = 0;
+    }
+    if own.used >= share {
+        return false;
+    }
+    own.used += 1;
+    true
+}

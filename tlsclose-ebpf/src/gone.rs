@@ -1,0 +1,22 @@
+//! The socket is gone: drop its facts. For a socket already in CLOSE this is the only sign of
+//! the program's close().
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+
+use crate::{half_closed, kernel::Tcp, maps::ORIGIN};
+
+/// `tcp_destroy_sock(struct sock *sk)`, since 4.16.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    if let Some(sk) = Tcp::new(sk) {
+        if ORIGIN.get_ptr(sk.address()).is_some() {
+            // Fails only when the entry was recycled meanwhile.
+            let _ = ORIGIN.remove(sk.address());
+        }
+        half_closed::left(sk);
+    }
+    0
+}

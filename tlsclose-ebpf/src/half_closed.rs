@@ -1,0 +1,189 @@
+//! The exact map: since when a socket is half-closed, and what its program did about it.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use tlsclose_common::{
+    facts::{HalfClosed, Lost, call, half, state},
+    limits::HALF_CLOSED_BUCKETS_MS,
+};
+
+use crate::{
+    kernel::Tcp,
+    maps::{DURATIONS, HALF_CLOSED, half_closed_count, lost},
+    stack,
+};
+
+/// The socket entered `state` while something may still hold it.
+#[inline(always)]
+pub fn entered(sk: Tcp, state: u8, flag: u8) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let peer = sk.peer();
+    let mut replaces = false;
+    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
+        // SAFETY: not pre-allocated, or freed after a grace period: valid until the program ends.
+        let entry = unsafe { &mut *entry };
+        if entry.peer == peer {
+            observe(entry, now);
+            entry.since = now;
+            entry.state = state;
+            entry.flags |= flag;
+            return;
+        }
+        lost(Lost::SocketsStale);
+        replaces = true;
+    }
+    insert(sk, HalfClosed { since: now, peer, state, flags: flag, ..HalfClosed::NEW }, replaces);
+}
+
+/// The program shut down its sending side and keeps the socket: remember where.
+#[inline(always)]
+pub fn shut_down(sk: Tcp, state: u8) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let tgid = stack::current_tgid();
+    let touched = stack::sample(tgid);
+    let peer = sk.peer();
+    let mut replaces = false;
+    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
+        // SAFETY: as in `entered`.
+        let entry = unsafe { &mut *entry };
+        if entry.peer == peer {
+            observe(entry, now);
+            entry.since = now;
+            entry.state = state;
+            if touched != 0 {
+                entry.touched = touched;
+                entry.touched_call = call::SHUTDOWN;
+            }
+            entry.touched_at = now;
+            entry.tgid = tgid;
+            return;
+        }
+        lost(Lost::SocketsStale);
+        replaces = true;
+    }
+    insert(
+        sk,
+        HalfClosed {
+            since: now,
+            touched,
+            touched_at: now,
+            peer,
+            tgid,
+            state,
+            touched_call: call::SHUTDOWN,
+            flags: half::WAS_CONNECTED,
+            ..HalfClosed::NEW
+        },
+        replaces,
+    );
+}
+
+/// A read returned 0 after the peer's FIN was consumed: the program has been told.
+#[inline(always)]
+pub fn end_of_file(sk: Tcp) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let peer = sk.peer();
+    let mut replaces = false;
+    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
+        // SAFETY: as in `entered`.
+        let entry = unsafe { &mut *entry };
+        if entry.peer == peer {
+            entry.eof_reads += 1;
+            if entry.eof_at == 0 {
+                entry.eof_at = now;
+                entry.tgid = stack::current_tgid();
+                let touched = stack::sample(entry.tgid);
+                entry.touched = touched;
+                entry.touched_at = now;
+                entry.touched_call = call::READ;
+            }
+            return;
+        }
+        lost(Lost::SocketsStale);
+        replaces = true;
+    }
+    // Half-closed before these programs were: since when is not known.
+    let state = sk.state();
+    if state != state::CLOSE_WAIT {
+        return;
+    }
+    let tgid = stack::current_tgid();
+    insert(
+        sk,
+        HalfClosed {
+            eof_at: now,
+            touched: stack::sample(tgid),
+            touched_at: now,
+            peer,
+            eof_reads: 1,
+            tgid,
+            state,
+            touched_call: call::READ,
+            flags: half::WAS_CONNECTED,
+            ..HalfClosed::NEW
+        },
+        replaces,
+    );
+}
+
+/// The socket is being closed, or starts a new connection.
+#[inline(always)]
+pub fn left(sk: Tcp) {
+    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else { return };
+    // SAFETY: a helper without arguments; the entry as in `entered`.
+    unsafe {
+        observe(&*entry, bpf_ktime_get_ns());
+    }
+    // Fails only when somebody else removed it first.
+    if HALF_CLOSED.remove(sk.address()).is_ok() {
+        half_closed_count(1);
+    }
+}
+
+/// The connection ended in a state that this map follows; others cost no look-up.
+#[inline(always)]
+pub fn left_if_tracked(sk: Tcp, old: u8) {
+    if matches!(old, state::CLOSE_WAIT | state::FIN_WAIT2 | state::FIN_WAIT1 | state::CLOSING) {
+        left(sk);
+    }
+}
+
+/// Stores an entry that is new, or `replaces` one of another socket at the same address.
+#[inline(always)]
+fn insert(sk: Tcp, entry: HalfClosed, replaces: bool) {
+    if HALF_CLOSED.insert(sk.address(), entry, 0).is_err() {
+        lost(Lost::SocketsMapFull);
+    } else if !replaces {
+        half_closed_count(0);
+    }
+}
+
+/// Counts how long the socket stayed in CLOSE_WAIT or FIN_WAIT_2.
+#[inline(always)]
+fn observe(entry: &HalfClosed, now: u64) {
+    let slot = match entry.state {
+        state::CLOSE_WAIT => 0,
+        state::FIN_WAIT2 => 1,
+        _ => return,
+    };
+    if entry.since == 0 {
+        return;
+    }
+    let Some(durations) = DURATIONS.get_ptr_mut(slot) else { return };
+    let stayed = now.wrapping_sub(entry.since);
+    let milliseconds = stayed / 1_000_000;
+    let mut bucket = 0usize;
+    while bucket < HALF_CLOSED_BUCKETS_MS.len() {
+        if milliseconds < HALF_CLOSED_BUCKETS_MS[bucket] {
+            break;
+        }
+        bucket += 1;
+    }
+    // SAFETY: a per-CPU slot that lives as long as the program; `bucket` is at most 10 of 11.
+    unsafe {
+        (*durations).sum += stayed;
+        *(&raw mut (*durations).buckets).cast::<u64>().add(bucket) += 1;
+    }
+}

@@ -1,0 +1,96 @@
+//! Reads and sends: the end of file, the last touch by armed processes, and the adoption of
+//! sockets that no accept hook saw. A healthy connection pays a handful of early returns.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tlsclose_common::facts::call;
+
+use crate::{
+    budget, half_closed,
+    kernel::{Task, Tcp},
+    maps::{CONTROL, ORIGIN},
+    open, stack,
+};
+
+const MSG_PEEK: i32 = 2;
+const RCV_SHUTDOWN: u8 = 1;
+
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn recv_length(ctx: BtfTracePointContext) -> i32 {
+    let (sk, ret, flags): (*const c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if ret < 0 || flags & MSG_PEEK != 0 {
+        return 0;
+    }
+    if let Some(sk) = Tcp::new(sk) {
+        if ret == 0 {
+            read_nothing(sk);
+        } else {
+            moved(sk, ret, call::READ);
+        }
+    }
+    0
+}
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; `flags` is always 0.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn send_length(ctx: BtfTracePointContext) -> i32 {
+    let (sk, ret): (*const c_void, i32) = (ctx.arg(0), ctx.arg(1));
+    if ret <= 0 {
+        return 0;
+    }
+    if let Some(sk) = Tcp::new(sk) {
+        moved(sk, ret, call::SEND);
+    }
+    0
+}
+
+/// A read returned 0. It is the end of file only when the peer's FIN has been consumed: a read
+/// of zero bytes returns 0 as well.
+#[inline(always)]
+fn read_nothing(sk: Tcp) {
+    if sk.shutdown() & RCV_SHUTDOWN == 0 {
+        return;
+    }
+    let Some(sequences) = sk.sequences() else { return };
+    if sequences.copied_seq() == sequences.rcv_nxt() {
+        half_closed::end_of_file(sk);
+    }
+}
+
+/// Data moved.
+#[inline(always)]
+fn moved(sk: Tcp, bytes: i32, which: u8) {
+    let Some(control) = CONTROL.get(0) else { return };
+    if control.any_armed != 0 && budget::is_armed(stack::current_tgid()) {
+        touched(sk, bytes, which);
+    }
+    if Task::current().uses_io_uring() && is_first(sk, bytes, which) {
+        open::adopt(sk, which);
+    }
+}
+
+#[inline(always)]
+fn is_first(sk: Tcp, bytes: i32, which: u8) -> bool {
+    let Some(sequences) = sk.sequences() else { return false };
+    let so_far = if which == call::READ { sequences.read_bytes() } else { sequences.written_bytes() };
+    so_far == bytes as u64
+}
+
+/// Remembers where an armed process last used a socket whose opening is known.
+#[inline(always)]
+fn touched(sk: Tcp, bytes: i32, which: u8) {
+    let Some(origin) = ORIGIN.get_ptr_mut(sk.address()) else { return };
+    let stack = stack::sample(stack::current_tgid());
+    if stack == 0 {
+        return;
+    }
+    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells the reader of a recycled one.
+    unsafe {
+        (*origin).touched = stack;
+        (*origin).touched_at = bpf_ktime_get_ns();
+        (*origin).touched_call = which;
+        (*origin).touched_result = bytes;
+    }
+}

@@ -1,0 +1,100 @@
+//! All maps, and the counters that every file may bump.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tlsclose_common::{
+    facts::{
+        Budget, CensusCounts, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, StackFrames,
+    },
+    limits::*,
+};
+
+/// Who opened a socket, by address. Lossy.
+#[map]
+pub static ORIGIN: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN_ENTRIES, 0);
+
+/// Half-closed sockets that a file holds, by address. Exact.
+#[map]
+pub static HALF_CLOSED: HashMap<u64, HalfClosed> = HashMap::with_max_entries(HALF_CLOSED_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Entries put into (0) and taken out of (1) `HALF_CLOSED`.
+#[map]
+pub static HALF_CLOSED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+/// Keys of the stacks that the agent has been sent.
+#[map]
+pub static STACKS_SEEN: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STACKS_SEEN_ENTRIES, 0);
+
+/// How to unwind each place that makes system calls; filled in by the agent.
+#[map]
+pub static LEAVES: LruHashMap<LeafKey, LeafRule> = LruHashMap::with_max_entries(LEAF_ENTRIES, 0);
+
+/// Stack budget by process.
+#[map]
+pub static PROCESS_BUDGET: LruHashMap<u32, Budget> = LruHashMap::with_max_entries(PROCESS_ENTRIES, 0);
+
+/// accept() calls that failed for want of a descriptor, by process.
+#[map]
+pub static EMFILE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(PROCESS_ENTRIES, 0);
+
+/// Processes that already show a lingering socket; filled in by the agent.
+#[map]
+pub static ARMED: HashMap<u32, u32> = HashMap::with_max_entries(ARMED_ENTRIES, 0);
+
+/// Files shared by several descriptors: the number of the census that last counted them.
+#[map]
+pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHARED_FILES_ENTRIES, 0);
+
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Budgets of this CPU: for stacks (0), and for copies of stack memory (1).
+#[map]
+pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
+
+/// Transitions seen: `old * STATES + new`.
+#[map]
+pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries((STATES * STATES) as u32, 0);
+
+/// Time spent in CLOSE_WAIT (0) and in FIN_WAIT_2 held by a file (1).
+#[map]
+pub static DURATIONS: PerCpuArray<Durations> = PerCpuArray::with_max_entries(2, 0);
+
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_SLOTS, 0);
+
+#[map]
+pub static CENSUS: PerCpuArray<CensusCounts> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for the stack being walked on this CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<StackFrames> = PerCpuArray::with_max_entries(1, 0);
+
+/// New stacks, and the ends of processes, for the agent.
+#[map]
+pub static STACK_RING: RingBuf = RingBuf::with_byte_size(STACK_RING_BYTES, 0);
+
+/// The opt-in stream of transitions.
+#[map]
+pub static STREAM_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Counts an entry of `HALF_CLOSED` that came (0) or went (1).
+#[inline(always)]
+pub fn half_closed_count(slot: u32) {
+    if let Some(count) = HALF_CLOSED_COUNTS.get_ptr_mut(slot) {
+        // SAFETY: as in `lost`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Counts something that did not fit.
+#[inline(always)]
+pub fn lost(what: Lost) {
+    if let Some(count) = LOST.get_ptr_mut(what as u32) {
+        // SAFETY: a per-CPU slot of a map that is never freed while the program runs.
+        unsafe { *count += 1 };
+    }
+}

@@ -1,0 +1,109 @@
+//! How sockets come into a program's hands: connect, accept, and adoption at the first read or
+//! send for what the accept hooks cannot see. Only sampled openings are kept.
+
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
+use tlsclose_common::facts::{Lost, Origin, call};
+
+use crate::{
+    budget,
+    kernel::{Task, Tcp},
+    maps::{EMFILE, ORIGIN, lost},
+    stack, stream,
+};
+
+const EMFILE_ERRNO: i64 = -24;
+const ENFILE_ERRNO: i64 = -23;
+
+/// connect() moves CLOSE → SYN_SENT in process context, under the caller.
+#[inline(always)]
+pub fn connecting(sk: Tcp) {
+    if !sk.owned() {
+        return;
+    }
+    let tgid = stack::current_tgid();
+    if budget::allows(tgid) {
+        let opened = stack::take(tgid);
+        keep(sk.address(), sk.peer(), tgid, opened, call::CONNECT);
+    } else if stream::is_on() {
+        keep(sk.address(), sk.peer(), tgid, 0, call::CONNECT);
+    }
+}
+
+/// `syscalls/sys_exit_accept`: `long ret` at offset 16.
+#[tracepoint(category = "syscalls", name = "sys_exit_accept")]
+pub fn exit_accept(ctx: TracePointContext) -> i32 {
+    accepted(&ctx, call::ACCEPT);
+    0
+}
+
+/// `syscalls/sys_exit_accept4`: `long ret` at offset 16.
+#[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
+pub fn exit_accept4(ctx: TracePointContext) -> i32 {
+    accepted(&ctx, call::ACCEPT4);
+    0
+}
+
+#[inline(always)]
+fn accepted(ctx: &TracePointContext, which: u8) {
+    // SAFETY: the tracepoint's record holds the result at this offset (its `format` file).
+    let result = unsafe { *ctx.as_ptr().byte_add(16).cast::<i64>() };
+    let tgid = stack::current_tgid();
+    if result < 0 {
+        if result == EMFILE_ERRNO || result == ENFILE_ERRNO {
+            out_of_descriptors(tgid);
+        }
+        return;
+    }
+    let sampled = budget::allows(tgid);
+    if !sampled && !stream::is_on() {
+        return;
+    }
+    let Some((sk, peer)) = Task::current().socket_at(result as u32) else { return };
+    let opened = if sampled { stack::take(tgid) } else { 0 };
+    keep(sk, peer, tgid, opened, which);
+}
+
+/// The first read or send on a socket whose process uses io_uring, where no accept hook runs.
+#[inline(always)]
+pub fn adopt(sk: Tcp, which: u8) {
+    if ORIGIN.get_ptr(sk.address()).is_some() {
+        return;
+    }
+    let tgid = stack::current_tgid();
+    if budget::allows(tgid) {
+        let opened = stack::take(tgid);
+        if opened != 0 {
+            keep(sk.address(), sk.peer(), tgid, opened, which);
+        }
+    }
+}
+
+#[inline(always)]
+fn keep(sk: u64, peer: u32, tgid: u32, opened: u64, which: u8) {
+    let origin = Origin {
+        // SAFETY: a helper without arguments.
+        opened_at: unsafe { bpf_ktime_get_ns() },
+        opened,
+        touched: 0,
+        touched_at: 0,
+        tgid,
+        peer,
+        opened_call: which,
+        touched_call: call::NONE,
+        pad: [0; 2],
+        touched_result: 0,
+    };
+    if ORIGIN.insert(sk, origin, 0).is_err() {
+        lost(Lost::OriginsMapFull);
+    }
+}
+
+#[inline(always)]
+fn out_of_descriptors(tgid: u32) {
+    if let Some(count) = EMFILE.get_ptr_mut(tgid) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        unsafe { *count += 1 };
+    } else if EMFILE.insert(tgid, 1, 0).is_err() {
+        lost(Lost::ProcessesMapFull);
+    }
+}

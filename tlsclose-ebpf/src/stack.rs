@@ -1,0 +1,207 @@
+//! User stacks, with the caller of the leaf.
+//!
+//! A libc wrapper pushes no frame, and where glibc makes a system call a cancellation point it
+//! even borrows the frame pointer: a plain frame-pointer walk loses exactly the function that
+//! called `accept4` or `read`, and sometimes everything above it. One step of call-frame
+//! information (CFI) mends that. The agent learns the step once for each place that makes system
+//! calls, from copies of the first stacks seen there, and hands it down as a [`LeafRule`]; from
+//! then on the walk starts in the caller, and the key of a stack is the hash of all its frames.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_probe_read_user},
+};
+use tlsclose_common::{
+    facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record},
+    limits::{COPIES_PER_LEAF, PAGE, STACK_FRAMES},
+};
+
+use crate::{
+    arch::{Registers, user_registers},
+    budget,
+    kernel::Task,
+    maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, lost},
+};
+
+/// Process of the current task.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Takes the current task's user stack if the budget allows; the key under which the agent has
+/// been sent it, or 0.
+#[inline(always)]
+pub fn sample(tgid: u32) -> u64 {
+    if budget::allows(tgid) { take(tgid) } else { 0 }
+}
+
+/// Takes the current task's user stack.
+#[inline(never)]
+pub fn take(tgid: u32) -> u64 {
+    let task = Task::current();
+    if task.without_user_stack() {
+        return 0;
+    }
+    let started_at = task.started_at();
+    let image = task.image(started_at);
+    let registers = user_registers(task.as_ptr());
+    let header = StackHeader {
+        kind: record::FRAMES,
+        tgid,
+        key: 0,
+        image,
+        started_at,
+        pc: registers.pc,
+        sp: registers.sp,
+        fp: registers.fp,
+        filled: 0,
+    };
+    let place = LeafKey { image, pc: registers.pc };
+    let Some(rule) = LEAVES.get_ptr_mut(place) else {
+        let rule = LeafRule { status: leaf::UNKNOWN, copies: 1, return_address: 0, frame_pointer: 0 };
+        if LEAVES.insert(place, rule, 0).is_err() {
+            lost(Lost::ProcessesMapFull);
+        }
+        return send_copy(header);
+    };
+    // SAFETY: LRU entries are recycled, never unmapped: at worst one stack is walked by another
+    // leaf's rule, and ends at the first address that belongs to no file.
+    let rule = unsafe { &mut *rule };
+    if rule.status == leaf::UNKNOWN {
+        if rule.copies >= COPIES_PER_LEAF {
+            lost(Lost::StacksLeafUnknown);
+            return 0;
+        }
+        rule.copies += 1;
+        return send_copy(header);
+    }
+    let rule = *rule;
+    walk(header, registers, rule)
+}
+
+/// Sends registers and the top of the stack, for the agent to learn the leaf's rule from.
+#[inline(always)]
+fn send_copy(mut header: StackHeader) -> u64 {
+    if !budget::allows_copy() {
+        return 0;
+    }
+    let Some(mut entry) = STACK_RING.reserve::<StackCopy>(0) else {
+        lost(Lost::StacksRingFull);
+        return 0;
+    };
+    // SAFETY: helpers without arguments.
+    let key = unsafe { bpf_ktime_get_ns() ^ ((bpf_get_prandom_u32() as u64) << 32) } | 1;
+    let copy = entry.as_mut_ptr();
+    let first = header.sp as usize & (PAGE - 1);
+    // SAFETY: both pages lie within `bytes` (`first + (PAGE - first)` and `PAGE..2 * PAGE`);
+    // the helper zeroes what it cannot read.
+    unsafe {
+        let bytes = (&raw mut (*copy).bytes).cast::<u8>();
+        let top = bpf_probe_read_user(bytes.add(first).cast(), (PAGE - first) as u32, header.sp as *const c_void);
+        let next = (header.sp & !(PAGE as u64 - 1)) + PAGE as u64;
+        let below = bpf_probe_read_user(bytes.add(PAGE).cast(), PAGE as u32, next as *const c_void);
+        header.kind = record::COPY;
+        header.key = key;
+        header.filled = (top == 0) as u64 | ((below == 0) as u64) << 1;
+        (*copy).header = header;
+    }
+    entry.submit(0);
+    key
+}
+
+/// Walks frame pointers from the leaf's caller outwards.
+#[inline(always)]
+fn walk(header: StackHeader, registers: Registers, rule: LeafRule) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's slot; `kind` tells whether somebody on this CPU is writing it already.
+    let scratch: &mut StackFrames = unsafe { &mut *scratch };
+    if scratch.header.kind != 0 {
+        lost(Lost::StacksBusy);
+        return 0;
+    }
+    scratch.header = header;
+
+    scratch.frames[0] = registers.pc;
+    let mut hash = mix(mix(header.image, registers.pc), 0);
+    let mut fp = registers.fp;
+    let mut filled = 1u64;
+    if rule.status != leaf::NONE {
+        let base = if rule.status == leaf::FROM_STACK_POINTER { registers.sp } else { registers.fp };
+        let caller = user_word(base.wrapping_add_signed(rule.return_address as i64));
+        if rule.frame_pointer != leaf::UNCHANGED {
+            fp = user_word(base.wrapping_add_signed(rule.frame_pointer as i64));
+        }
+        scratch.frames[1] = caller;
+        hash = mix(hash, caller);
+        filled = 2;
+    }
+    put(&mut scratch.header.filled, filled);
+    put(&mut scratch.header.key, hash);
+
+    // Slot 1 is free when there is no rule: the reader takes `filled` frames, so keep them dense.
+    let first = filled as usize;
+    for i in 0..STACK_FRAMES - 2 {
+        let mut pair = [0u64; 2];
+        // SAFETY: the helper checks the address, and zeroes the pair on a fault.
+        unsafe { bpf_probe_read_user((&raw mut pair).cast(), 16, fp as *const c_void) };
+        let slot = first + i;
+        if pair[1] == 0 || slot >= STACK_FRAMES {
+            break;
+        }
+        scratch.frames[slot] = pair[1];
+        let hash = mix(scratch.header.key, pair[1]);
+        put(&mut scratch.header.key, hash);
+        put(&mut scratch.header.filled, slot as u64 + 1);
+        if pair[0] <= fp {
+            break;
+        }
+        fp = pair[0];
+    }
+    let key = deliver(scratch);
+    put(&mut scratch.header.kind, 0);
+    key
+}
+
+/// Sends the stack unless the agent has it already.
+#[inline(always)]
+fn deliver(stack: &mut StackFrames) -> u64 {
+    let key = stack.header.key | 1;
+    put(&mut stack.header.key, key);
+    if STACKS_SEEN.get_ptr(key).is_some() {
+        return key;
+    }
+    if STACK_RING.output::<StackFrames>(&*stack, 0).is_err() {
+        lost(Lost::StacksRingFull);
+        return 0;
+    }
+    // A failure only means that the same stack is sent again.
+    let _ = STACKS_SEEN.insert(key, 0, BPF_NOEXIST as u64);
+    key
+}
+
+/// Stores through memory, so that the verifier does not carry one state per loop exit onwards.
+#[inline(always)]
+fn put<T>(place: &mut T, value: T) {
+    // SAFETY: a valid, aligned reference.
+    unsafe { core::ptr::write_volatile(place, value) };
+}
+
+#[inline(always)]
+fn user_word(address: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper checks the address, and zeroes the word on a fault.
+    unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const c_void) };
+    word
+}
+
+/// One round of a 64-bit mixer (the finaliser of splitmix64, shortened): good enough that two
+/// stacks share a key once in 2^64 / n^2.
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let x = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^ (x >> 29)
+}

@@ -1,0 +1,80 @@
+//! Every TCP state transition.
+//!
+//! The transitions that a FIN drives (1→8, 4→5, 9→7, 2→1) run in softirq, or in process context
+//! out of the socket's backlog: the current task is nobody in particular. Those that close(),
+//! shutdown() and connect() cause have their caller as current task.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tlsclose_common::{
+    facts::{half, state},
+    limits::STATES,
+};
+
+use crate::{
+    half_closed,
+    kernel::{Hold, Tcp},
+    maps::TRANSITIONS,
+    open, stream,
+};
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn set_state(ctx: BtfTracePointContext) -> i32 {
+    let (sk, old, new): (*const c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if let Some(sk) = Tcp::new(sk) {
+        count(old, new);
+        stream::transition(sk, old as u8, new as u8);
+        transition(sk, old as u8, new as u8);
+    }
+    0
+}
+
+#[inline(always)]
+fn count(old: i32, new: i32) {
+    let slot = (old as u32 & 15) * STATES as u32 + (new as u32 & 15);
+    if let Some(count) = TRANSITIONS.get_ptr_mut(slot) {
+        // SAFETY: a per-CPU slot that lives as long as the program.
+        unsafe { *count += 1 };
+    }
+}
+
+#[inline(always)]
+fn transition(sk: Tcp, old: u8, new: u8) {
+    match new {
+        state::SYN_SENT => {
+            half_closed::left(sk);
+            open::connecting(sk);
+        }
+        state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED),
+        state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
+            // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
+            // listener's death moved it, which nobody's stack explains.
+            Hold::File if sk.owned() && old != new => half_closed::shut_down(sk, new),
+            Hold::File => {}
+            _ => half_closed::left(sk),
+        },
+        state::FIN_WAIT2 | state::CLOSING => match sk.hold() {
+            Hold::File => half_closed::entered(sk, new, half::WAS_CONNECTED),
+            // Closed after shutdown(): the same-state event 5→5.
+            _ if old == new => half_closed::left(sk),
+            _ => {}
+        },
+        state::CLOSE => closed(sk, old),
+        _ => {}
+    }
+}
+
+/// The connection is over; the socket stays if a file holds it.
+#[inline(always)]
+fn closed(sk: Tcp, old: u8) {
+    match (sk.hold(), old) {
+        (Hold::File, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED),
+        (Hold::File, state::LISTEN | state::CLOSE) => {}
+        (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED),
+        // A child in the accept queue: its end is `tcp_destroy_sock`.
+        (Hold::NoSocket, state::CLOSE_WAIT) => {}
+        _ => half_closed::left_if_tracked(sk, old),
+    }
+}

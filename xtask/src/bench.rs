@@ -1,0 +1,98 @@
+//! `cargo xtask bench`: what tlsclose costs, measured beside doing without it and beside others.
+
+mod census;
+mod kernel;
+mod load;
+mod observer;
+mod process;
+mod report;
+mod statistics;
+mod throughput;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::compile;
+use crate::progress::say;
+use crate::run::Log;
+use crate::setup;
+use crate::workspace;
+
+/// Measure what tlsclose costs on this machine, beside tcpstates, tcplife, ss and lsof.
+///
+/// Needs root and a quiet machine: all loads run on loopback, are bounded in time, and end with
+/// this command. Without --write nothing but target/bench is touched.
+#[derive(clap::Args)]
+pub struct Options {
+    /// What to measure
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// How often each way is measured; the ways take turns, and medians are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: u32,
+    /// How long each load of nginx lasts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
+    seconds: u64,
+    /// Write the results into docs/benchmarks.md
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// A new connection for every request
+    Churn,
+    /// Requests on connections that stay
+    Keepalive,
+    /// 99,000 leaked sockets, and how soon a leak is found
+    Census,
+    /// All of these
+    All,
+}
+
+/// What every measurement needs to know.
+struct Plan {
+    rounds: u32,
+    load: Duration,
+    /// For configurations and logs.
+    directory: PathBuf,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root may load programs into the kernel: run 'cargo xtask bench' as root");
+    }
+    setup::run(&setup::Options { tests: false, bench: true })?;
+    setup::mount_tracefs()?;
+    let directory = workspace::target("bench");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut log = Log::create(directory.join("build.log"))?;
+    compile::release(&mut log)?;
+    compile::leaky_c(&mut log)?;
+
+    let load = Duration::from_secs(options.seconds);
+    let plan = Plan { rounds: options.rounds, load, directory };
+    let wanted = |what| options.what == What::All || options.what == what;
+    let mut sections = Vec::new();
+    if wanted(What::Churn) {
+        sections.push(throughput::churn(&plan)?);
+    }
+    if wanted(What::Keepalive) {
+        sections.push(throughput::keepalive(&plan)?);
+    }
+    if wanted(What::Census) {
+        sections.push(census::measure(&plan)?);
+    }
+    for section in &sections {
+        println!("\n{}", section.text());
+    }
+    if options.write {
+        let path = workspace::root().join("docs/benchmarks.md");
+        report::write(&path, &sections)?;
+        say(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Who watches during a load: nobody, the agent, or another tool.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::agent::Agent;
+use crate::background::Background;
+use crate::interrupt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observer {
+    Nobody,
+    Agent,
+    Tcpstates,
+    Tcplife,
+}
+
+/// What watches, until it is dropped.
+pub enum Watching {
+    Nobody,
+    Agent(Agent),
+    Tool(#[allow(dead_code, reason = "kept to end it")] Background),
+}
+
+impl Observer {
+    pub fn name(self) -> &'static str {
+        match self {
+            Observer::Nobody => "nobody",
+            Observer::Agent => "tlsclose agent",
+            Observer::Tcpstates => "tcpstates",
+            Observer::Tcplife => "tcplife",
+        }
+    }
+
+    /// Begins to watch; comes back when the programs are attached.
+    pub fn start(self, directory: &Path) -> Result<Watching> {
+        match self {
+            Observer::Nobody => Ok(Watching::Nobody),
+            Observer::Agent => Ok(Watching::Agent(Agent::start(&directory.join("agent"), &[])?)),
+            Observer::Tcpstates | Observer::Tcplife => {
+                let command = Command::new(format!("/usr/sbin/{}", self.name()));
+                let errors = directory.join(format!("{}.log", self.name()));
+                let mut tool = Background::start_unread(self.name(), command, &errors)?;
+                interrupt::sleep(Duration::from_secs(2))?; // it says nothing when it is ready
+                tool.must_live()?;
+                Ok(Watching::Tool(tool))
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How many requests a second are left when somebody watches, and what the programs take of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use super::Plan;
+use super::kernel::{Runs, Statistics, runs};
+use super::load::{Connections, Server};
+use super::observer::{Observer, Watching};
+use super::report::{Goal, Section, Table};
+use super::statistics::median;
+use crate::progress::say;
+
+pub fn churn(plan: &Plan) -> Result<Section> {
+    let server = Server::start(plan)?;
+    let observers = [Observer::Nobody, Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
+    let measured = in_turns(plan, &server, Connections::OneEach, &observers)?;
+    let programs = time_in_programs(plan, &server)?;
+
+    let mut section = Section::new(
+        "A new connection for every request",
+        &format!(
+            "nginx with one worker and wrk with 64 connections on the same machine, {}. Each \
+             connection is opened, used and closed at both ends here.",
+            plan.in_words()
+        ),
+    );
+    let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
+    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.90, 0.97));
+    section.row("BPF time per connection, both ends, all programs (µs)", per_connection, Goal::at_most(3.0, 1.5));
+    section.table(measured.table());
+    section.table(program_table(&programs));
+    Ok(section)
+}
+
+pub fn keepalive(plan: &Plan) -> Result<Section> {
+    let server = Server::start(plan)?;
+    let observers = [Observer::Nobody, Observer::Agent];
+    let measured = in_turns(plan, &server, Connections::Kept, &observers)?;
+    let mut section = Section::new(
+        "Requests on connections that stay",
+        &format!("The same nginx and wrk, {}, without closing.", plan.in_words()),
+    );
+    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.97, 0.98));
+    section.table(measured.table());
+    Ok(section)
+}
+
+impl Plan {
+    fn in_words(&self) -> String {
+        format!("medians of {} rounds of {} s, in turns", self.rounds, self.load.as_secs())
+    }
+}
+
+/// Requests per second of each round, by who watched; the rounds have the same numbers.
+struct Measured {
+    rounds: Vec<(Observer, Vec<f64>)>,
+}
+
+impl Measured {
+    fn of(&self, observer: Observer) -> &[f64] {
+        let found = self.rounds.iter().find(|(who, _)| *who == observer);
+        found.map_or(&[], |(_, rounds)| rounds)
+    }
+
+    /// The median of the rounds' own ratios: what slows a whole round cancels out.
+    fn ratio(&self, observer: Observer) -> f64 {
+        let pairs = self.of(observer).iter().zip(self.of(Observer::Nobody));
+        median(&pairs.map(|(with, without)| with / without).collect::<Vec<f64>>())
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["who watches", "requests/s", "ratio", "lowest – highest"]);
+        for (observer, rounds) in &self.rounds {
+            let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+            let highest = rounds.iter().copied().fold(0.0, f64::max);
+            table.row(&[
+                observer.name().to_owned(),
+                format!("{:.0}", median(rounds)),
+                format!("{:.3}", self.ratio(*observer)),
+                format!("{lowest:.0} – {highest:.0}"),
+            ]);
+        }
+        table
+    }
+}
+
+fn in_turns(plan: &Plan, server: &Server, connections: Connections, observers: &[Observer]) -> Result<Measured> {
+    let mut rounds: Vec<(Observer, Vec<f64>)> = observers.iter().map(|observer| (*observer, Vec::new())).collect();
+    for round in 1..=plan.rounds {
+        let mut words = Vec::new();
+        for (observer, measured) in &mut rounds {
+            let watching = observer.start(&plan.directory)?;
+            let asked = server.ask(connections, plan.load)?;
+            drop(watching);
+            words.push(format!("{} {:.0}/s", observer.name(), asked.per_second));
+            measured.push(asked.per_second);
+        }
+        say(&format!("round {round} of {}: {}", plan.rounds, words.join(", ")));
+        rounds.rotate_left(1); // nobody is always first, or always after the same one
+    }
+    rounds.sort_by_key(|(observer, _)| observers.iter().position(|other| other == observer));
+    Ok(Measured { rounds })
+}
+
+/// What one program takes of one connection.
+struct Share {
+    name: String,
+    runs: f64,
+    microseconds: f64,
+}
+
+/// In rounds of their own, since counting costs time as well.
+fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
+    let _statistics = Statistics::enable()?;
+    let mut rounds: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    for round in 1..=plan.rounds {
+        let Watching::Agent(agent) = Observer::Agent.start(&plan.directory)? else {
+            bail!("the agent did not start");
+        };
+        let before = runs(agent.pid())?;
+        let asked = server.ask(Connections::OneEach, plan.load)?;
+        let after = runs(agent.pid())?;
+        if after.is_empty() {
+            bail!("the agent holds no BPF program, so their time cannot be measured");
+        }
+        let mut total = 0.0;
+        for program in &after {
+            let (count, nanoseconds) = since(program, &before);
+            total += nanoseconds / asked.requests;
+            let (counts, times) = rounds.entry(program.name.clone()).or_default();
+            counts.push(count / asked.requests);
+            times.push(nanoseconds / asked.requests / 1000.0);
+        }
+        say(&format!("BPF time, round {round} of {}: {total:.0} ns per connection", plan.rounds));
+    }
+    let shares = rounds.into_iter().map(|(name, (counts, times))| Share {
+        name,
+        runs: median(&counts),
+        microseconds: median(&times),
+    });
+    Ok(shares.collect())
+}
+
+fn since(program: &Runs, before: &[Runs]) -> (f64, f64) {
+    let earlier = before.iter().find(|earlier| earlier.id == program.id);
+    let (count, nanoseconds) = earlier.map_or((0.0, 0.0), |was| (was.count, was.nanoseconds));
+    (program.count - count, program.nanoseconds - nanoseconds)
+}
+
+fn program_table(programs: &[Share]) -> Table {
+    let mut table = Table::new(&["program", "runs per connection", "ns per run", "ns per connection"]);
+    for program in programs.iter().filter(|program| program.runs > 0.0) {
+        let nanoseconds = program.microseconds * 1000.0;
+        table.row(&[
+            format!("`{}`", program.name),
+            format!("{:.2}", program.runs),
+            format!("{:.0}", nanoseconds / program.runs),
+            format!("{nanoseconds:.0}"),
+        ]);
+    }
+    table
+}

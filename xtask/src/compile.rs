@@ -1,0 +1,60 @@
+//! Building the product, and the programs that leak.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::Log;
+use crate::workspace;
+
+/// Both sides of tlsclose, released.
+pub fn release(log: &mut Log) -> Result<()> {
+    let mut build = workspace::cargo("build");
+    build.args(["--release", "--package", "tlsclose-agent"]);
+    log.step("building tlsclose", build)
+}
+
+/// Where [`leaky_c`] puts its program.
+pub fn leaky_c_program() -> PathBuf {
+    workspace::target("leaky/c/leaky")
+}
+
+/// Where [`leaky_rust`] puts its program.
+pub fn leaky_rust_program() -> PathBuf {
+    workspace::target("leaky/release/leaky")
+}
+
+/// The programs in C that leak in one known way each.
+pub fn leaky_c(log: &mut Log) -> Result<()> {
+    let directory = workspace::root().join("tests/leaky/c");
+    let sources = fs::read_dir(&directory)
+        .with_context(|| format!("cannot read the leaking programs in {}", directory.display()))?;
+    let mut sources: Vec<PathBuf> = sources
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .collect();
+    sources.sort();
+    if sources.is_empty() {
+        bail!("no leaking program in {}", directory.display());
+    }
+    let program = leaky_c_program();
+    fs::create_dir_all(workspace::target("leaky/c")).context("cannot create target/leaky/c")?;
+    let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
+    compile.args(["-g", "-O1", "-Wall", "-Wextra", "-fno-omit-frame-pointer"]);
+    compile.args(["-fno-optimize-sibling-calls", "-pthread", "-o"]).arg(program).args(sources);
+    compile.current_dir(workspace::root());
+    log.step("building the leaking programs in C", compile)
+}
+
+/// The programs in Rust that leak in one known way each.
+pub fn leaky_rust(log: &mut Log) -> Result<()> {
+    let mut build = workspace::cargo("build");
+    build.args(["--release", "--package", "tlsclose-tests", "--bins"]);
+    // A directory of their own: other flags there would rebuild everything here.
+    build.env("CARGO_TARGET_DIR", workspace::target("leaky"));
+    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    log.step("building the leaking programs in Rust", build)
+}

@@ -1,0 +1,96 @@
+//! Debian packages: which are missing, and installing them without starting any service.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::Log;
+
+/// Whether this host has Debian's package manager.
+pub fn is_debian() -> bool {
+    Path::new("/etc/debian_version").is_file() && Path::new("/usr/bin/apt-get").is_file()
+}
+
+/// Those of `packages` that are not installed, in the same order.
+pub fn missing(packages: &[String]) -> Result<Vec<String>> {
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${db:Status-Status} ${Package}\n"])
+        .args(packages)
+        .output()
+        .context("dpkg-query does not start, so the installed packages are not known")?;
+    // It fails when it knows nothing of one package, and still answers for the others.
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let installed: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+    Ok(packages.iter().filter(|package| !installed.contains(&package.as_str())).cloned().collect())
+}
+
+/// Installs `packages`, all of them missing.
+pub fn install(log: &mut Log, packages: &[String]) -> Result<()> {
+    let list = packages.join(" ");
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "Debian packages are missing and only root can install them: run \
+             'sudo apt-get update && sudo apt-get install --no-install-recommends {list}', \
+             then this command again"
+        );
+    }
+    log.step("reading Debian's package lists", apt_get(&["update"]))?;
+    let _quiet = QuietServices::begin()?;
+    let mut install = apt_get(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
+    install.args(packages);
+    log.step(&format!("installing Debian's {list}"), install)
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.args(["--quiet", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
+    apt.args(arguments);
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+    apt
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// While this lives, an installed package does not start its service (invoke-rc.d(8)).
+struct QuietServices {
+    /// The host's own policy, put aside.
+    kept: Option<PathBuf>,
+    ours: bool,
+}
+
+impl QuietServices {
+    fn begin() -> Result<QuietServices> {
+        let policy = fs::read_to_string(POLICY).ok();
+        if policy.as_ref().is_some_and(|policy| policy.contains("exit 101")) {
+            return Ok(QuietServices { kept: None, ours: false });
+        }
+        let mut quiet = QuietServices { kept: None, ours: false };
+        if policy.is_some() {
+            let aside = PathBuf::from(format!("{POLICY}.before-tlsclose-setup"));
+            fs::rename(POLICY, &aside).with_context(|| format!("cannot put {POLICY} aside for the installation"))?;
+            quiet.kept = Some(aside);
+        }
+        quiet.ours = true;
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {POLICY}, which keeps services from starting"))?;
+        Ok(quiet)
+    }
+}
+
+impl Drop for QuietServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let restored = match &self.kept {
+                Some(kept) => fs::rename(kept, POLICY),
+                None => fs::remove_file(POLICY),
+            };
+            if let Err(error) = restored {
+                eprintln!("warning: {POLICY} still keeps services from starting: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask setup`: installs what is missing, and is done at once when nothing is.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::debian;
+use crate::progress;
+use crate::run::Log;
+use crate::toolchain::{self, Toolchain};
+use crate::tools;
+use crate::workspace;
+
+/// The target that setup looks for: the host's byte order.
+pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
+
+const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
+const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
+
+/// Install what is missing to build tlsclose: the BPF compiler and linker.
+///
+/// On Debian the compiler and LLVM come as packages, and bpf-linker is built into target/tools.
+/// Elsewhere, install rustup's nightly with rust-src, and bpf-linker.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Also what the tests need (tests/packages.txt, cargo-deny)
+    #[arg(long)]
+    pub tests: bool,
+    /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
+    #[arg(long)]
+    pub bench: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let mut log = Log::create(workspace::target("setup.log"))?;
+    if debian::is_debian() {
+        on_debian(&mut log, options)?;
+    } else {
+        elsewhere(options)?;
+    }
+    if options.tests && !tools::has_cargo_deny() {
+        tools::install_cargo_deny(&mut log)?;
+    }
+    progress::say("everything needed is installed");
+    Ok(())
+}
+
+fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
+    let own_toolchain = matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }));
+    let mut wanted: Vec<String> = Vec::new();
+    if !own_toolchain {
+        wanted.extend(COMPILER_PACKAGES.map(String::from));
+        if toolchain::debian_has(BPF_TARGET) {
+            wanted.extend(llvm_packages(tools::debian_llvm()?));
+        }
+    }
+    if options.tests {
+        wanted.extend(test_packages()?);
+    }
+    if options.bench {
+        wanted.extend(BENCH_PACKAGES.map(String::from));
+    }
+    install_missing(log, &wanted)?;
+    if own_toolchain {
+        return Ok(());
+    }
+    // The first time, only the compiler that was just installed tells which LLVM it has.
+    let llvm = tools::debian_llvm()?;
+    install_missing(log, &llvm_packages(llvm))?;
+    if !tools::has_bpf_linker(llvm) {
+        tools::install_bpf_linker(log, llvm)?;
+    }
+    Ok(())
+}
+
+fn elsewhere(options: &Options) -> Result<()> {
+    if let Err(missing) = Toolchain::find(workspace::root(), BPF_TARGET) {
+        bail!(
+            "{missing}, and this is no Debian: run 'rustup toolchain install nightly --component \
+             rust-src' and 'cargo install bpf-linker', then this command again"
+        );
+    }
+    if options.tests || options.bench {
+        let mut wanted = test_packages()?;
+        wanted.extend(BENCH_PACKAGES.map(String::from));
+        progress::say(&format!("no Debian: install by hand what is missing of {}", wanted.join(" ")));
+    }
+    Ok(())
+}
+
+fn llvm_packages(llvm: u32) -> [String; 2] {
+    [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]
+}
+
+/// `tests/packages.txt`: one package a line, then a comment.
+fn test_packages() -> Result<Vec<String>> {
+    let path = workspace::root().join("tests/packages.txt");
+    let list =
+        fs::read_to_string(&path).with_context(|| format!("cannot read the tests' packages in {}", path.display()))?;
+    let names = list.lines().filter_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.split_whitespace().next().map(str::to_owned)
+    });
+    Ok(names.collect())
+}
+
+fn install_missing(log: &mut Log, wanted: &[String]) -> Result<()> {
+    let missing = debian::missing(wanted)?;
+    if missing.is_empty() { Ok(()) } else { debian::install(log, &missing) }
+}
+
+/// Mounts tracefs where it is not: attaching to a syscall's tracepoint needs it.
+pub fn mount_tracefs() -> Result<()> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    if Path::new(TRACEFS).join("events").is_dir() {
+        return Ok(());
+    }
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tracefs", "-o", "nosuid,nodev,noexec", "tracefs", TRACEFS]);
+    crate::run::output(&mut mount)
+        .with_context(|| format!("tracefs cannot be mounted at {TRACEFS}: run this as root"))?;
+    progress::say(&format!("mounted tracefs at {TRACEFS}"));
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! What a run of the tests came to: a line for each step, and one line that counts.
+
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Summary {
+    steps: Vec<Step>,
+}
+
+struct Step {
+    what: String,
+    counts: Counts,
+    outcome: String,
+}
+
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Summary {
+    /// A check that holds or does not.
+    pub fn checked(&mut self, what: &str, success: bool, elapsed: Duration) {
+        let outcome = if success { "ok" } else { "FAILED" };
+        let counts = Counts { failed: u64::from(!success), ..Counts::default() };
+        self.add(what, counts, format!("{outcome}, {:.1} s", elapsed.as_secs_f64()));
+    }
+
+    /// A run of tests, from what libtest printed.
+    pub fn tested(&mut self, what: &str, lines: &[String], success: bool, elapsed: Duration) {
+        let mut counts = count(lines);
+        if !success && counts.failed == 0 {
+            counts.failed = 1; // the tests did not even compile, or one took all down with it
+        }
+        let Counts { passed, failed, ignored } = counts;
+        let ignored = if ignored > 0 { format!(", {ignored} ignored") } else { String::new() };
+        let seconds = elapsed.as_secs_f64();
+        self.add(what, counts, format!("{passed} passed, {failed} failed{ignored}, {seconds:.1} s"));
+    }
+
+    /// A step that could not be made.
+    pub fn skipped(&mut self, what: &str, why: &str, is_failure: bool) {
+        let outcome = if is_failure { "FAILED, not run" } else { "skipped" };
+        let counts = Counts { failed: u64::from(is_failure), ..Counts::default() };
+        self.add(what, counts, format!("{outcome}: {why}"));
+    }
+
+    pub fn failed(&self) -> bool {
+        self.steps.iter().any(|step| step.counts.failed > 0)
+    }
+
+    pub fn show(&self) {
+        println!();
+        for step in &self.steps {
+            println!("{:<28} {}", step.what, step.outcome);
+        }
+        let passed: u64 = self.steps.iter().map(|step| step.counts.passed).sum();
+        let failed: u64 = self.steps.iter().map(|step| step.counts.failed).sum();
+        println!("\n{passed} passed, {failed} failed");
+    }
+
+    fn add(&mut self, what: &str, counts: Counts, outcome: String) {
+        self.steps.push(Step { what: what.to_owned(), counts, outcome });
+    }
+}
+
+/// Adds up lines like `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
+fn count(lines: &[String]) -> Counts {
+    let mut counts = Counts::default();
+    for line in lines.iter().filter_map(|line| line.strip_prefix("test result: ")) {
+        for part in line.split(['.', ';']) {
+            let Some((number, what)) = part.trim().split_once(' ') else {
+                continue;
+            };
+            let number: u64 = number.parse().unwrap_or(0);
+            match what {
+                "passed" => counts.passed += number,
+                "failed" => counts.failed += number,
+                "ignored" => counts.ignored += number,
+                _ => {}
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_test_programs_add_up() {
+        let lines = [
+            "running 3 tests",
+            "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+        ];
+        let counts = count(&lines.map(String::from));
+        assert_eq!(counts, Counts { passed: 12, failed: 1, ignored: 1 });
+    }
+
+    #[test]
+    fn tests_that_do_not_compile_are_a_failure() {
+        let mut summary = Summary::default();
+        summary.tested("unit tests", &[], false, Duration::ZERO);
+        assert!(summary.failed());
+    }
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask test`: every check there is, and the tests on the kernel that runs here.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::compile;
+use crate::progress::say;
+use crate::run::{Log, Output};
+use crate::setup::{self, BPF_TARGET};
+use crate::summary::Summary;
+use crate::toolchain::Toolchain;
+use crate::tools;
+use crate::workspace;
+
+/// Run all checks and tests; those on the kernel need root.
+///
+/// Installs what the tests need, checks format, lints, licences, and runs the unit tests; then
+/// builds the released program and tests it on this kernel against programs that leak. The last
+/// line counts what passed and what failed. TLSCLOSE_SKIP_KERNEL=reason leaves the tests on the
+/// kernel out; with CI=true, tests that were left out are failures.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only what needs neither root nor a released program: format, lints and unit tests
+    #[arg(long)]
+    quick: bool,
+    /// Only the tests whose names contain this, without the other checks
+    filter: Option<String>,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    setup::run(&setup::Options { tests: !options.quick, bench: false })?;
+    let mut tests = Tests {
+        log: Log::create(workspace::target("test.log"))?,
+        summary: Summary::default(),
+        filter: options.filter.clone(),
+    };
+    if options.filter.is_none() {
+        tests.check_source()?;
+        if !options.quick {
+            tests.check_dependencies()?;
+        }
+    }
+    tests.test_units()?;
+    if !options.quick {
+        tests.test_on_kernel()?;
+    }
+    tests.summary.show();
+    if tests.summary.failed() {
+        bail!("not everything passed; all output is in target/test.log");
+    }
+    Ok(())
+}
+
+struct Tests {
+    log: Log,
+    summary: Summary,
+    filter: Option<String>,
+}
+
+impl Tests {
+    fn check_source(&mut self) -> Result<()> {
+        let mut format = workspace::cargo("fmt");
+        format.args(["--all", "--check"]);
+        self.check("format", format)?;
+
+        let mut lint = workspace::cargo("clippy");
+        lint.args(["--workspace", "--exclude", "tlsclose-ebpf", "--all-targets"]);
+        lint.args(["--", "-D", "warnings"]);
+        self.check("lints", lint)?;
+
+        // Clippy belongs to another compiler than the one that knows the BPF target.
+        let Ok(toolchain) = Toolchain::find(workspace::root(), BPF_TARGET) else {
+            bail!("the BPF toolchain went missing during the tests: run 'cargo xtask setup'");
+        };
+        let mut warnings = toolchain.cargo("check", BPF_TARGET, &["-Dwarnings"]);
+        warnings.arg("--target-dir").arg(workspace::target("bpf"));
+        warnings.current_dir(workspace::root());
+        self.check("warnings of the kernel side", warnings)
+    }
+
+    fn check_dependencies(&mut self) -> Result<()> {
+        let mut deny = Command::new(tools::program("cargo-deny"));
+        // The advisories need a database that is fetched with git; this part never needs the net.
+        deny.args(["--offline", "check", "licenses", "bans", "sources"]);
+        deny.current_dir(workspace::root());
+        self.check("dependencies", deny)
+    }
+
+    fn test_units(&mut self) -> Result<()> {
+        let mut test = workspace::cargo("test");
+        test.args(["--workspace", "--exclude", "tlsclose-ebpf", "--exclude", "tlsclose-tests"]);
+        test.args(["--no-fail-fast", "--"]).args(&self.filter);
+        self.test("unit tests", test)
+    }
+
+    fn test_on_kernel(&mut self) -> Result<()> {
+        const WHAT: &str = "tests on this kernel";
+        if let Some(reason) = why_not_on_kernel() {
+            self.summary.skipped(WHAT, &reason, in_ci());
+            return Ok(());
+        }
+        setup::mount_tracefs()?;
+        for build in [compile::release, compile::leaky_c, compile::leaky_rust] {
+            if let Err(error) = build(&mut self.log) {
+                crate::interrupt::check()?;
+                say(&format!("{error:#}"));
+                self.summary.skipped(WHAT, "what they test does not build", true);
+                return Ok(());
+            }
+        }
+        let mut test = workspace::cargo("test");
+        test.args(["--package", "tlsclose-tests", "--tests", "--no-fail-fast", "--"]);
+        test.args(["--test-threads", "2"]).args(&self.filter);
+        test.env("TLSCLOSE_BIN", workspace::program());
+        test.env("TLSCLOSE_LEAKY_C", compile::leaky_c_program());
+        test.env("TLSCLOSE_LEAKY_RUST", compile::leaky_rust_program());
+        self.test(WHAT, test)
+    }
+
+    fn check(&mut self, what: &str, command: Command) -> Result<()> {
+        let finished = self.log.run(what, command, Output::Log)?;
+        self.summary.checked(what, finished.status.success(), finished.elapsed);
+        Ok(())
+    }
+
+    fn test(&mut self, what: &str, command: Command) -> Result<()> {
+        let finished = self.log.run(what, command, Output::Shown)?;
+        self.summary.tested(what, &finished.lines, finished.status.success(), finished.elapsed);
+        Ok(())
+    }
+}
+
+/// Why this host's kernel is not tested: its user may say so, and only root may load programs.
+fn why_not_on_kernel() -> Option<String> {
+    let unwanted = env::var("TLSCLOSE_SKIP_KERNEL").ok().filter(|reason| !reason.is_empty());
+    let not_root = || {
+        let root = rustix::process::geteuid().is_root();
+        (!root).then(|| "only root may load programs into the kernel".to_owned())
+    };
+    unwanted.or_else(not_root)
+}
+
+/// Whether somebody else's machine runs this, where a test that cannot run is a failure.
+fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false")
+}

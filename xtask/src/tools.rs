@@ -1,0 +1,86 @@
+//! Tools from crates.io, pinned and installed into `target/tools`, never over the user's own.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{self, Log};
+use crate::toolchain::DEBIAN_RUSTC;
+use crate::workspace;
+
+/// The LLVM majors that this version of bpf-linker can be built against.
+const BPF_LINKER: &str = "0.13.0";
+const BPF_LINKER_KNOWS: [u32; 3] = [21, 22, 23];
+const CARGO_DENY: &str = "0.20.2";
+
+/// The major version of the LLVM in Debian's rustc.
+pub fn debian_llvm() -> Result<u32> {
+    let version = run::output(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
+    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "));
+    let major = llvm.and_then(|llvm| llvm.split('.').next()).and_then(|major| major.parse().ok());
+    let Some(major) = major else {
+        bail!("'{DEBIAN_RUSTC} -vV' names no LLVM version, so no bpf-linker can be chosen for it");
+    };
+    if !BPF_LINKER_KNOWS.contains(&major) {
+        bail!(
+            "Debian's rustc has LLVM {major} and bpf-linker {BPF_LINKER} knows {BPF_LINKER_KNOWS:?}: \
+             raise its version in xtask/src/tools.rs"
+        );
+    }
+    Ok(major)
+}
+
+/// Whether the linker of this checkout was built against the LLVM of Debian's rustc.
+pub fn has_bpf_linker(llvm: u32) -> bool {
+    installed(&format!("bpf-linker {BPF_LINKER} "), &format!("\"llvm-{llvm}\""))
+}
+
+/// Builds the linker against the LLVM that wrote the bitcode it will read.
+pub fn install_bpf_linker(log: &mut Log, llvm: u32) -> Result<()> {
+    let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
+    let mut install = cargo_install("bpf-linker", BPF_LINKER);
+    install.args(["--force", "--no-default-features", "--features", &format!("llvm-{llvm}")]);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([prefix.join("bin")].into_iter().chain(env::split_paths(&path)))
+        .context("PATH cannot be extended by LLVM's directory")?;
+    install.env("LLVM_PREFIX", &prefix).env("PATH", path);
+    log.step(&format!("building bpf-linker {BPF_LINKER} for LLVM {llvm}"), install)
+}
+
+pub fn has_cargo_deny() -> bool {
+    installed(&format!("cargo-deny {CARGO_DENY} "), "")
+}
+
+pub fn install_cargo_deny(log: &mut Log) -> Result<()> {
+    let mut install = cargo_install("cargo-deny", CARGO_DENY);
+    // A tool that runs for a second need not be optimised for minutes.
+    install.arg("--no-default-features");
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    log.step(&format!("building cargo-deny {CARGO_DENY}"), install)
+}
+
+/// The program of a tool installed here.
+pub fn program(name: &str) -> PathBuf {
+    workspace::target("tools/bin").join(name)
+}
+
+fn cargo_install(name: &str, version: &str) -> Command {
+    let mut install = workspace::cargo("install");
+    install.args([name, "--version", version, "--locked", "--root"]);
+    install.arg(workspace::target("tools"));
+    install.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
+    install
+}
+
+/// Whether cargo's own list of what it installed has a package with a feature.
+fn installed(package: &str, feature: &str) -> bool {
+    let list = fs::read_to_string(workspace::target("tools/.crates2.json")).unwrap_or_default();
+    let entry = list.split_once(&format!("\"{package}")).map(|(_, entry)| entry);
+    let entry = entry.and_then(|entry| entry.split('}').next());
+    let name = package.split(' ').next().unwrap_or(package);
+    entry.is_some_and(|entry| entry.contains(feature)) && program(name).is_file()
+}
