@@ -1,6 +1,6 @@
 //! The exact map: since when a socket is half-closed, and what its program did about it.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use tlsclose_common::{
     facts::{HalfClosed, Lost, call, half, state},
     limits::HALF_CLOSED_BUCKETS_MS,
@@ -14,25 +14,31 @@ use crate::{
 
 /// The socket entered `state` while something may still hold it.
 #[inline(always)]
-pub fn entered(sk: Tcp, state: u8, flag: u8) {
+pub fn entered(sk: Tcp, state: u8, flags: u8) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let peer = sk.peer();
-    let mut replaces = false;
-    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
-        // SAFETY: not pre-allocated, or freed after a grace period: valid until the program ends.
-        let entry = unsafe { &mut *entry };
-        if entry.peer == peer {
-            observe(entry, now);
-            entry.since = now;
-            entry.state = state;
-            entry.flags |= flag;
-            return;
-        }
-        lost(Lost::SocketsStale);
-        replaces = true;
+    let fresh = HalfClosed { since: now, peer, state, flags, ..HalfClosed::NEW };
+    // Nearly always the first entry of this socket: one operation instead of two.
+    if HALF_CLOSED.insert(sk.address(), fresh, BPF_NOEXIST as u64).is_ok() {
+        half_closed_count(0);
+        return;
     }
-    insert(sk, HalfClosed { since: now, peer, state, flags: flag, ..HalfClosed::NEW }, replaces);
+    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else {
+        lost(Lost::SocketsMapFull);
+        return;
+    };
+    // SAFETY: not pre-allocated, or freed after a grace period: valid until the program ends.
+    let entry = unsafe { &mut *entry };
+    if entry.peer == peer {
+        observe(entry, now);
+        entry.since = now;
+        entry.state = state;
+        entry.flags = flags;
+    } else {
+        lost(Lost::SocketsStale);
+        *entry = fresh;
+    }
 }
 
 /// The program shut down its sending side and keeps the socket: remember where.

@@ -43,17 +43,14 @@ fn count(old: i32, new: i32) {
 #[inline(always)]
 fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
-        state::SYN_SENT => {
-            half_closed::left(sk);
-            open::connecting(sk);
-        }
+        state::SYN_SENT => open::connecting(sk),
         state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
             // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
             // listener's death moved it, which nobody's stack explains.
             Hold::File if sk.owned() && old != new => half_closed::shut_down(sk, new),
             Hold::File => {}
-            _ => half_closed::left(sk),
+            _ => half_closed::left_if_tracked(sk, old),
         },
         state::FIN_WAIT2 | state::CLOSING => match sk.hold() {
             Hold::File => half_closed::entered(sk, new, half::WAS_CONNECTED),

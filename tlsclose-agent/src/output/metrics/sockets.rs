@@ -82,6 +82,9 @@ tlsclose_sockets{state=\"closing\"} 0
 # HELP tlsclose_orphaned_sockets TCP sockets that no file holds any more; the kernel ends them.
 # TYPE tlsclose_orphaned_sockets gauge
 tlsclose_orphaned_sockets 4
+# HELP tlsclose_ignored_sockets Half-closed TCP sockets that the configuration wants to hear nothing of.
+# TYPE tlsclose_ignored_sockets gauge
+tlsclose_ignored_sockets 0
 # HELP tlsclose_state_transitions Changes of TCP state.
 # TYPE tlsclose_state_transitions counter
 tlsclose_state_transitions_total{from=\"established\",to=\"close_wait\"} 430
