@@ -19,8 +19,13 @@ fn series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &str)]) -> 
 }
 
 fn wait_for_series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &str)], value: f64) {
-    let what = format!("{name} {labels:?} of {} to be {value}", leaky.comm);
-    wait_for(&what, seconds(20), || (series(agent, name, leaky, labels) == Some(value)).then_some(()));
+    let end = Instant::now() + seconds(20);
+    while series(agent, name, leaky, labels) != Some(value) {
+        let metrics = agent.metrics();
+        let all = metrics.select(name, &[("comm", &leaky.comm)]);
+        assert!(Instant::now() < end, "{name} {labels:?} of {} is not {value}: {all:#?}", leaky.comm);
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]

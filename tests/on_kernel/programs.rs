@@ -124,9 +124,9 @@ fn a_hog_fills_its_processes_with_close_wait() {
         return;
     }
     let namespace = Netns::new();
-    let arguments = ["hog", "--processes", "2", "--count", "9000", "--for", "30"];
+    let arguments = ["hog", "--processes", "2", "--count", "4000", "--for", "30"];
     let mut hog = load(&namespace, &arguments);
-    assert_eq!(hog.wait_for_line("ready ", seconds(20)), "18000");
+    assert_eq!(hog.wait_for_line("ready ", seconds(20)), "8000");
     let output = run(namespace.command("ss").args(["-Htan", "state", "close-wait"]), seconds(20));
-    assert_eq!(output.stdout.lines().count(), 18_000);
+    assert_eq!(output.stdout.lines().count(), 8_000);
 }

@@ -60,5 +60,7 @@ pub fn leaky_rust(log: &mut Log) -> Result<()> {
     // A directory of their own: other flags there would rebuild everything here.
     build.env("CARGO_TARGET_DIR", workspace::target("leaky"));
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    // Line numbers, as a program has that somebody wants to debug.
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");
     log.step("building the leaking programs in Rust", build)
 }
