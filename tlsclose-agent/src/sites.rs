@@ -4,10 +4,9 @@
 //! moves. The accounts balance: what lingered = what ended + what still lingers; sockets that
 //! were there before the agent are kept apart.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     clock::Moment,
@@ -101,14 +100,14 @@ struct Place {
 pub struct Sites {
     limits: Limits,
     /// None: the configuration ignores the group.
-    places: HashMap<Group, Option<Place>>,
+    places: FxHashMap<Group, Option<Place>>,
     pub sites: BTreeMap<SiteKey, SiteRecord>,
     pub series: BTreeMap<SeriesKey, SeriesRecord>,
 }
 
 impl Sites {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, places: HashMap::new(), sites: BTreeMap::new(), series: BTreeMap::new() }
+        Self { limits, places: FxHashMap::default(), sites: BTreeMap::new(), series: BTreeMap::new() }
     }
 
     /// The configuration wants to hear nothing of the group.
@@ -207,7 +206,7 @@ impl Sites {
         sockets: impl Iterator<Item = &'a Socket>,
         mut descriptors: impl FnMut(ProcessKey) -> (u64, u64),
     ) {
-        let mut groups: HashMap<Group, Tally> = HashMap::new();
+        let mut groups: FxHashMap<Group, Tally> = FxHashMap::default();
         for socket in sockets.filter(|socket| socket.lingering_since.is_some()) {
             groups.entry(socket.group).or_default().add(socket);
         }
@@ -248,7 +247,7 @@ impl Sites {
 
     /// Drops what belongs to processes that are long gone.
     pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
-        let mut alive: HashMap<ProcessKey, bool> = HashMap::new();
+        let mut alive: FxHashMap<ProcessKey, bool> = FxHashMap::default();
         for (group, place) in &self.places {
             let lives = *alive.entry(group.process).or_insert_with(|| is_alive(group.process));
             if lives

@@ -4,8 +4,9 @@
 //! A census is no snapshot. A socket that is missing once may have been walked past; it has
 //! ended when two censuses in a row do not show it.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::{hash::Hash, time::Duration};
 
+use rustc_hash::FxHashMap;
 use tlsclose_common::facts::{Holder, call, half, holder, state};
 
 use crate::{
@@ -50,6 +51,7 @@ pub struct HeldBy {
 /// A half-closed socket under watch.
 #[derive(Clone, Debug)]
 pub struct Socket {
+    sk: u64,
     pub group: Group,
     /// When its clock started.
     pub clock: Moment,
@@ -69,6 +71,8 @@ pub struct Socket {
     sequences: [u32; 4],
     paths: [(u64, PathId); 2],
     seen_in: u32,
+    /// Its place in the census that showed it last.
+    order: u32,
 }
 
 /// What an example of a finding shows.
@@ -102,17 +106,24 @@ pub struct Ticks {
     pub per_second: u64,
 }
 
+/// Half-closed sockets between censuses.
+///
+/// A hundred thousand of them are looked up in each census, far more than caches hold. Censuses
+/// show sockets in nearly the same order every time, so they lie in that order, and each look-up
+/// first tries the neighbour of the last one.
+#[derive(Default)]
 pub struct Tracker {
-    sockets: HashMap<u64, Socket>,
+    sockets: Vec<Socket>,
+    /// Where in `sockets` each address is.
+    index: FxHashMap<u64, u32>,
+    /// Where the next record is expected.
+    cursor: usize,
+    /// Records of this census so far, and how many were not where they were expected.
+    observed: u32,
+    strays: u32,
     census: u32,
     now: Moment,
     changes: Vec<Change>,
-}
-
-impl Default for Tracker {
-    fn default() -> Self {
-        Self { sockets: HashMap::new(), census: 0, now: Moment(0), changes: Vec::new() }
-    }
 }
 
 impl Tracker {
@@ -120,6 +131,7 @@ impl Tracker {
     pub fn begin(&mut self, now: Moment) {
         self.census += 1;
         self.now = now;
+        (self.cursor, self.observed, self.strays) = (0, 0, 0);
     }
 
     /// Takes in one record. `path` interns the key of a stack, `None` when it is not known (yet).
@@ -127,28 +139,42 @@ impl Tracker {
         let Some(kind) = classify(record) else { return };
         let held_by =
             HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
-        if let Some(socket) = self.sockets.get_mut(&record.sk)
-            && socket.is_same(record)
-        {
-            if socket.seen_in == self.census {
-                socket.also_held_by(held_by, record);
-                return;
-            }
-            socket.seen_in = self.census;
+        self.observed += 1;
+        let at = self.find(record.sk);
+        let clock = clock_of(record, self.now, ticks);
+        let Some(at) = at else {
+            let fresh = Socket::new(record, kind, held_by, (self.census, self.observed), clock, &mut path);
+            self.cursor = self.sockets.len() + 1;
+            self.index.insert(record.sk, self.sockets.len() as u32);
+            self.sockets.push(fresh);
+            return;
+        };
+        self.cursor = at + 1;
+        let socket = &mut self.sockets[at];
+        if !socket.is_same(record) {
+            // Another socket at the same address: the one before it is gone.
+            let fresh = Socket::new(record, kind, held_by, (self.census, self.observed), clock, &mut path);
+            std::mem::replace(socket, fresh).end(End::Closed, &mut self.changes);
+        } else if socket.seen_in == self.census {
+            socket.also_held_by(held_by, record);
+        } else {
+            (socket.seen_in, socket.order) = (self.census, self.observed);
             socket.sightings += 1;
             socket.first_holder = held_by;
             socket.other_holders.clear();
             socket.resolve(record, &mut path);
             let moved = socket.sequences != sequences(record);
-            let now = self.now;
-            socket.update(record, kind, held_by.process, moved, now, &mut self.changes);
-            return;
+            socket.update(record, kind, held_by.process, moved, self.now, &mut self.changes);
         }
-        let fresh = Socket::new(record, kind, held_by, self.census, clock_of(record, self.now, ticks), &mut path);
-        // Another socket at the same address: the one before it is gone.
-        if let Some(previous) = self.sockets.insert(record.sk, fresh) {
-            previous.end(End::Closed, &mut self.changes);
+    }
+
+    /// Where the socket at this address is kept.
+    fn find(&mut self, sk: u64) -> Option<usize> {
+        if self.sockets.get(self.cursor).is_some_and(|socket| socket.sk == sk) {
+            return Some(self.cursor);
         }
+        self.strays += 1;
+        self.index.get(&sk).map(|at| *at as usize)
     }
 
     /// Ends a census: what it did not show (for the second time) has ended, what has stayed
@@ -160,7 +186,8 @@ impl Tracker {
     ) -> Vec<Change> {
         let (census, now, changes) = (self.census, self.now, &mut self.changes);
         let (mut alive, mut after) = (Memo::default(), Memo::default());
-        self.sockets.retain(|_, socket| {
+        let before = self.sockets.len();
+        self.sockets.retain_mut(|socket| {
             if socket.seen_in + 1 < census {
                 let how = if alive.get(socket.group.process, &mut is_alive) { End::Closed } else { End::ProcessExit };
                 socket.end(how, changes);
@@ -175,24 +202,37 @@ impl Tracker {
             }
             true
         });
-        if self.sockets.capacity() > 1024 && self.sockets.len() < self.sockets.capacity() / 4 {
-            self.sockets.shrink_to_fit();
+        let out_of_order = self.strays > self.observed / 8;
+        if out_of_order {
+            self.sockets.sort_by_key(|socket| socket.order);
+        }
+        if out_of_order || self.sockets.len() != before {
+            self.rebuild_index();
         }
         std::mem::take(&mut self.changes)
     }
 
+    fn rebuild_index(&mut self) {
+        if self.sockets.capacity() > 1024 && self.sockets.len() < self.sockets.capacity() / 4 {
+            self.sockets.shrink_to_fit();
+            self.index.shrink_to(self.sockets.len());
+        }
+        self.index.clear();
+        self.index.extend(self.sockets.iter().enumerate().map(|(at, socket)| (socket.sk, at as u32)));
+    }
+
     /// The sockets under watch.
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.values()
+        self.sockets.iter()
     }
 }
 
 /// Answers, each asked for once in a census.
-struct Memo<K, T>(HashMap<K, T>);
+struct Memo<K, T>(FxHashMap<K, T>);
 
 impl<K, T> Default for Memo<K, T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(FxHashMap::default())
     }
 }
 
@@ -207,11 +247,12 @@ impl Socket {
         record: &Holder,
         kind: Kind,
         held_by: HeldBy,
-        census: u32,
+        (census, order): (u32, u32),
         (clock, age_is_minimum): (Moment, bool),
         path: &mut impl FnMut(u64) -> Option<PathId>,
     ) -> Self {
         let mut socket = Self {
+            sk: record.sk,
             group: Group {
                 process: held_by.process,
                 kind,
@@ -231,6 +272,7 @@ impl Socket {
             sequences: sequences(record),
             paths: [(0, PathId::NONE); 2],
             seen_in: census,
+            order,
         };
         socket.resolve(record, path);
         socket
@@ -334,15 +376,19 @@ fn classify(record: &Holder) -> Option<Kind> {
 }
 
 /// The stack of the last touch that tells the kind's story: the read that returned 0, or the
-/// shutdown. The last ordinary read or send, sampled for armed processes only, is not part of a
-/// group: with it one cause would fall apart into sites before and after arming.
+/// shutdown. Where nobody read the end, the last ordinary read or send, which is sampled for armed
+/// processes only: it is shown, but makes no site of its own.
 fn touched(record: &Holder) -> (u64, u8) {
-    let tells = match record.state {
-        state::FIN_WAIT2 => record.half.touched_call == call::SHUTDOWN,
-        state::CLOSE_WAIT => record.half.touched_call == call::READ,
-        _ => true,
+    let wanted = match record.state {
+        state::FIN_WAIT2 => call::SHUTDOWN,
+        state::CLOSE_WAIT => call::READ,
+        _ => record.half.touched_call,
     };
-    if tells { (record.half.touched, record.half.touched_call) } else { (0, call::NONE) }
+    if record.half.touched != 0 && record.half.touched_call == wanted {
+        return (record.half.touched, record.half.touched_call);
+    }
+    let unread = record.state == state::CLOSE_WAIT && record.copied_seq != record.rcv_nxt;
+    if unread { (record.origin.touched, record.origin.touched_call) } else { (0, call::NONE) }
 }
 
 /// When the socket's clock started: when the kernel side saw it half-close; for older sockets,

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_writ
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
 
 use crate::{
-    kernel::{Task, Tcp, global, is_half_closed, references, sock_of},
+    kernel::{Sequences, Task, Tcp, global, is_half_closed, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, lost},
 };
 
@@ -129,7 +129,7 @@ fn write_out(meta: *const Meta, task: Task, fd: u32, file: *const c_void, sk: Tc
         rcv_tstamp: sequences.rcv_tstamp(),
         local: [0; 16],
         remote: [0; 16],
-        local_port: sequences.local_port(),
+        local_port: local_port(sk, sequences),
         remote_port: sk.remote_port(),
         family: sk.family(),
         state: state_now,
@@ -172,6 +172,15 @@ fn write_out(meta: *const Meta, task: Task, fd: u32, file: *const c_void, sk: Tc
         bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Holder>() as u32);
     }
     Some(())
+}
+
+/// `skc_num` lies beside what is read anyway; it is 0 once the port was put, on the way to CLOSE.
+#[inline(always)]
+fn local_port(sk: Tcp, sequences: Sequences) -> u16 {
+    match sk.local_port() {
+        0 => sequences.local_port(),
+        port => port,
+    }
 }
 
 /// A fresh, bound or never-connected socket is in CLOSE too: this one was shut down both ways
