@@ -4,15 +4,21 @@
 //! A census is no snapshot. A socket that is missing once may have been walked past; it has
 //! ended when two censuses in a row do not show it.
 
-use std::{hash::Hash, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use tlsclose_common::facts::{Holder, call, half, holder, state};
 
 use crate::{
     clock::Moment,
     finding::{End, Kind},
 };
+
+/// Sightings after which nothing about a socket waits for a next one any more.
+const SETTLING: u32 = 2;
 
 /// A code path that the agent has interned; 0 where none was sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +57,6 @@ pub struct HeldBy {
 /// A half-closed socket under watch.
 #[derive(Clone, Debug)]
 pub struct Socket {
-    sk: u64,
     pub group: Group,
     /// When its clock started.
     pub clock: Moment,
@@ -70,9 +75,20 @@ pub struct Socket {
     pub sightings: u32,
     sequences: [u32; 4],
     paths: [(u64, PathId); 2],
-    seen_in: u32,
-    /// Its place in the census that showed it last.
+}
+
+/// What a census needs to know of a socket of which nothing has changed: half a cache line.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    sk: u64,
+    /// Folds all of the record that [`Socket`] was made from.
+    fingerprint: u64,
+    /// The census that showed it last, and its place there.
+    census: u32,
     order: u32,
+    /// The same fingerprint means that there is nothing to do.
+    settled: bool,
+    lingers: bool,
 }
 
 /// What an example of a finding shows.
@@ -110,9 +126,12 @@ pub struct Ticks {
 ///
 /// A hundred thousand of them are looked up in each census, far more than caches hold. Censuses
 /// show sockets in nearly the same order every time, so they lie in that order, and each look-up
-/// first tries the neighbour of the last one.
+/// first tries the neighbour of the last one; where nothing has changed, which is nearly always,
+/// only a [`Seen`] is touched.
 #[derive(Default)]
 pub struct Tracker {
+    /// In step with `sockets`.
+    seen: Vec<Seen>,
     sockets: Vec<Socket>,
     /// Where in `sockets` each address is.
     index: FxHashMap<u64, u32>,
@@ -137,44 +156,65 @@ impl Tracker {
     /// Takes in one record. `path` interns the key of a stack, `None` when it is not known (yet).
     pub fn observe(&mut self, record: &Holder, ticks: Ticks, mut path: impl FnMut(u64) -> Option<PathId>) {
         let Some(kind) = classify(record) else { return };
+        self.observed += 1;
+        let fingerprint = fingerprint(record);
+        let at = self.find(record.sk);
+        if let Some(seen) = at.and_then(|at| self.seen.get_mut(at))
+            && seen.settled
+            && seen.fingerprint == fingerprint
+        {
+            (seen.census, seen.order) = (self.census, self.observed);
+            return;
+        }
         let held_by =
             HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
-        self.observed += 1;
-        let at = self.find(record.sk);
         let clock = clock_of(record, self.now, ticks);
+        let fresh = Seen {
+            sk: record.sk,
+            fingerprint,
+            census: self.census,
+            order: self.observed,
+            settled: false,
+            lingers: false,
+        };
         let Some(at) = at else {
-            let fresh = Socket::new(record, kind, held_by, (self.census, self.observed), clock, &mut path);
             self.cursor = self.sockets.len() + 1;
             self.index.insert(record.sk, self.sockets.len() as u32);
-            self.sockets.push(fresh);
+            self.seen.push(fresh);
+            self.sockets.push(Socket::new(record, kind, held_by, self.census == 1, clock, &mut path));
             return;
         };
-        self.cursor = at + 1;
-        let socket = &mut self.sockets[at];
+        let (seen, socket) = (&mut self.seen[at], &mut self.sockets[at]);
         if !socket.is_same(record) {
             // Another socket at the same address: the one before it is gone.
-            let fresh = Socket::new(record, kind, held_by, (self.census, self.observed), clock, &mut path);
-            std::mem::replace(socket, fresh).end(End::Closed, &mut self.changes);
-        } else if socket.seen_in == self.census {
+            let next = Socket::new(record, kind, held_by, self.census == 1, clock, &mut path);
+            std::mem::replace(socket, next).end(End::Closed, &mut self.changes);
+            *seen = fresh;
+        } else if seen.census == self.census {
             socket.also_held_by(held_by, record);
+            seen.settled = false;
         } else {
-            (socket.seen_in, socket.order) = (self.census, self.observed);
             socket.sightings += 1;
             socket.first_holder = held_by;
             socket.other_holders.clear();
             socket.resolve(record, &mut path);
             let moved = socket.sequences != sequences(record);
             socket.update(record, kind, held_by.process, moved, self.now, &mut self.changes);
+            let settled = socket.sightings > SETTLING && socket.is_resolved();
+            *seen = Seen { settled, lingers: socket.lingering_since.is_some(), ..fresh };
         }
     }
 
     /// Where the socket at this address is kept.
     fn find(&mut self, sk: u64) -> Option<usize> {
-        if self.sockets.get(self.cursor).is_some_and(|socket| socket.sk == sk) {
-            return Some(self.cursor);
-        }
-        self.strays += 1;
-        self.index.get(&sk).map(|at| *at as usize)
+        let at = if self.seen.get(self.cursor).is_some_and(|seen| seen.sk == sk) {
+            Some(self.cursor)
+        } else {
+            self.strays += 1;
+            self.index.get(&sk).map(|at| *at as usize)
+        };
+        self.cursor = at.map_or(self.cursor, |at| at + 1);
+        at
     }
 
     /// Ends a census: what it did not show (for the second time) has ended, what has stayed
@@ -184,41 +224,58 @@ impl Tracker {
         mut is_alive: impl FnMut(ProcessKey) -> bool,
         mut leak_after: impl FnMut(Group) -> Duration,
     ) -> Vec<Change> {
-        let (census, now, changes) = (self.census, self.now, &mut self.changes);
         let (mut alive, mut after) = (Memo::default(), Memo::default());
-        let before = self.sockets.len();
-        self.sockets.retain_mut(|socket| {
-            if socket.seen_in + 1 < census {
+        let mut kept = 0;
+        for at in 0..self.seen.len() {
+            let mut seen = self.seen[at];
+            if seen.census + 1 < self.census {
+                let socket = &self.sockets[at];
                 let how = if alive.get(socket.group.process, &mut is_alive) { End::Closed } else { End::ProcessExit };
-                socket.end(how, changes);
-                return false;
+                socket.end(how, &mut self.changes);
+                continue;
             }
-            if socket.seen_in == census
-                && socket.lingering_since.is_none()
-                && now.since(socket.clock) >= after.get(socket.group, &mut leak_after)
-            {
-                socket.lingering_since = Some(now);
-                changes.push(Change::Began { group: socket.group, adopted: socket.adopted });
+            if seen.census == self.census && !seen.lingers {
+                let socket = &mut self.sockets[at];
+                if self.now.since(socket.clock) >= after.get(socket.group, &mut leak_after) {
+                    seen.lingers = true;
+                    socket.lingering_since = Some(self.now);
+                    self.changes.push(Change::Began { group: socket.group, adopted: socket.adopted });
+                }
             }
-            true
-        });
+            self.seen[kept] = seen;
+            if kept != at {
+                self.sockets.swap(kept, at);
+            }
+            kept += 1;
+        }
+        let ended = kept < self.seen.len();
+        self.seen.truncate(kept);
+        self.sockets.truncate(kept);
         let out_of_order = self.strays > self.observed / 8;
         if out_of_order {
-            self.sockets.sort_by_key(|socket| socket.order);
+            self.put_in_order();
         }
-        if out_of_order || self.sockets.len() != before {
+        if out_of_order || ended {
             self.rebuild_index();
         }
         std::mem::take(&mut self.changes)
     }
 
+    /// Sorts the sockets as the last census has shown them.
+    fn put_in_order(&mut self) {
+        let mut both: Vec<(Seen, Socket)> = self.seen.drain(..).zip(self.sockets.drain(..)).collect();
+        both.sort_by_key(|(seen, _)| seen.order);
+        (self.seen, self.sockets) = both.into_iter().unzip();
+    }
+
     fn rebuild_index(&mut self) {
         if self.sockets.capacity() > 1024 && self.sockets.len() < self.sockets.capacity() / 4 {
             self.sockets.shrink_to_fit();
+            self.seen.shrink_to_fit();
             self.index.shrink_to(self.sockets.len());
         }
         self.index.clear();
-        self.index.extend(self.sockets.iter().enumerate().map(|(at, socket)| (socket.sk, at as u32)));
+        self.index.extend(self.seen.iter().enumerate().map(|(at, seen)| (seen.sk, at as u32)));
     }
 
     /// The sockets under watch.
@@ -247,12 +304,11 @@ impl Socket {
         record: &Holder,
         kind: Kind,
         held_by: HeldBy,
-        (census, order): (u32, u32),
+        adopted: bool,
         (clock, age_is_minimum): (Moment, bool),
         path: &mut impl FnMut(u64) -> Option<PathId>,
     ) -> Self {
         let mut socket = Self {
-            sk: record.sk,
             group: Group {
                 process: held_by.process,
                 kind,
@@ -263,7 +319,7 @@ impl Socket {
             },
             clock,
             age_is_minimum,
-            adopted: census == 1,
+            adopted,
             lingering_since: None,
             first_holder: held_by,
             other_holders: Vec::new(),
@@ -271,8 +327,6 @@ impl Socket {
             sightings: 1,
             sequences: sequences(record),
             paths: [(0, PathId::NONE); 2],
-            seen_in: census,
-            order,
         };
         socket.resolve(record, path);
         socket
@@ -316,6 +370,11 @@ impl Socket {
         }
         (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
         (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+    }
+
+    /// Every stack that the kernel side knows of has an id.
+    fn is_resolved(&self) -> bool {
+        self.other_holders.is_empty() && self.paths.iter().all(|(key, id)| *key == 0 || *id != PathId::NONE)
     }
 
     fn update(
@@ -403,6 +462,31 @@ fn clock_of(record: &Holder, now: Moment, ticks: Ticks) -> (Moment, bool) {
     let idle = |at: u32| (ticks.jiffies as u32).wrapping_sub(at);
     let ticks_idle = idle(record.lsndtime).min(idle(record.rcv_tstamp));
     (now.minus(Duration::from_secs_f64(f64::from(ticks_idle) / ticks.per_second as f64)), true)
+}
+
+/// Folds everything that a socket's state is made from.
+fn fingerprint(record: &Holder) -> u64 {
+    let mut hash = FxHasher::default();
+    record.local.hash(&mut hash);
+    record.remote.hash(&mut hash);
+    let ports = u64::from(record.local_port) << 16 | u64::from(record.remote_port);
+    let (half, origin) = (&record.half, &record.origin);
+    let flags = u64::from(record.state) | u64::from(record.flags) << 8 | u64::from(half.flags) << 16;
+    for word in [
+        u64::from(record.write_seq) << 32 | u64::from(record.snd_una),
+        u64::from(record.copied_seq) << 32 | u64::from(record.rcv_nxt),
+        ports << 32 | u64::from(record.netns),
+        u64::from(record.tgid) << 32 | u64::from(record.fd),
+        flags << 16 | u64::from(half.touched_call) << 8 | u64::from(origin.opened_call),
+        record.started_at,
+        half.since,
+        half.touched,
+        origin.opened,
+        origin.touched,
+    ] {
+        hash.write_u64(word);
+    }
+    hash.finish()
 }
 
 fn sequences(record: &Holder) -> [u32; 4] {
