@@ -60,7 +60,17 @@ impl Agent {
             let answer = agent.owner().get("/readyz").ok()?;
             (answer.status == 200).then_some(())
         });
+        agent.assert_quick_census();
         agent
+    }
+
+    /// The interval stretches with the number of descriptors on the host, and the tests' patience
+    /// does not.
+    fn assert_quick_census(&self) {
+        let census = &self.leaks()["census"];
+        let interval = census["interval_seconds"].as_f64().expect("an interval");
+        let fds = &census["fds"];
+        assert!(interval < 5.0, "other programs hold {fds} descriptors: a census every {interval:.0} s is too rare");
     }
 
     pub fn pid(&self) -> u32 {
