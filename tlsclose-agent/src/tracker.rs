@@ -168,7 +168,7 @@ impl Tracker {
         }
         let held_by =
             HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
-        let clock = clock_of(record, self.now, ticks);
+        let clock = clock_of(record, self.now, ticks, self.census == 1);
         let fresh = Seen {
             sk: record.sk,
             fingerprint,
@@ -236,7 +236,9 @@ impl Tracker {
             }
             if seen.census == self.census && !seen.lingers {
                 let socket = &mut self.sockets[at];
-                if self.now.since(socket.clock) >= after.get(socket.group, &mut leak_after) {
+                let overdue = self.now.since(socket.clock) >= after.get(socket.group, &mut leak_after);
+                // What only one census has shown may be inside its last close().
+                if overdue && socket.sightings >= 2 {
                     seen.lingers = true;
                     socket.lingering_since = Some(self.now);
                     self.changes.push(Change::Began { group: socket.group, adopted: socket.adopted });
@@ -450,18 +452,18 @@ fn touched(record: &Holder) -> (u64, u8) {
     if unread { (record.origin.touched, record.origin.touched_call) } else { (0, call::NONE) }
 }
 
-/// When the socket's clock started: when the kernel side saw it half-close; for older sockets,
-/// when it last sent or received anything, which is a lower bound of its age.
-fn clock_of(record: &Holder, now: Moment, ticks: Ticks) -> (Moment, bool) {
+/// When the socket's clock started: when the kernel side saw it half-close. For sockets that are
+/// `older` than the agent, when they last sent or received anything, which is a lower bound of
+/// their age; others that the kernel side knows nothing of are young: they are being closed, or
+/// did not fit into its map.
+fn clock_of(record: &Holder, now: Moment, ticks: Ticks, older: bool) -> (Moment, bool) {
     if record.flags & holder::HALF != 0 && record.half.since != 0 {
         return (Moment(record.half.since), false);
     }
-    if ticks.per_second == 0 {
-        return (now, true);
-    }
-    let idle = |at: u32| (ticks.jiffies as u32).wrapping_sub(at);
-    let ticks_idle = idle(record.lsndtime).min(idle(record.rcv_tstamp));
-    (now.minus(Duration::from_secs_f64(f64::from(ticks_idle) / ticks.per_second as f64)), true)
+    let moved = [record.lsndtime, record.rcv_tstamp];
+    let idle = moved.iter().filter(|at| **at != 0).map(|at| (ticks.jiffies as u32).wrapping_sub(*at)).min();
+    let Some(idle) = idle.filter(|_| older && ticks.per_second != 0) else { return (now, true) };
+    (now.minus(Duration::from_secs_f64(f64::from(idle) / ticks.per_second as f64)), true)
 }
 
 /// Folds everything that a socket's state is made from.

@@ -77,7 +77,12 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     let sk = Tcp::new(sk)?;
     let state_now = sk.state();
-    if first_sight(file) {
+    let references = references(file);
+    if references < 2 {
+        // Only the iterator holds it: its owner is inside the last close().
+        return None;
+    }
+    if references == 2 || first_sight(file) {
         // SAFETY: 16 slots, index below 16.
         unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state_now as usize & 15) += 1 };
     }
@@ -87,12 +92,9 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     Some(())
 }
 
-/// This census has not counted the file yet. The iterator itself holds one reference.
+/// This census has not counted a file that somebody besides one descriptor and the iterator holds.
 #[inline(always)]
 fn first_sight(file: *const c_void) -> bool {
-    if references(file) <= 2 {
-        return true;
-    }
     let Some(control) = CONTROL.get(0) else { return true };
     let file = file as u64;
     if let Some(last) = SHARED_FILES.get_ptr_mut(file) {

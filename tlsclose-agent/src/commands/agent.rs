@@ -54,14 +54,15 @@ pub fn run(args: AgentArgs) -> Done {
 }
 
 async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
-    // Listen before loading: a port in use is found before anything is attached.
+    // Listen before loading: a port in use is found before anything is attached. The owner's
+    // socket comes after it: without privileges, those are what to speak of.
     let tcp = http::listen::tcp(&args.web.listen_address).await.map_err(|error| Failure::cannot(&error))?;
-    let owner = OwnerSocket::open(&args.web.socket).map_err(|error| Failure::cannot(&error))?;
     let address = tcp.local_addr().map_or_else(|_| args.web.listen_address.to_string(), |at| at.to_string());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     let kernel = load(&args.places, options)?;
+    let owner = OwnerSocket::open(&args.web.socket).map_err(|error| Failure::cannot(&error))?;
     log::info!(
         "watching; metrics on http://{address}{}, details on {}",
         args.web.telemetry_path,
