@@ -461,7 +461,9 @@ fn clock_of(record: &Holder, now: Moment, ticks: Ticks, older: bool) -> (Moment,
         return (Moment(record.half.since), false);
     }
     let moved = [record.lsndtime, record.rcv_tstamp];
-    let idle = moved.iter().filter(|at| **at != 0).map(|at| (ticks.jiffies as u32).wrapping_sub(*at)).min();
+    // A stamp may be younger than the look at the clock: that is no age, not 2^32 ticks.
+    let idle_since = |at: u32| (ticks.jiffies as u32).wrapping_sub(at).cast_signed().max(0);
+    let idle = moved.into_iter().filter(|at| *at != 0).map(idle_since).min();
     let Some(idle) = idle.filter(|_| older && ticks.per_second != 0) else { return (now, true) };
     (now.minus(Duration::from_secs_f64(f64::from(idle) / ticks.per_second as f64)), true)
 }

@@ -140,6 +140,8 @@ fn the_age_of_older_sockets_is_how_long_nothing_moved() {
     assert_eq!(clock_of(&older, at(100), ticks, true), (at(30), true));
     assert_eq!(clock_of(&older, at(100), Ticks::default(), true), (at(100), true), "unknown is not old");
     assert_eq!(clock_of(&older, at(100), ticks, false), (at(100), true), "new to a running agent is not old");
+    let young = Holder { lsndtime: 100_005, rcv_tstamp: 99_990, ..older };
+    assert_eq!(clock_of(&young, at(100), ticks, true), (at(100), true), "the clock was read before");
     let silent = Holder { lsndtime: 0, rcv_tstamp: 0, ..older };
     assert_eq!(clock_of(&silent, at(100), ticks, true), (at(100), true), "never set is not old");
     assert_eq!(clock_of(&record(1, state::CLOSE_WAIT), at(100), ticks, true), (Moment(1), false));

@@ -86,7 +86,7 @@ fn row(event: &facts::Transition, sockets: &mut HashMap<u64, Known>, args: &Stat
         sockets.insert(event.sk, Known { since: at, owner: owner.clone() });
     }
     let transition = Transition {
-        time: jiff::Timestamp::now().to_string(),
+        time: wall_clock(at),
         skaddr: event.sk,
         owner,
         local: address(event.family, event.local),
@@ -98,6 +98,12 @@ fn row(event: &facts::Transition, sockets: &mut HashMap<u64, Known>, args: &Stat
         milliseconds: (since != Moment(0)).then(|| at.since(since).as_secs_f64() * 1000.0),
     };
     wanted(&transition, event.family, args).then_some(transition)
+}
+
+/// When it happened, not when it was read.
+fn wall_clock(at: Moment) -> String {
+    let now = jiff::Timestamp::now();
+    now.checked_sub(Moment::now().since(at)).unwrap_or(now).to_string()
 }
 
 fn wanted(transition: &Transition, family: u8, args: &StatesArgs) -> bool {
@@ -115,7 +121,8 @@ fn owner(pid: u32) -> Option<Owner> {
     if pid == 0 {
         return None;
     }
-    let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // A process that has ended already keeps its PID; its name is not known any more.
+    let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_else(|_| b"?".to_vec());
     Some(Owner { pid, comm: printable(comm.strip_suffix(b"\n").unwrap_or(&comm)) })
 }
 
