@@ -90,6 +90,35 @@ fn addresses_are_shown_as_people_write_them() {
 }
 
 #[test]
+fn every_way_to_leak_is_found_without_frame_pointers() {
+    check_ways(Language::FramelessC, &[]);
+}
+
+#[test]
+fn every_way_to_leak_is_found_without_frame_pointers_with_threads() {
+    check_ways(Language::FramelessC, &["--threads", "2"]);
+}
+
+#[test]
+fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let arguments = ["--count", "40", "--rate", "20", "--for", "40"];
+    let mut leaky = Leaky::start(&namespace, Language::FramelessC, way_named("eof_forget"), &arguments);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 40);
+    for (touch, innermost) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
+        let ours =
+            |frame: &&serde_json::Value| frame["file"].as_str().is_some_and(|file| file.contains("tests/leaky/c"));
+        let functions: Vec<&str> = list(&site[touch]["stack"]).filter(ours).map(function).collect();
+        assert_eq!(functions, [innermost, "serve", "serve_all", "run_holder", "main"], "{site:#}");
+    }
+}
+
+#[test]
 fn inlined_functions_are_named_with_their_callers() {
     if !on_kernel(&[]) {
         return;

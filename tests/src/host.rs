@@ -86,6 +86,11 @@ pub fn leaky_c_optimised() -> PathBuf {
     leaky_c().with_file_name("leaky-o2")
 }
 
+/// The C programs, optimised and without frame pointers, beside the others.
+pub fn leaky_c_frameless() -> PathBuf {
+    leaky_c().with_file_name("leaky-frameless")
+}
+
 /// The Rust programs.
 pub fn leaky_rust() -> PathBuf {
     built("TLSCLOSE_LEAKY_RUST", "leaky/release/leaky")

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::child::{Child, copy_of};
-use crate::host::{leaky_c, leaky_c_optimised, leaky_rust, root, unique_comm};
+use crate::host::{leaky_c, leaky_c_frameless, leaky_c_optimised, leaky_rust, root, unique_comm};
 use crate::netns::Netns;
 use crate::report::marked_line;
 use crate::seconds;
@@ -16,6 +16,8 @@ pub enum Language {
     C,
     /// C with `-O2`.
     OptimisedC,
+    /// Optimised, without frame pointers.
+    FramelessC,
     Rust,
 }
 
@@ -24,6 +26,7 @@ impl Language {
         match self {
             Language::C => leaky_c(),
             Language::OptimisedC => leaky_c_optimised(),
+            Language::FramelessC => leaky_c_frameless(),
             Language::Rust => leaky_rust(),
         }
     }
@@ -31,7 +34,7 @@ impl Language {
     /// The file with the code paths of all ways, below the repository.
     pub fn source(self) -> &'static str {
         match self {
-            Language::C | Language::OptimisedC => "tests/leaky/c/ways.c",
+            Language::C | Language::OptimisedC | Language::FramelessC => "tests/leaky/c/ways.c",
             Language::Rust => "tests/leaky/rust/ways.rs",
         }
     }
@@ -86,7 +89,7 @@ impl Way {
     pub fn opened_call(&self, language: Language) -> &'static str {
         match (self.is_client, language, self.name) {
             (true, ..) => "connect",
-            (_, Language::C | Language::OptimisedC, "half_close") => "accept",
+            (_, Language::C | Language::OptimisedC | Language::FramelessC, "half_close") => "accept",
             _ => "accept4",
         }
     }

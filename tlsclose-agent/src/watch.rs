@@ -205,13 +205,14 @@ impl Watch {
         let attribution = &mut self.attribution;
         let mut learned = Vec::new();
         self.kernel.drain_stacks(|record| match record {
-            Record::Frames(header, frames) => attribution.paths.walked(&header, frames, &mut attribution.modules),
-            Record::Copy(header, bytes) => learned.extend(attribution.paths.copied(
-                &header,
-                bytes,
-                &mut attribution.modules,
-                &mut attribution.symbols,
-            )),
+            Record::Frames(header, frames) => {
+                let Attribution { paths, modules, symbols, .. } = &mut *attribution;
+                learned.extend(paths.walked(&header, frames, modules, symbols));
+            }
+            Record::Copy(header, bytes) => {
+                let Attribution { paths, modules, symbols, .. } = &mut *attribution;
+                learned.extend(paths.copied(&header, bytes, modules, symbols));
+            }
             Record::End(end) => {
                 let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
@@ -220,7 +221,7 @@ impl Watch {
         for (leaf, rule) in learned {
             self.kernel.set_leaf(leaf, rule);
         }
-        for key in attribution.paths.overflow() {
+        for key in attribution.paths.forgotten() {
             self.kernel.forget_stack(key);
         }
     }

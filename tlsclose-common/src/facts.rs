@@ -235,6 +235,8 @@ pub mod leaf {
     pub const FROM_FRAME_POINTER: u32 = 2;
     /// There is no rule (JIT code, no unwind tables): walk frame pointers from the registers as they are.
     pub const NONE: u32 = 3;
+    /// Functions above this leaf keep no frame pointers: copies of the stack are sent for good.
+    pub const COPY: u32 = 4;
 
     /// See [`super::LeafRule::frame_pointer`].
     pub const UNCHANGED: i32 = i32::MIN;

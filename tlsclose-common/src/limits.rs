@@ -7,6 +7,12 @@ pub const STACK_FRAMES: usize = 48;
 /// does not yet know how to find the caller of a leaf (a libc wrapper).
 pub const STACK_COPY: usize = 8192;
 
+/// How many seconds' worth of copies may be taken at once.
+pub const COPIES_BURST_SECONDS: u64 = 5;
+
+/// A frame pointer further than this above the stack pointer is none.
+pub const STACK_SPAN: u64 = 16 << 20;
+
 /// Page size that user memory is copied by: a copy that meets an unmapped page loses only that page.
 pub const PAGE: usize = 4096;
 
@@ -35,7 +41,7 @@ pub const LEAF_ENTRIES: u32 = 4_096;
 pub const PROCESS_ENTRIES: u32 = 4_096;
 
 /// Bytes of the ring buffer for stacks (a power of two, a multiple of the page size).
-pub const STACK_RING_BYTES: u32 = 1 << 20;
+pub const STACK_RING_BYTES: u32 = 4 << 20;
 
 /// Bytes of the ring buffer for the transition stream; a single page where nobody asked for the stream.
 pub const STREAM_RING_BYTES: u32 = 8 << 20;

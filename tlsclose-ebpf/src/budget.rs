@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{Budget, Control, Lost},
-    limits::{ARMED_STACKS_PER_SECOND, BUDGET_WINDOW_NS, GUARANTEED_STACKS_PER_SECOND},
+    limits::{ARMED_STACKS_PER_SECOND, BUDGET_WINDOW_NS, COPIES_BURST_SECONDS, GUARANTEED_STACKS_PER_SECOND},
 };
 
 use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, lost};
@@ -47,17 +47,21 @@ pub fn allows(tgid: u32) -> bool {
     false
 }
 
-/// One more copy of stack memory may be taken on this CPU now.
+/// One more copy of stack memory may be taken on this CPU now. Programs start in bursts, so a
+/// quiet time saves up for a few seconds' worth of copies.
 #[inline(always)]
 pub fn allows_copy() -> bool {
     let (Some(control), Some(copies)) = (CONTROL.get(0), BUDGET.get_ptr_mut(COPIES)) else { return false };
     // SAFETY: a helper without arguments; a per-CPU slot that lives as long as the program.
     let (now, copies) = unsafe { (bpf_ktime_get_ns(), &mut *copies) };
-    if now.wrapping_sub(copies.window) > SECOND_NS {
+    let rate = control.copies_per_second as u64;
+    let elapsed = now.wrapping_sub(copies.window);
+    if elapsed > SECOND_NS {
+        let repaid = rate * (elapsed / SECOND_NS);
+        copies.used = if repaid < copies.used as u64 { copies.used - repaid as u32 } else { 0 };
         copies.window = now;
-        copies.used = 0;
     }
-    if copies.used >= control.copies_per_second {
+    if copies.used as u64 >= rate * COPIES_BURST_SECONDS {
         lost(Lost::CopiesBudget);
         return false;
     }

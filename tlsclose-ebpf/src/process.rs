@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
 use tlsclose_common::facts::{Lost, ProcessEnd, record};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
-    ended(Task::from_ptr(task), 0);
+    ended(&ctx, Task::from_ptr(task), 0);
     0
 }
 
@@ -23,12 +24,12 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
-    ended(Task::from_ptr(task), 1);
+    ended(&ctx, Task::from_ptr(task), 1);
     0
 }
 
 #[inline(always)]
-fn ended(task: Task, exec: u32) {
+fn ended(ctx: &BtfTracePointContext, task: Task, exec: u32) {
     if !task.is_leader() {
         return;
     }
@@ -43,6 +44,7 @@ fn ended(task: Task, exec: u32) {
     if !armed {
         return;
     }
+    debug!(ctx, "armed process {} ended (exec: {})", tgid, exec);
     let end = ProcessEnd {
         kind: record::PROCESS_END,
         tgid,

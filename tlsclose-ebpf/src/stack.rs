@@ -6,6 +6,7 @@
 //! information (CFI) mends that. The agent learns the step once for each place that makes system
 //! calls, from copies of the first stacks seen there, and hands it down as a [`LeafRule`]; from
 //! then on the walk starts in the caller, and the key of a stack is the hash of all its frames.
+//! Where the callers keep no frame pointers the agent says so, and goes on unwinding copies.
 
 use core::ffi::c_void;
 
@@ -15,7 +16,7 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record},
-    limits::{COPIES_PER_LEAF, PAGE, STACK_FRAMES},
+    limits::{COPIES_PER_LEAF, PAGE, STACK_FRAMES, STACK_SPAN},
 };
 
 use crate::{
@@ -77,6 +78,9 @@ pub fn take(tgid: u32) -> u64 {
             return 0;
         }
         rule.copies += 1;
+        return send_copy(header);
+    }
+    if rule.status == leaf::COPY {
         return send_copy(header);
     }
     let rule = *rule;
@@ -145,6 +149,9 @@ fn walk(header: StackHeader, registers: Registers, rule: LeafRule) -> u64 {
     // Slot 1 is free when there is no rule: the reader takes `filled` frames, so keep them dense.
     let first = filled as usize;
     for i in 0..STACK_FRAMES - 2 {
+        if fp & 7 != 0 || fp.wrapping_sub(registers.sp) > STACK_SPAN {
+            break;
+        }
         let mut pair = [0u64; 2];
         // SAFETY: the helper checks the address, and zeroes the pair on a fault.
         unsafe { bpf_probe_read_user((&raw mut pair).cast(), 16, fp as *const c_void) };

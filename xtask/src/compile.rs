@@ -42,13 +42,19 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
     }
     let program = leaky_c_program();
     fs::create_dir_all(workspace::target("leaky/c")).context("cannot create target/leaky/c")?;
-    // The second is for code paths that the optimiser rearranges.
-    for (program, optimised) in [(program.with_file_name("leaky-o2"), "-O2"), (program, "-O1")] {
+    let beside = |name| program.with_file_name(name);
+    let variants = [
+        (program.clone(), "-O1", "-fno-omit-frame-pointer"),
+        // Code paths that the optimiser rearranges, and those that only unwind tables can follow.
+        (beside("leaky-o2"), "-O2", "-fno-omit-frame-pointer"),
+        (beside("leaky-frameless"), "-O2", "-fomit-frame-pointer"),
+    ];
+    for (program, optimised, frames) in variants {
         let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
-        compile.args(["-g", optimised, "-Wall", "-Wextra", "-fno-omit-frame-pointer"]);
+        compile.args(["-g", optimised, frames, "-Wall", "-Wextra"]);
         compile.args(["-fno-optimize-sibling-calls", "-pthread", "-o"]).arg(program).args(&sources);
         compile.current_dir(workspace::root());
-        log.step(&format!("building the leaking programs in C with {optimised}"), compile)?;
+        log.step(&format!("building the leaking programs in C with {optimised} {frames}"), compile)?;
     }
     Ok(())
 }

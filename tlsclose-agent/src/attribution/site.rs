@@ -9,6 +9,10 @@ use crate::finding::{Frame, Kind};
 const FRAME_END: u8 = 0x1e;
 const STACK_END: u8 = 0x1d;
 
+/// Frames of one stack that count, innermost first: deep enough to tell causes apart, and no
+/// deeper than every way of taking a stack reaches.
+const FRAMES_COUNTED: usize = 16;
+
 /// Twelve hexadecimal digits over the kind, the program (base name of its executable) and the
 /// program's own frames of both stacks, innermost first. An own frame counts by its function,
 /// else by build id and offset; its line does not count, nor how often it recurs in a row.
@@ -24,7 +28,7 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
     hash.update(base_name(program).as_bytes());
     for stack in stacks {
         hash.update(&[STACK_END]);
-        let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
+        let counted = stack.iter().filter(|frame| !any_own || is_own(frame)).take(FRAMES_COUNTED);
         let mut keys: Vec<String> = counted.map(key).collect();
         keys.dedup();
         for key in keys {

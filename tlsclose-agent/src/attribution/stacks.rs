@@ -1,63 +1,83 @@
 //! Program counters out of what the kernel side recorded of a stack.
 
+use std::cell::Cell;
+
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
-use tlsclose_common::limits::{PAGE, STACK_COPY, STACK_FRAMES};
+use tlsclose_common::limits::{PAGE, STACK_COPY, STACK_FRAMES, STACK_SPAN};
 
 use super::modules::{MappedModules, ModuleId};
 
-/// Walks a copied stack: the program counter, the caller of the leaf by its rule, then as many
-/// frame pointers as lie in the copy, each above the one before. `bytes` is
-/// `StackCopy::bytes`; its contents are the process's to choose.
-pub fn walk_copy(header: &StackHeader, bytes: &[u8], rule: LeafRule) -> Vec<u64> {
-    let stack = Stack { header, bytes };
-    let mut pcs = vec![header.pc];
-    let (mut frame, mut above) = match rule.status {
-        leaf::FROM_STACK_POINTER | leaf::FROM_FRAME_POINTER => {
-            let Some(caller) = stack.caller(rule) else {
-                return pcs;
-            };
-            pcs.push(caller.pc);
-            (caller.frame_pointer, caller.stack_pointer)
-        }
-        _ => (header.fp, header.sp),
-    };
-    while pcs.len() < STACK_FRAMES && frame >= above && frame % 8 == 0 {
-        let saved = (stack.word(frame), frame.checked_add(8).and_then(|at| stack.word(at)));
-        let (Some(next), Some(pc)) = saved else { break };
-        if pc == 0 {
-            break;
-        }
-        pcs.push(pc);
-        above = frame.saturating_add(16);
-        frame = next;
-    }
-    pcs
+/// What to do at a frame of a copied stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Go to the caller by this rule.
+    By(LeafRule),
+    /// The frame is the last one that can be trusted.
+    Stop,
 }
 
-/// Registers as they are once the leaf has returned.
-struct Caller {
+/// Unwinds a copied stack. `step` is asked for each frame, by depth and program counter; frames
+/// with no rule ([`leaf::NONE`]) are left by their frame pointer. Each frame lies above the one
+/// before. `bytes` is `StackCopy::bytes`; its contents are the process's to choose.
+///
+/// The second value says whether the walk ended because the copy did.
+pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize, u64) -> Step) -> (Vec<u64>, bool) {
+    let stack = Stack { header, bytes, left: Cell::new(false) };
+    let mut frame = Frame { pc: header.pc, stack_pointer: header.sp, frame_pointer: header.fp };
+    let mut pcs = Vec::new();
+    while pcs.len() < STACK_FRAMES {
+        pcs.push(frame.pc);
+        let Step::By(rule) = step(pcs.len() - 1, frame.pc) else { break };
+        match stack.caller(&frame, rule) {
+            Some(caller) if caller.stack_pointer > frame.stack_pointer => frame = caller,
+            _ => break,
+        }
+    }
+    (pcs, stack.left.get())
+}
+
+/// Registers in a frame, those of its callers as they are once the inner ones have returned.
+struct Frame {
     pc: u64,
-    frame_pointer: u64,
     stack_pointer: u64,
+    frame_pointer: u64,
 }
 
 struct Stack<'a> {
     header: &'a StackHeader,
     bytes: &'a [u8],
+    /// A word was asked for that lies in the stack, but above the copy.
+    left: Cell<bool>,
 }
 
 impl Stack<'_> {
-    fn caller(&self, rule: LeafRule) -> Option<Caller> {
+    fn caller(&self, frame: &Frame, rule: LeafRule) -> Option<Frame> {
         let base = match rule.status {
-            leaf::FROM_STACK_POINTER => self.header.sp,
-            _ => self.header.fp,
+            leaf::FROM_STACK_POINTER => frame.stack_pointer,
+            leaf::FROM_FRAME_POINTER => frame.frame_pointer,
+            _ => return self.caller_by_frame_pointer(frame),
         };
         let at = base.checked_add_signed(rule.return_address.into())?;
         let frame_pointer = match rule.frame_pointer {
-            leaf::UNCHANGED => self.header.fp,
+            leaf::UNCHANGED => frame.frame_pointer,
             offset => self.word(base.checked_add_signed(offset.into())?)?,
         };
-        Some(Caller { pc: self.word(at).filter(|pc| *pc != 0)?, frame_pointer, stack_pointer: at.checked_add(8)? })
+        // On x86-64 a call pushes the return address last: the caller's frame ends above it.
+        Some(Frame { pc: self.code(at)?, stack_pointer: at.checked_add(8)?, frame_pointer })
+    }
+
+    fn caller_by_frame_pointer(&self, frame: &Frame) -> Option<Frame> {
+        let fp = frame.frame_pointer;
+        if fp < frame.stack_pointer || fp % 8 != 0 {
+            return None;
+        }
+        let pc = self.code(fp.checked_add(8)?)?;
+        Some(Frame { pc, stack_pointer: fp.checked_add(16)?, frame_pointer: self.word(fp)? })
+    }
+
+    /// A word that may be a return address.
+    fn code(&self, address: u64) -> Option<u64> {
+        self.word(address).filter(|pc| *pc != 0)
     }
 
     /// The eight bytes at `address`, if they lie at or above the stack pointer in copied pages.
@@ -66,8 +86,12 @@ impl Stack<'_> {
         if address < self.header.sp {
             return None;
         }
+        if address - page_start > (STACK_COPY - 8) as u64 {
+            self.left.set(self.left.get() || address - self.header.sp < STACK_SPAN);
+            return None;
+        }
         let at = usize::try_from(address - page_start).ok()?;
-        let end = at.checked_add(8).filter(|end| *end <= STACK_COPY)?;
+        let end = at + 8;
         let word = self.bytes.get(at..end)?;
         let readable = |page: usize| self.header.filled & (1 << page) != 0;
         let pages = readable(at / PAGE) && readable((end - 1) / PAGE);

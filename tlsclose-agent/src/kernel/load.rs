@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, TracePoint},
 };
+use aya_log::EbpfLogger;
 use tlsclose_common::{
     facts::{CensusCounts, Control, Durations, LeafKey, LeafRule},
     limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
@@ -66,6 +67,8 @@ pub enum LoadError {
 /// The loaded and attached programs; dropping it detaches and frees everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
+    /// Reads what the programs log, when they do.
+    pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
     pub(super) census_counts: PerCpuArray<MapData, Fact<CensusCounts>>,
     pub(super) control: Array<MapData, Fact<Control>>,
     pub(super) control_now: Control,
@@ -140,7 +143,9 @@ impl Kernel {
                 ebpf.take_map($name).ok_or(LoadError::NoMap($name))?.try_into().map_err(|_| LoadError::NoMap($name))?
             };
         }
+        let logger = if options.verbose { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let mut kernel = Self {
+            logger,
             census_counts: map!("CENSUS"),
             control: map!("CONTROL"),
             control_now: Control {
@@ -181,6 +186,8 @@ fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> 
     let layout = Fact(resolved.layout);
     let file_ref = Fact(resolved.file_ref);
     let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
+    // 0 lets the verifier drop every log call.
+    let log_level = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -188,6 +195,7 @@ fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> 
         .override_global("FILE_REF", &file_ref, true)
         .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
         .override_global("PT_REGS", &resolved.pt_regs, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("STREAM", &stream, true)
         .override_global("CENSUS_OF_ALL", &all, true)
         .map_max_entries("HALF_CLOSED", options.max_sockets)

@@ -21,6 +21,9 @@ pub enum Record<'a> {
 impl Kernel {
     /// Hands over everything in the stack ring.
     pub fn drain_stacks(&mut self, mut each: impl FnMut(Record<'_>)) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         while let Some(item) = self.stack_ring.next() {
             let Some(header) = read::<StackHeader>(&item).or_else(|| short_header(&item)) else { continue };
             match header.kind {
@@ -46,6 +49,12 @@ impl Kernel {
         self.stack_ring.as_fd()
     }
 
+    /// Has the stack under `key` sent again when it is seen next.
+    pub fn forget_stack(&mut self, key: u64) {
+        // Fails only when the kernel has forgotten it already.
+        let _ = self.seen.remove(&key);
+    }
+
     /// Hands over every transition in the stream.
     pub fn drain_stream(&mut self, mut each: impl FnMut(Transition)) {
         while let Some(item) = self.stream_ring.next() {
@@ -60,12 +69,6 @@ impl Kernel {
         if let Err(error) = self.leaves.insert(Fact(key), Fact(rule), 0) {
             log::warn!("cannot store how to unwind {:#x}: {error}", key.pc);
         }
-    }
-
-    /// Has the stack under `key` sent again when it is seen next.
-    pub fn forget_stack(&mut self, key: u64) {
-        // Fails only when the kernel has forgotten it already.
-        let _ = self.seen.remove(&key);
     }
 }
 

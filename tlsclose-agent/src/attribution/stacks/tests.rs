@@ -22,12 +22,17 @@ impl Copy {
     }
 
     fn walk(&self, rule: LeafRule) -> Vec<u64> {
-        walk_copy(&self.header, &self.bytes, rule)
+        walk_copy(&self.header, &self.bytes, leaf_only(rule)).0
     }
 }
 
 fn rule(status: u32, return_address: i32, frame_pointer: i32) -> LeafRule {
     LeafRule { status, copies: 0, return_address, frame_pointer }
+}
+
+/// The rule for the leaf, frame pointers for all others.
+fn leaf_only(rule: LeafRule) -> impl Fn(usize, u64) -> Step {
+    move |depth, _| Step::By(if depth == 0 { rule } else { none() })
 }
 
 fn none() -> LeafRule {
@@ -98,6 +103,31 @@ fn a_page_that_could_not_be_read_is_not_read() {
 }
 
 #[test]
+fn functions_without_frame_pointers_are_left_by_their_rules() {
+    // accept4 (CFA = sp + 8), f (0x20 bytes of locals), g (pushed rbp, used it for something else).
+    let words = [(SP, 0x1111), (SP + 0x28, 0x2222), (SP + 0x30, SP + 0x60), (SP + 0x38, 0x3333)];
+    let copy = Copy::new(0xdead_beef, &words);
+    let by_stack = |return_address, saved| Step::By(rule(leaf::FROM_STACK_POINTER, return_address, saved));
+    let (found, left) = walk_copy(&copy.header, &copy.bytes, |_, pc| match pc {
+        PC => by_stack(0, leaf::UNCHANGED),
+        0x1111 => by_stack(0x20, leaf::UNCHANGED),
+        0x2222 => by_stack(8, 0),
+        _ => Step::Stop,
+    });
+    assert_eq!((found.as_slice(), left), ([PC, 0x1111, 0x2222, 0x3333].as_slice(), false));
+}
+
+#[test]
+fn a_walk_that_leaves_the_copy_says_so() {
+    let above = SP - SP % PAGE as u64 + STACK_COPY as u64;
+    for (fp, left) in [(above, true), (above + 4096, true), (u64::MAX - 7, false), (7, false), (0, false)] {
+        let copy = Copy::new(fp, &[(SP, 0x1111)]);
+        let by_stack = rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED);
+        assert_eq!(walk_copy(&copy.header, &copy.bytes, leaf_only(by_stack)).1, left, "{fp:#x}");
+    }
+}
+
+#[test]
 fn places_stop_at_the_first_address_that_is_no_code() {
     let mapped = MappedModules::of_ranges(&[(0x1000, 0x2000, 0, 1), (0x5000, 0x6000, 0x100, 2)]);
     const ONE: ModuleId = ModuleId(1);
@@ -125,7 +155,7 @@ proptest! {
         (status, return_address, frame_pointer) in (0..5u32, any::<i32>(), any::<i32>()),
     ) {
         let header = StackHeader { pc, sp, fp, filled, ..StackHeader::default() };
-        let pcs = walk_copy(&header, &bytes, rule(status, return_address, frame_pointer));
+        let (pcs, _) = walk_copy(&header, &bytes, |_, _| Step::By(rule(status, return_address, frame_pointer)));
         prop_assert!(!pcs.is_empty() && pcs.len() <= STACK_FRAMES);
     }
 
@@ -136,6 +166,6 @@ proptest! {
     ) {
         let bytes: Vec<u8> = words.iter().flat_map(|w| (SP - SP % 4096 + w / 8 * 8).to_le_bytes()).collect();
         let header = StackHeader { pc: PC, sp: SP, fp: SP + at, filled: u64::MAX, ..StackHeader::default() };
-        prop_assert!(walk_copy(&header, &bytes, none()).len() <= STACK_FRAMES);
+        prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).0.len() <= STACK_FRAMES);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::*;
-use crate::attribution::stacks::{normalize, walk_copy};
+use crate::attribution::stacks::{Step, normalize, walk_copy};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use tlsclose_common::facts::{StackHeader, leaf};
@@ -78,7 +78,9 @@ fn the_caller_of_a_blocked_recv_is_named() {
         let mut symbolizer = symbolizer();
         let (module, offset) = found.mapped.find(header.pc).unwrap();
         let rule = symbolizer.leaf_rule(&found.modules, module, offset).unwrap();
-        let (places, cut) = normalize(&walk_copy(&header, &bytes, rule), &found.mapped);
+        let by_frame_pointer = LeafRule { status: leaf::NONE, ..rule };
+        let step = |depth, _| Step::By(if depth == 0 { rule } else { by_frame_pointer });
+        let (places, cut) = normalize(&walk_copy(&header, &bytes, step).0, &found.mapped);
         assert!(!cut);
         let places: Vec<_> =
             places.iter().enumerate().map(|(depth, (module, offset))| (*module, *offset, depth > 0)).collect();
