@@ -170,7 +170,10 @@ pub fn copy_of(program: &Path, name: &str) -> (TempDir, PathBuf) {
     use std::os::unix::fs::PermissionsExt;
     let directory = TempDir::new().expect("a temporary directory");
     let copy = directory.path().join(name);
-    fs::copy(program, &copy).expect("a copy");
+    // Not by this process: a child that another test forks meanwhile would inherit the file open
+    // for writing, and nobody could execute it ("text file busy").
+    let copied = Command::new("cp").args([program, copy.as_path()]).status().expect("cp runs");
+    assert!(copied.success(), "cannot copy {}", program.display());
     for path in [directory.path(), copy.as_path()] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("permissions");
     }
