@@ -68,7 +68,7 @@ impl Stack<'_> {
 
     fn caller_by_frame_pointer(&self, frame: &Frame) -> Option<Frame> {
         let fp = frame.frame_pointer;
-        if fp < frame.stack_pointer || fp % 8 != 0 {
+        if fp < frame.stack_pointer || !fp.is_multiple_of(8) {
             return None;
         }
         let pc = self.code(fp.checked_add(8)?)?;
