@@ -18,6 +18,7 @@ mod output;
 mod place;
 mod report;
 mod sites;
+mod snapshot;
 mod tracker;
 mod verdict;
 mod watch;

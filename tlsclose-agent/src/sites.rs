@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     clock::Moment,
-    finding::{End, Ended, Identity, Kind, Status, Touch},
+    finding::{End, Ended, Kind, Status, Touch},
+    snapshot::Identity,
     tracker::{Change, Group, PathId, ProcessKey, Socket},
     verdict::{Descriptors, History},
 };

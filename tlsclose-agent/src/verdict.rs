@@ -173,5 +173,4 @@ impl History {
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
 mod tests;

@@ -16,11 +16,11 @@ use crate::{
     attribution::{Attribution, process::Procfs},
     clock::{Moment, ticks_per_second},
     config::Rules,
-    finding::Snapshot,
     host::Namespaces,
     kernel::{census::CensusError, load::Kernel, stacks::Record},
     report::{self, CensusLog},
     sites::{Limits, Sites, is_complete},
+    snapshot::Snapshot,
     tracker::{Change, Group, ProcessKey, Socket, Ticks, Tracker},
 };
 

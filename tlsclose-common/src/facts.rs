@@ -3,8 +3,12 @@
 //! Times are `bpf_ktime_get_ns()`: nanoseconds of `CLOCK_MONOTONIC`.
 //! Sequence numbers are TCP's (RFC 9293, section 3.4), modulo 2^32.
 
+mod control;
+mod stack;
+
 use core::mem::{offset_of, size_of};
 
+pub use self::{control::*, stack::*};
 use crate::limits::{STACK_COPY, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -172,134 +176,6 @@ pub struct Durations {
     pub sum: u64,
 }
 
-/// Use of a stack budget in one window. Kept per CPU, and per process.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Budget {
-    pub window: u64,
-    pub used: u32,
-    pub pad: u32,
-}
-
-/// What could not be kept, by reason.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// `HALF_CLOSED` was full.
-    SocketsMapFull = 0,
-    /// `ORIGIN` refused an entry.
-    OriginsMapFull = 1,
-    /// The stack budget of this window was used up.
-    StacksBudget = 2,
-    /// The ring buffer for stacks was full.
-    StacksRingFull = 3,
-    /// A stack was being taken on this CPU already.
-    StacksBusy = 4,
-    /// The agent has not yet said how to unwind this leaf.
-    StacksLeafUnknown = 5,
-    /// The stream's ring buffer was full.
-    EventsRingFull = 6,
-    /// An entry of another socket at the same address was dropped.
-    SocketsStale = 7,
-    /// A map of per-process state refused an entry.
-    ProcessesMapFull = 8,
-    /// The budget for copies of stack memory was used up.
-    CopiesBudget = 9,
-}
-
-/// Slots of the `LOST` array.
-pub const LOST_SLOTS: u32 = 16;
-
-/// How to find the caller of a leaf function: one step of its call-frame information (CFI),
-/// learned once for each place that makes system calls. Offsets are in bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeafRule {
-    /// One of [`leaf`].
-    pub status: u32,
-    /// Copies sent while the status was [`leaf::UNKNOWN`].
-    pub copies: u32,
-    /// Where the return address is.
-    pub return_address: i32,
-    /// Where the caller's frame pointer was saved; [`leaf::UNCHANGED`] when it still is in its register.
-    pub frame_pointer: i32,
-}
-
-/// Values of [`LeafRule::status`].
-pub mod leaf {
-    /// Nothing known yet: copies of the stack are sent.
-    pub const UNKNOWN: u32 = 0;
-    /// Both offsets count from the stack pointer.
-    pub const FROM_STACK_POINTER: u32 = 1;
-    /// Both offsets count from the frame pointer.
-    pub const FROM_FRAME_POINTER: u32 = 2;
-    /// There is no rule (JIT code, no unwind tables): walk frame pointers from the registers as they are.
-    pub const NONE: u32 = 3;
-    /// Functions above this leaf keep no frame pointers: copies of the stack are sent for good.
-    pub const COPY: u32 = 4;
-
-    /// See [`super::LeafRule::frame_pointer`].
-    pub const UNCHANGED: i32 = i32::MIN;
-}
-
-/// Key of `LEAVES`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LeafKey {
-    /// [`StackHeader::image`].
-    pub image: u64,
-    pub pc: u64,
-}
-
-/// What every stack record starts with.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StackHeader {
-    /// One of [`record`].
-    pub kind: u32,
-    pub tgid: u32,
-    /// Key under which maps refer to this stack.
-    pub key: u64,
-    /// Tells this program in this process from any other: folded from PID, start time and exec count.
-    pub image: u64,
-    /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
-    pub started_at: u64,
-    pub pc: u64,
-    pub sp: u64,
-    pub fp: u64,
-    /// Frames that are filled ([`record::FRAMES`]) or a bitmap of the pages that could be read ([`record::COPY`]).
-    pub filled: u64,
-}
-
-/// Values of [`StackHeader::kind`].
-pub mod record {
-    /// A [`super::StackFrames`] follows.
-    pub const FRAMES: u32 = 1;
-    /// A [`super::StackCopy`] follows.
-    pub const COPY: u32 = 2;
-    /// A [`super::ProcessEnd`].
-    pub const PROCESS_END: u32 = 3;
-}
-
-/// A stack walked in the kernel with a known leaf rule: program counters, innermost first.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct StackFrames {
-    pub header: StackHeader,
-    pub frames: [u64; STACK_FRAMES],
-}
-
-/// Registers and the top of the user stack, to learn a leaf's rule from.
-///
-/// Page `i` of the stack, counted from the page that holds `sp`, lies at `i * PAGE`;
-/// so the byte at `sp` is `bytes[sp % PAGE]`. Pages that could not be read are zero.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct StackCopy {
-    pub header: StackHeader,
-    pub bytes: [u8; STACK_COPY],
-}
-
 /// A process that has or had stacks with us ended, or runs another program now.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -331,23 +207,6 @@ pub struct Transition {
     pub old: u8,
     pub new: u8,
     pub pad: u8,
-}
-
-/// Settings that the agent may change while the programs run (`CONTROL`, one entry).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Control {
-    /// Some process is armed: look in `ARMED` at every read and send.
-    pub any_armed: u32,
-    /// Stacks per second and CPU.
-    pub stacks_per_second: u32,
-    /// The agent's own process: never sampled.
-    pub agent_tgid: u32,
-    /// Number of this census, for counting shared files once.
-    pub census: u32,
-    /// Copies of stack memory per second and CPU.
-    pub copies_per_second: u32,
-    pub pad: u32,
 }
 
 const _: () = {

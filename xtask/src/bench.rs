@@ -30,11 +30,11 @@ pub struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// How often each way is measured; the ways take turns, and medians are shown
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    /// How often each way is measured; medians are shown
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
     /// How long each load of nginx lasts
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=120))]
     seconds: u64,
     /// Write the results into docs/benchmarks.md
     #[arg(long)]

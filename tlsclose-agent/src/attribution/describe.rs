@@ -16,8 +16,9 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    finding::{Frame, Identity, Touch},
+    finding::{Frame, Touch},
     sites::{Described, touch_tells},
+    snapshot::Identity,
     tracker::{Group, PathId, ProcessKey},
 };
 

@@ -102,13 +102,10 @@ impl Procfs {
         })
     }
 
-    /// The process has not ended. A zombie has: its descriptors are closed.
+    /// The process is neither dead nor dying: what it still closes it closes because it ends.
     pub fn is_alive(&self, id: ProcessId) -> bool {
         let Some(dir) = self.open(id) else { return false };
-        let stat = read(&dir, "stat").unwrap_or_default();
-        let behind_comm = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
-        let state = stat.get(behind_comm + 2).copied().unwrap_or(b'X');
-        !matches!(state, b'Z' | b'X' | b'x')
+        read(&dir, "stat").is_some_and(|stat| is_running(&stat))
     }
 
     /// A descriptor of `/proc/PID` of exactly this process.
@@ -159,9 +156,25 @@ pub fn without_deleted(path: &[u8]) -> &[u8] {
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may contain anything, also `)` and newlines,
 /// but nothing after it contains a `)`.
 fn start_ticks(stat: &[u8]) -> Option<u64> {
+    stat_fields(stat)?.nth(19)?.parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` behind the command name, which may hold anything.
+fn stat_fields(stat: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some(std::str::from_utf8(stat.get(name_end + 1..)?).ok()?.split_ascii_whitespace())
+}
+
+/// `/proc/PID/stat` is of a process that goes on: not a zombie, and not inside `do_exit`. A leader
+/// that ended before its threads says nothing about them.
+fn is_running(stat: &[u8]) -> bool {
+    const PF_EXITING: u32 = 4;
+    let Some(fields) = stat_fields(stat) else { return false };
+    let fields: Vec<&str> = fields.collect();
+    let [state, _, _, _, _, _, flags, ..] = fields[..] else { return false };
+    let threads = fields.get(17).and_then(|threads| threads.parse::<u32>().ok()).unwrap_or(1);
+    let exiting = flags.parse::<u32>().is_ok_and(|flags| flags & PF_EXITING != 0);
+    threads > 1 || !(exiting || matches!(state, "Z" | "X" | "x"))
 }
 
 /// The numbers that follow `key` at the start of a line. The kernel escapes newlines in the one

@@ -15,11 +15,11 @@ use super::{Done, Failure, load, runtime};
 use crate::{
     cli::{AgentArgs, agent::Switch},
     config::Rules,
-    finding::Snapshot,
     kernel::load::Options,
     logging,
     output::http::{self, Listeners, OwnerSocket, host},
     sites::Limits,
+    snapshot::Snapshot,
     watch::{Settings, Watch},
 };
 

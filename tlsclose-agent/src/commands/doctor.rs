@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use super::{CANNOT, Done, Failure, load, print};
 use crate::{
     cli::{DoctorArgs, shared::OutputFormat},
-    finding::{Feature, SCHEMA},
+    finding::SCHEMA,
     host,
     kernel::{features::HOOKS, load::Options},
     logging,
     output::doctor::Doctor,
+    snapshot::Feature,
 };
 
 pub fn run(args: DoctorArgs) -> Done {

@@ -16,7 +16,7 @@ use super::{Done, FOUND, Failure, load, print, runtime};
 use crate::{
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
-    finding::{Report, Snapshot},
+    finding::Report,
     kernel::load::Options,
     logging,
     output::{
@@ -25,6 +25,7 @@ use crate::{
         table::{self, Colour, Layout},
     },
     sites::Limits,
+    snapshot::Snapshot,
     watch::{Settings, Watch},
 };
 

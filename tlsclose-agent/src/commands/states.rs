@@ -14,10 +14,10 @@ use crate::{
     attribution::process::printable,
     cli::{StatesArgs, shared::OutputFormat},
     clock::Moment,
+    finding::State,
     kernel::load::{Kernel, Options},
     logging,
     output::states::{Columns, Owner, Transition},
-    report::state_named,
 };
 
 /// How long the stream may pile up.
@@ -93,8 +93,8 @@ fn row(event: &facts::Transition, sockets: &mut HashMap<u64, Known>, args: &Stat
         local_port: event.local_port,
         remote: address(event.family, event.remote),
         remote_port: event.remote_port,
-        old_state: state_named(event.old)?,
-        new_state: state_named(event.new)?,
+        old_state: State::numbered(event.old)?,
+        new_state: State::numbered(event.new)?,
         milliseconds: (since != Moment(0)).then(|| at.since(since).as_secs_f64() * 1000.0),
     };
     wanted(&transition, event.family, args).then_some(transition)

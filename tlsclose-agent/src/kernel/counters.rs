@@ -12,7 +12,7 @@ use tlsclose_common::{
 };
 
 use super::{load::Kernel, pod::Fact};
-use crate::finding::MapUse;
+use crate::snapshot::MapUse;
 
 /// Counters since the programs were loaded, summed over CPUs.
 #[derive(Clone, Debug, Default)]

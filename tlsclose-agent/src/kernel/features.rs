@@ -66,8 +66,8 @@ pub const HOOKS: [Hook; 9] = [
 
 impl Feature {
     /// As the outputs show it.
-    pub fn described(&self) -> crate::finding::Feature {
-        crate::finding::Feature {
+    pub fn described(&self) -> crate::snapshot::Feature {
+        crate::snapshot::Feature {
             name: self.hook.feature.to_owned(),
             available: self.available,
             probe: self.probe.clone(),

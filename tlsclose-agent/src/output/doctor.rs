@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::escape::escape;
-use crate::finding::{Feature, SCHEMA, Snapshot};
+use crate::finding::SCHEMA;
+use crate::snapshot::{Feature, Snapshot};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doctor {

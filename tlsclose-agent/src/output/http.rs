@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use crate::finding::Snapshot;
+use crate::snapshot::Snapshot;
 
 pub mod answer;
 pub mod cache;

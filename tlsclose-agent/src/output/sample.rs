@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::*;
+use crate::{finding::*, snapshot::*};
 
 pub const SITE: &str = "9f2c41d0a7be";
 pub const OTHER_SITE: &str = "00aa11bb22cc";

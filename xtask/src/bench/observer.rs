@@ -1,4 +1,4 @@
-//! Who watches during a load: nobody, the agent, or another tool.
+//! Who watches during a load: the agent, or another tool.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,6 @@ use crate::interrupt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observer {
-    Nobody,
     Agent,
     Tcpstates,
     Tcplife,
@@ -20,7 +19,6 @@ pub enum Observer {
 
 /// What watches, until it is dropped.
 pub enum Watching {
-    Nobody,
     Agent(Agent),
     Tool(#[allow(dead_code, reason = "kept to end it")] Background),
 }
@@ -28,7 +26,6 @@ pub enum Watching {
 impl Observer {
     pub fn name(self) -> &'static str {
         match self {
-            Observer::Nobody => "nobody",
             Observer::Agent => "tlsclose agent",
             Observer::Tcpstates => "tcpstates",
             Observer::Tcplife => "tcplife",
@@ -38,7 +35,6 @@ impl Observer {
     /// Begins to watch; comes back when the programs are attached.
     pub fn start(self, directory: &Path) -> Result<Watching> {
         match self {
-            Observer::Nobody => Ok(Watching::Nobody),
             Observer::Agent => Ok(Watching::Agent(Agent::start(&directory.join("agent"), &[])?)),
             Observer::Tcpstates | Observer::Tcplife => {
                 let command = Command::new(format!("/usr/sbin/{}", self.name()));

@@ -9,12 +9,12 @@ use super::kernel::{Runs, Statistics, runs};
 use super::load::{Connections, Server};
 use super::observer::{Observer, Watching};
 use super::report::{Goal, Section, Table};
-use super::statistics::median;
+use super::statistics::{median, percentile};
 use crate::progress::say;
 
 pub fn churn(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
-    let observers = [Observer::Nobody, Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
+    let observers = [Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
     let measured = in_turns(plan, &server, Connections::OneEach, &observers)?;
     let programs = time_in_programs(plan, &server)?;
 
@@ -36,8 +36,7 @@ pub fn churn(plan: &Plan) -> Result<Section> {
 
 pub fn keepalive(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
-    let observers = [Observer::Nobody, Observer::Agent];
-    let measured = in_turns(plan, &server, Connections::Kept, &observers)?;
+    let measured = in_turns(plan, &server, Connections::Kept, &[Observer::Agent])?;
     let mut section = Section::new(
         "Requests on connections that stay",
         &format!("The same nginx and wrk, {}, without closing.", plan.in_words()),
@@ -49,37 +48,48 @@ pub fn keepalive(plan: &Plan) -> Result<Section> {
 
 impl Plan {
     fn in_words(&self) -> String {
-        format!("medians of {} rounds of {} s, in turns", self.rounds, self.load.as_secs())
+        format!(
+            "medians of {} rounds of loads of {} s, each round without, with, with, without",
+            self.rounds,
+            self.load.as_secs()
+        )
     }
 }
 
-/// Requests per second of each round, by who watched; the rounds have the same numbers.
+/// Requests per second in one round: the sums of two loads with nobody watching, around two with
+/// somebody. What slows the machine steadily, for a while or for good, cancels out.
+struct Round {
+    without: f64,
+    with: f64,
+}
+
 struct Measured {
-    rounds: Vec<(Observer, Vec<f64>)>,
+    rounds: Vec<(Observer, Vec<Round>)>,
 }
 
 impl Measured {
-    fn of(&self, observer: Observer) -> &[f64] {
-        let found = self.rounds.iter().find(|(who, _)| *who == observer);
-        found.map_or(&[], |(_, rounds)| rounds)
+    fn ratio(&self, observer: Observer) -> f64 {
+        median(&self.ratios(observer))
     }
 
-    /// The median of the rounds' own ratios: what slows a whole round cancels out.
-    fn ratio(&self, observer: Observer) -> f64 {
-        let pairs = self.of(observer).iter().zip(self.of(Observer::Nobody));
-        median(&pairs.map(|(with, without)| with / without).collect::<Vec<f64>>())
+    fn ratios(&self, observer: Observer) -> Vec<f64> {
+        let found = self.rounds.iter().find(|(who, _)| *who == observer);
+        let rounds = found.map_or(&[][..], |(_, rounds)| rounds);
+        rounds.iter().map(|round| round.with / round.without).collect()
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new(&["who watches", "requests/s", "ratio", "lowest – highest"]);
+        let mut table =
+            Table::new(&["who watches", "requests/s without", "with", "ratio", "middle half of the ratios"]);
         for (observer, rounds) in &self.rounds {
-            let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-            let highest = rounds.iter().copied().fold(0.0, f64::max);
+            let per_second = |of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<f64>>()) / 2.0;
+            let ratios = self.ratios(*observer);
             table.row(&[
                 observer.name().to_owned(),
-                format!("{:.0}", median(rounds)),
-                format!("{:.3}", self.ratio(*observer)),
-                format!("{lowest:.0} – {highest:.0}"),
+                format!("{:.0}", per_second(|round| round.without)),
+                format!("{:.0}", per_second(|round| round.with)),
+                format!("{:.3}", median(&ratios)),
+                format!("{:.3} – {:.3}", percentile(&ratios, 25), percentile(&ratios, 75)),
             ]);
         }
         table
@@ -87,20 +97,22 @@ impl Measured {
 }
 
 fn in_turns(plan: &Plan, server: &Server, connections: Connections, observers: &[Observer]) -> Result<Measured> {
-    let mut rounds: Vec<(Observer, Vec<f64>)> = observers.iter().map(|observer| (*observer, Vec::new())).collect();
+    let mut rounds: Vec<(Observer, Vec<Round>)> = observers.iter().map(|observer| (*observer, Vec::new())).collect();
+    let ask = || Ok::<f64, anyhow::Error>(server.ask(connections, plan.load)?.per_second);
+    ask()?; // the first load of a new server is slower
     for round in 1..=plan.rounds {
         let mut words = Vec::new();
         for (observer, measured) in &mut rounds {
+            let before = ask()?;
             let watching = observer.start(&plan.directory)?;
-            let asked = server.ask(connections, plan.load)?;
+            let with = ask()? + ask()?;
             drop(watching);
-            words.push(format!("{} {:.0}/s", observer.name(), asked.per_second));
-            measured.push(asked.per_second);
+            let without = before + ask()?;
+            words.push(format!("{} {:.3}", observer.name(), with / without));
+            measured.push(Round { without, with });
         }
         say(&format!("round {round} of {}: {}", plan.rounds, words.join(", ")));
-        rounds.rotate_left(1); // nobody is always first, or always after the same one
     }
-    rounds.sort_by_key(|(observer, _)| observers.iter().position(|other| other == observer));
     Ok(Measured { rounds })
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::finding::Histogram;
+use crate::snapshot::Histogram;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {

@@ -7,7 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::finding::{End, SiteSeries, Snapshot};
+use crate::finding::End;
+use crate::snapshot::{SiteSeries, Snapshot};
 
 /// Identity, then kind and site.
 const BY_SITE: [&str; 6] = ["namespace", "pod", "container", "comm", "kind", "site"];

@@ -7,7 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::finding::{Snapshot, State};
+use crate::finding::State;
+use crate::snapshot::Snapshot;
 
 const SOCKETS: Family<1> = Family::new(Type::Gauge, "tlsclose_sockets", ["state"], "TCP sockets by state.");
 const ORPHANED: Family<0> = Family::new(

@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::super::OwnerSocket;
 use super::*;
-use crate::finding::{Report, Snapshot};
+use crate::finding::Report;
 use crate::output::sample;
+use crate::snapshot::Snapshot;
 
 /// A running server, ended when dropped.
 struct Server {

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use tlsclose_common::facts::HalfClosed;
+use tlsclose_common::facts::{HalfClosed, half, holder, state};
 
 use super::*;
 
@@ -157,16 +157,20 @@ fn a_reset_moves_a_lingering_socket_to_another_kind_without_a_new_start() {
 
 #[test]
 fn another_socket_at_the_same_address_is_another_socket() {
-    let mut tracker = running();
-    census(&mut tracker, 5, &[record(1, state::CLOSE_WAIT)]);
-    census(&mut tracker, 61, &[record(1, state::CLOSE_WAIT)]);
-    let other = Holder {
-        local_port: 9,
-        half: HalfClosed { since: 66 * SECOND, ..HalfClosed::NEW },
-        ..record(1, state::CLOSE_WAIT)
-    };
-    assert_eq!(kinds(&census(&mut tracker, 66, &[other])), ["closed"]);
-    assert_eq!(tracker.sockets().next().unwrap().clock, at(66).minus(Duration::from_nanos(1)));
+    let first = record(1, state::CLOSE_WAIT);
+    let half = HalfClosed { since: 66 * SECOND, ..HalfClosed::NEW };
+    let second = Holder { local_port: 9, tgid: 8, half, ..first };
+    for (alive, how) in [(true, "closed"), (false, "process_exit")] {
+        let mut tracker = running();
+        census(&mut tracker, 5, &[first]);
+        assert_eq!(kinds(&census(&mut tracker, 61, &[first])), ["began"]);
+        assert!(census(&mut tracker, 66, &[second]).is_empty());
+        assert_eq!(tracker.sockets().count(), 2, "until the first is judged, the accounts balance");
+        tracker.begin(at(71));
+        tracker.observe(&second, Ticks::default(), |_| None);
+        assert_eq!(kinds(&tracker.finish(|_| alive, |_| AFTER)), [how]);
+        assert_eq!(tracker.sockets().map(|socket| socket.clock).collect::<Vec<_>>(), [Moment(66 * SECOND)]);
+    }
 }
 
 #[test]

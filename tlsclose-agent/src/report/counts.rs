@@ -1,0 +1,81 @@
+//! What the kernel side counts.
+
+use std::collections::BTreeMap;
+
+use tlsclose_common::{
+    facts::Durations,
+    limits::{HALF_CLOSED_BUCKETS_MS, STATES},
+};
+
+use crate::{finding::*, kernel::counters::Counters, snapshot::*, watch::Watch};
+
+pub(super) fn sockets(watch: &Watch, time_wait: u64) -> BTreeMap<State, u64> {
+    let mut sockets: BTreeMap<State, u64> = BTreeMap::new();
+    for (number, count) in watch.log.last.sockets.iter().enumerate() {
+        if let Some(state) = State::numbered(number as u8) {
+            sockets.insert(state, *count);
+        }
+    }
+    sockets.insert(State::TimeWait, time_wait);
+    sockets
+}
+
+pub(super) fn transitions(counters: &Counters) -> BTreeMap<(State, State), u64> {
+    let named = |slot: usize| Some((State::numbered((slot / STATES) as u8)?, State::numbered((slot % STATES) as u8)?));
+    let counted = counters.transitions.iter().enumerate().filter(|(_, count)| **count > 0);
+    counted.filter_map(|(slot, count)| Some((named(slot)?, *count))).collect()
+}
+
+pub(super) fn histogram(durations: &Durations) -> Histogram {
+    let bounds = HALF_CLOSED_BUCKETS_MS.iter().map(|bound| *bound as f64 / 1000.0).chain([f64::INFINITY]);
+    let mut total = 0;
+    let buckets = bounds
+        .zip(durations.buckets)
+        .map(|(bound, count)| {
+            total += count;
+            (bound, total)
+        })
+        .collect();
+    Histogram { buckets, sum: durations.sum as f64 / 1e9 }
+}
+
+pub(super) fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, String), u64> {
+    let mut lost: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut add = |what: &str, reason: &str, count: u64| {
+        *lost.entry((what.to_owned(), reason.to_owned())).or_default() += count;
+    };
+    for ((what, reason), count) in &counters.lost {
+        add(what, reason, *count);
+    }
+    let paths = watch.attribution.paths.lost;
+    add("stacks", "process_gone", paths.process_gone);
+    add("stacks", "no_file", paths.no_file);
+    add("stacks", "paths_full", paths.full);
+    add("stacks", "symbols_failed", watch.attribution.symbols.failures);
+    let (missed, refused) = watch.attribution.modules.timeouts();
+    add("stacks", "file_hung", missed + refused);
+    add("events", "recursion", watch.kernel.recursion_misses());
+    lost
+}
+
+pub(super) fn programs(watch: &Watch) -> Vec<ProgramRuns> {
+    let runs = watch.kernel.runs().into_iter();
+    runs.map(|run| ProgramRuns { program: run.program, seconds: run.nanoseconds as f64 / 1e9, runs: run.runs })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_histograms_become_cumulative() {
+        let mut durations = Durations { sum: 2_500_000_000, ..Durations::default() };
+        durations.buckets[0] = 3;
+        durations.buckets[10] = 2;
+        let histogram = histogram(&durations);
+        assert_eq!(histogram.buckets[0], (0.001, 3));
+        assert_eq!(histogram.buckets[10], (f64::INFINITY, 5));
+        assert_eq!(histogram.sum, 2.5);
+    }
+}

@@ -1,0 +1,79 @@
+//! The same sites as metric series, which never move.
+
+use std::collections::BTreeMap;
+
+use super::{seconds, sites::describe_process};
+use crate::{clock::Moment, finding::*, place, snapshot::*, tracker::ProcessKey, watch::Watch};
+
+pub(super) fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
+    let series = watch.sites.series.iter();
+    series
+        .map(|((identity, kind, site), record)| SiteSeries {
+            identity: identity.clone(),
+            kind: *kind,
+            site: site.clone(),
+            lingering: record.now.lingering,
+            leaking: record.leaking,
+            lingered_total: record.account.lingered,
+            ended_total: record.account.ended,
+            oldest_seconds: record.now.oldest.map_or(0.0, |oldest| seconds(now.since(oldest))),
+        })
+        .collect()
+}
+
+pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
+    let place = |touch: &Option<Touch>| {
+        let frame = touch.as_ref().and_then(|touch| place::principal(&touch.stack));
+        frame.map(place::describe).unwrap_or_default()
+    };
+    let sites = watch.sites.sites.iter();
+    sites
+        .filter(|(key, _)| key.site != crate::sites::OTHER && key.site != crate::sites::UNSAMPLED)
+        .map(|(key, record)| SiteInfo {
+            site: key.site.clone(),
+            kind: key.kind,
+            exe: key.exe.clone(),
+            opened: place(&record.opened),
+            touched: place(&record.touched),
+        })
+        .collect()
+}
+
+/// The worst process of each workload with a lingering socket.
+pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
+    let mut holders: BTreeMap<ProcessKey, f64> = BTreeMap::new();
+    for record in watch.sites.sites.values() {
+        for (process, tally) in &record.processes {
+            let share = tally.lingering as f64 / record.now.lingering.max(1) as f64;
+            *holders.entry(*process).or_default() += record.history.per_minute() * share;
+        }
+    }
+    let mut worst: BTreeMap<Identity, ProcessSeries> = BTreeMap::new();
+    for (process, per_minute) in holders {
+        let Some(one) = describe_process(watch, process, 0, per_minute) else { continue };
+        let identity = Identity { comm: one.comm, ..Identity::default() };
+        let candidate = ProcessSeries {
+            identity: identity.clone(),
+            open_fds: one.open_fds,
+            max_fds: one.max_fds,
+            fds_exhausted_seconds: one.fds_exhausted_in_seconds,
+            emfile_errors_total: one.emfile_errors,
+        };
+        let fullness = |series: &ProcessSeries| {
+            series.open_fds.unwrap_or(0) as f64 / series.max_fds.unwrap_or(u64::MAX).max(1) as f64
+        };
+        let keep = worst.get(&identity).is_none_or(|known| fullness(&candidate) > fullness(known));
+        if keep {
+            worst.insert(identity, candidate);
+        }
+    }
+    worst.into_values().collect()
+}
+
+pub(super) fn adopted(watch: &Watch) -> BTreeMap<(Identity, Kind), u64> {
+    let mut adopted = BTreeMap::new();
+    for ((identity, kind, _), record) in &watch.sites.series {
+        *adopted.entry((identity.clone(), *kind)).or_default() += record.account.adopted;
+    }
+    adopted
+}

@@ -1,0 +1,134 @@
+//! Sites and their processes, as `/api/v1/leaks` shows them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::seconds;
+use crate::{
+    clock::Moment,
+    finding::*,
+    sites::{SiteKey, SiteRecord, Tally},
+    tracker::{ProcessKey, Socket},
+    watch::Watch,
+    why,
+};
+
+/// Processes shown for one site.
+const PROCESSES_SHOWN: usize = 20;
+
+pub(super) fn site(watch: &mut Watch, key: SiteKey, record: SiteRecord, now: Moment) -> Site {
+    let per_minute = record.history.per_minute();
+    let mut processes: Vec<(ProcessKey, Tally)> = record.processes.into_iter().collect();
+    processes.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.lingering));
+    let processes = processes
+        .into_iter()
+        .take(PROCESSES_SHOWN)
+        .filter_map(|(process, tally)| {
+            let share = tally.lingering as f64 / record.now.lingering.max(1) as f64;
+            describe_process(watch, process, tally.lingering, per_minute * share)
+        })
+        .collect();
+    let mut touched = record.touched;
+    if let (Some(touch), Some(socket)) = (&mut touched, record.now.examples.first()) {
+        touch.seconds_ago = (socket.last.touched_at != 0).then(|| seconds(now.since(Moment(socket.last.touched_at))));
+    }
+    let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
+    Site {
+        why: why::why(key.kind, record.opened.as_ref(), touched.as_ref()),
+        fix: why::fix(key.kind),
+        site: key.site,
+        kind: key.kind,
+        status: record.status.unwrap_or(Status::Lingering),
+        spinning: None,
+        sockets: record.now.lingering,
+        lingered: record.account.lingered,
+        ended: record.account.ended,
+        adopted: record.account.adopted,
+        per_minute: (per_minute * 10.0).round() / 10.0,
+        oldest_seconds: record.now.oldest.map_or(0.0, |oldest| seconds(now.since(oldest))),
+        age_is_minimum: record.now.age_is_minimum,
+        stack_samples: record.now.sampled,
+        builds: record.builds,
+        processes,
+        opened: record.opened,
+        touched,
+        closed_elsewhere: None,
+        usual_close: None,
+        examples,
+    }
+}
+
+pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64, per_minute: f64) -> Option<Process> {
+    let vitals = watch.attribution.vitals(key).unwrap_or_default();
+    let who = watch.attribution.identity(key)?.clone();
+    let room = vitals.max_fds.zip(vitals.open_fds).map(|(max, open)| max.saturating_sub(open));
+    Some(Process {
+        pid: key.tgid,
+        ns_pid: who.ns_pid,
+        comm: who.comm,
+        exe: who.exe,
+        cmdline: who.cmdline,
+        uid: who.uid,
+        started_at: who.started_at,
+        sockets,
+        open_fds: vitals.open_fds,
+        max_fds: vitals.max_fds,
+        fds_exhausted_in_seconds: room
+            .filter(|_| per_minute > 0.0)
+            .map(|room| (room as f64 / per_minute * 60.0).round()),
+        rss_bytes: vitals.rss_bytes,
+        emfile_errors: watch.kernel.emfile_errors(key.tgid),
+        container: None,
+    })
+}
+
+fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
+    let holders = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
+    let last = &socket.last;
+    Example {
+        local: address(last.family, last.local, last.local_port),
+        remote: address(last.family, last.remote, last.remote_port),
+        state: State::numbered(last.state).unwrap_or(State::Close),
+        age_seconds: seconds(now.since(socket.clock)),
+        holders: holders
+            .map(|held| HolderInfo {
+                pid: held.process.tgid,
+                comm: watch.attribution.known_identity(held.process).map(|who| who.comm.clone()).unwrap_or_default(),
+                fd: held.fd,
+            })
+            .collect(),
+        recv_queue: last.recv_queue,
+        send_queue: last.send_queue,
+        netns: last.netns,
+        tls: None,
+    }
+}
+
+/// `address:port`; IPv6 in brackets, v4-mapped as IPv4.
+fn address(family: u8, bytes: [u8; 16], port: u16) -> String {
+    const AF_INET6: u8 = 10;
+    let ip = if family == AF_INET6 {
+        IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
+    };
+    SocketAddr::new(ip, port).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        let mut mapped = [0u8; 16];
+        mapped[10..12].copy_from_slice(&[0xff, 0xff]);
+        mapped[12..].copy_from_slice(&[10, 0, 9, 1]);
+        let mut v4 = [0u8; 16];
+        v4[..4].copy_from_slice(&[10, 0, 9, 1]);
+        let mut loopback = [0u8; 16];
+        loopback[15] = 1;
+        assert_eq!(address(2, v4, 51234), "10.0.9.1:51234");
+        assert_eq!(address(10, mapped, 443), "10.0.9.1:443");
+        assert_eq!(address(10, loopback, 443), "[::1]:443");
+    }
+}

@@ -1,0 +1,149 @@
+//! Everything that outputs are made from, as one census left it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{CensusInfo, Ended, Kind, LostTotals, Report, SCHEMA, State};
+
+/// Identity labels of a metric series. Empty outside a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+    pub comm: String,
+}
+
+/// One exported series of a site: (identity, kind, site), after `--max-sites` and `--max-series`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteSeries {
+    pub identity: Identity,
+    pub kind: Kind,
+    /// Site label: a site, `unsampled` or `~other`.
+    pub site: String,
+    pub lingering: u64,
+    /// `lingering` where the site's status is leaking, else 0.
+    pub leaking: u64,
+    pub lingered_total: u64,
+    pub ended_total: Ended,
+    pub oldest_seconds: f64,
+}
+
+/// Frozen labels of `tlsclose_site_info`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SiteInfo {
+    pub site: String,
+    pub kind: Kind,
+    pub exe: String,
+    /// `function (file:line)`, empty when not known.
+    pub opened: String,
+    pub touched: String,
+}
+
+/// The worst process of a workload with a lingering socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessSeries {
+    pub identity: Identity,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
+    pub fds_exhausted_seconds: Option<f64>,
+    pub emfile_errors_total: u64,
+}
+
+/// Cumulative histogram: upper bounds in seconds with the number of observations at or below each
+/// (the last bound is infinity), and the sum of all observations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    pub buckets: Vec<(f64, u64)>,
+    pub sum: f64,
+}
+
+/// What happened to a BPF program, from the kernel's bpf statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramRuns {
+    pub program: String,
+    pub seconds: f64,
+    pub runs: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapUse {
+    pub map: String,
+    pub entries: u64,
+    pub max_entries: u64,
+}
+
+/// A feature of the host, as `tlsclose doctor` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Stable name, used as a metric label: `eof_stacks`, `accept_stacks`, …
+    pub name: String,
+    pub available: bool,
+    /// How it was probed and what was found.
+    pub probe: String,
+    /// What its absence costs, in words a user understands; empty when available.
+    pub without: String,
+}
+
+/// Everything the outputs are made from, published once after each census.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub report: Report,
+    pub series: Vec<SiteSeries>,
+    pub site_infos: Vec<SiteInfo>,
+    pub processes: Vec<ProcessSeries>,
+    /// Adopted sockets by identity and kind.
+    pub adopted: BTreeMap<(Identity, Kind), u64>,
+    /// By state, all eleven present.
+    pub sockets: BTreeMap<State, u64>,
+    pub orphans: u64,
+    /// Half-closed sockets of processes that the configuration ignores.
+    pub ignored: u64,
+    pub transitions: BTreeMap<(State, State), u64>,
+    /// How long sockets stayed in close_wait and fin_wait2.
+    pub half_closed_seconds: BTreeMap<State, Histogram>,
+    /// By what (`sockets`, `stacks`, `events`) and reason.
+    pub lost: BTreeMap<(String, String), u64>,
+    pub census_duration: Histogram,
+    pub programs: Vec<ProgramRuns>,
+    pub maps: Vec<MapUse>,
+    pub features: Vec<Feature>,
+    /// A first census is done.
+    pub ready: bool,
+}
+
+impl Snapshot {
+    /// What there is to say before anything was looked at.
+    pub fn before_first_census() -> Self {
+        Self {
+            report: Report {
+                schema: SCHEMA,
+                host: String::new(),
+                kernel: String::new(),
+                watching_since: String::new(),
+                generated_at: String::new(),
+                complete: true,
+                lost: LostTotals::default(),
+                census: CensusInfo::default(),
+                sites: Vec::new(),
+                tls_sites: Vec::new(),
+            },
+            series: Vec::new(),
+            site_infos: Vec::new(),
+            processes: Vec::new(),
+            adopted: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            orphans: 0,
+            ignored: 0,
+            transitions: BTreeMap::new(),
+            half_closed_seconds: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            census_duration: Histogram::default(),
+            programs: Vec::new(),
+            maps: Vec::new(),
+            features: Vec::new(),
+            ready: false,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One half-closed socket under watch.
+
+use tlsclose_common::facts::{Holder, call};
+
+use super::{
+    Change, Group, PathId, ProcessKey,
+    record::{last_seen, sequences, touched},
+};
+use crate::{
+    clock::Moment,
+    finding::{End, Kind},
+};
+
+/// One descriptor that holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldBy {
+    pub process: ProcessKey,
+    pub fd: u32,
+}
+
+/// A half-closed socket under watch.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    pub group: Group,
+    /// When its clock started.
+    pub clock: Moment,
+    /// The clock is only a lower bound: the socket is older than the agent.
+    pub age_is_minimum: bool,
+    /// Half-closed already at the first census: kept out of every rate.
+    pub adopted: bool,
+    /// When it began to linger.
+    pub lingering_since: Option<Moment>,
+    pub first_holder: HeldBy,
+    /// Further descriptors of the same socket.
+    pub other_holders: Vec<HeldBy>,
+    /// The facts as last seen, for examples.
+    pub last: LastSeen,
+    /// Censuses that have shown it.
+    pub sightings: u32,
+    pub(super) sequences: [u32; 4],
+    paths: [(u64, PathId); 2],
+}
+
+/// What an example of a finding shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastSeen {
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub family: u8,
+    pub state: u8,
+    pub netns: u32,
+    pub recv_queue: u32,
+    pub send_queue: u32,
+    pub touched_at: u64,
+}
+
+impl Socket {
+    pub(super) fn new(
+        record: &Holder,
+        kind: Kind,
+        held_by: HeldBy,
+        adopted: bool,
+        (clock, age_is_minimum): (Moment, bool),
+        path: &mut impl FnMut(u64) -> Option<PathId>,
+    ) -> Self {
+        let mut socket = Self {
+            group: Group {
+                process: held_by.process,
+                kind,
+                opened: PathId::NONE,
+                opened_call: call::NONE,
+                touched: PathId::NONE,
+                touched_call: call::NONE,
+            },
+            clock,
+            age_is_minimum,
+            adopted,
+            lingering_since: None,
+            first_holder: held_by,
+            other_holders: Vec::new(),
+            last: last_seen(record),
+            sightings: 1,
+            sequences: sequences(record),
+            paths: [(0, PathId::NONE); 2],
+        };
+        socket.resolve(record, path);
+        socket
+    }
+
+    /// The record is about this very socket, not about another at the same address.
+    pub(super) fn is_same(&self, record: &Holder) -> bool {
+        self.last.remote_port == record.remote_port
+            && self.last.local_port == record.local_port
+            && self.last.remote == record.remote
+            && self.last.local == record.local
+            && self.last.netns == record.netns
+    }
+
+    pub(super) fn also_held_by(&mut self, held_by: HeldBy, record: &Holder) {
+        // Descriptors of one socket beyond these say nothing new.
+        if self.other_holders.len() < 16 {
+            self.other_holders.push(held_by);
+        }
+        let opener = if record.origin.tgid != 0 { record.origin.tgid } else { record.half.tgid };
+        if held_by.process.tgid == opener && self.group.process.tgid != opener {
+            let index = self.other_holders.len() - 1;
+            std::mem::swap(&mut self.first_holder, &mut self.other_holders[index]);
+        }
+    }
+
+    /// Interns the keys of its stacks, again as long as they are not known.
+    pub(super) fn resolve(&mut self, record: &Holder, path: &mut impl FnMut(u64) -> Option<PathId>) {
+        let (touched, touched_call) = touched(record);
+        for (slot, key) in [record.origin.opened, touched].into_iter().enumerate() {
+            let (known, id) = &mut self.paths[slot];
+            if key == 0 || (*known == key && *id != PathId::NONE) {
+                continue;
+            }
+            *known = key;
+            *id = path(key).unwrap_or(PathId::NONE);
+        }
+        if self.lingering_since.is_some() {
+            // A lingering socket stays in its group: what it began as, it ends as.
+            return;
+        }
+        (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
+        (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+    }
+
+    /// Every stack that the kernel side knows of has an id.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.other_holders.is_empty() && self.paths.iter().all(|(key, id)| *key == 0 || *id != PathId::NONE)
+    }
+
+    pub(super) fn update(
+        &mut self,
+        record: &Holder,
+        kind: Kind,
+        holder: ProcessKey,
+        moved: bool,
+        now: Moment,
+        changes: &mut Vec<Change>,
+    ) {
+        let holder_changed =
+            self.group.process != holder && !self.other_holders.iter().any(|h| h.process == self.group.process);
+        if moved {
+            if self.lingering_since.is_some() {
+                self.end(End::Touched, changes);
+                self.lingering_since = None;
+            }
+            self.clock = now;
+            self.age_is_minimum = false;
+        } else if kind != self.group.kind && self.lingering_since.is_some() {
+            // Still forgotten, only by another name now: the clock goes on.
+            self.end(End::Reclassified, changes);
+            self.lingering_since = None;
+        } else if kind != self.group.kind {
+            self.clock = self.clock.max(Moment(record.half.since));
+        }
+        self.group.kind = kind;
+        if holder_changed && self.lingering_since.is_none() {
+            self.group.process = holder;
+        }
+        self.sequences = sequences(record);
+        self.last = last_seen(record);
+        let (touched, touched_call) = touched(record);
+        if self.lingering_since.is_none() && self.paths[1].0 == touched {
+            (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+        }
+    }
+
+    pub(super) fn end(&self, how: End, changes: &mut Vec<Change>) {
+        if let Some(began) = self.lingering_since {
+            changes.push(Change::Ended { group: self.group, adopted: self.adopted, how, began });
+        }
+    }
+}

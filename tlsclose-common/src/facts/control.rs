@@ -1,0 +1,56 @@
+//! What the agent sets, what the kernel side may spend, and what did not fit.
+
+/// Settings that the agent may change while the programs run (`CONTROL`, one entry).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Control {
+    /// Some process is armed: look in `ARMED` at every read and send.
+    pub any_armed: u32,
+    /// Stacks per second and CPU.
+    pub stacks_per_second: u32,
+    /// The agent's own process: never sampled.
+    pub agent_tgid: u32,
+    /// Number of this census, for counting shared files once.
+    pub census: u32,
+    /// Copies of stack memory per second and CPU.
+    pub copies_per_second: u32,
+    pub pad: u32,
+}
+
+/// Use of a stack budget in one window. Kept per CPU, and per process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    pub window: u64,
+    pub used: u32,
+    pub pad: u32,
+}
+
+/// What could not be kept, by reason.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// `HALF_CLOSED` was full.
+    SocketsMapFull = 0,
+    /// `ORIGIN` refused an entry.
+    OriginsMapFull = 1,
+    /// The stack budget of this window was used up.
+    StacksBudget = 2,
+    /// The ring buffer for stacks was full.
+    StacksRingFull = 3,
+    /// A stack was being taken on this CPU already.
+    StacksBusy = 4,
+    /// The agent has not yet said how to unwind this leaf.
+    StacksLeafUnknown = 5,
+    /// The stream's ring buffer was full.
+    EventsRingFull = 6,
+    /// An entry of another socket at the same address was dropped.
+    SocketsStale = 7,
+    /// A map of per-process state refused an entry.
+    ProcessesMapFull = 8,
+    /// The budget for copies of stack memory was used up.
+    CopiesBudget = 9,
+}
+
+/// Slots of the `LOST` array.
+pub const LOST_SLOTS: u32 = 16;

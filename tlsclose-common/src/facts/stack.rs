@@ -1,0 +1,93 @@
+//! User stacks on their way to the agent, and how to walk them.
+
+use crate::limits::{STACK_COPY, STACK_FRAMES};
+
+/// How to find the caller of a leaf function: one step of its call-frame information (CFI),
+/// learned once for each place that makes system calls. Offsets are in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeafRule {
+    /// One of [`leaf`].
+    pub status: u32,
+    /// Copies sent while the status was [`leaf::UNKNOWN`].
+    pub copies: u32,
+    /// Where the return address is.
+    pub return_address: i32,
+    /// Where the caller's frame pointer was saved; [`leaf::UNCHANGED`] when it still is in its register.
+    pub frame_pointer: i32,
+}
+
+/// Values of [`LeafRule::status`].
+pub mod leaf {
+    /// Nothing known yet: copies of the stack are sent.
+    pub const UNKNOWN: u32 = 0;
+    /// Both offsets count from the stack pointer.
+    pub const FROM_STACK_POINTER: u32 = 1;
+    /// Both offsets count from the frame pointer.
+    pub const FROM_FRAME_POINTER: u32 = 2;
+    /// There is no rule (JIT code, no unwind tables): walk frame pointers from the registers as they are.
+    pub const NONE: u32 = 3;
+    /// Functions above this leaf keep no frame pointers: copies of the stack are sent for good.
+    pub const COPY: u32 = 4;
+
+    /// See [`super::LeafRule::frame_pointer`].
+    pub const UNCHANGED: i32 = i32::MIN;
+}
+
+/// Key of `LEAVES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LeafKey {
+    /// [`StackHeader::image`].
+    pub image: u64,
+    pub pc: u64,
+}
+
+/// What every stack record starts with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StackHeader {
+    /// One of [`record`].
+    pub kind: u32,
+    pub tgid: u32,
+    /// Key under which maps refer to this stack.
+    pub key: u64,
+    /// Tells this program in this process from any other: folded from PID, start time and exec count.
+    pub image: u64,
+    /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
+    pub started_at: u64,
+    pub pc: u64,
+    pub sp: u64,
+    pub fp: u64,
+    /// Frames that are filled ([`record::FRAMES`]) or a bitmap of the pages that could be read ([`record::COPY`]).
+    pub filled: u64,
+}
+
+/// Values of [`StackHeader::kind`].
+pub mod record {
+    /// A [`super::StackFrames`] follows.
+    pub const FRAMES: u32 = 1;
+    /// A [`super::StackCopy`] follows.
+    pub const COPY: u32 = 2;
+    /// A [`super::ProcessEnd`].
+    pub const PROCESS_END: u32 = 3;
+}
+
+/// A stack walked in the kernel with a known leaf rule: program counters, innermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StackFrames {
+    pub header: StackHeader,
+    pub frames: [u64; STACK_FRAMES],
+}
+
+/// Registers and the top of the user stack, to learn a leaf's rule from.
+///
+/// Page `i` of the stack, counted from the page that holds `sp`, lies at `i * PAGE`;
+/// so the byte at `sp` is `bytes[sp % PAGE]`. Pages that could not be read are zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StackCopy {
+    pub header: StackHeader,
+    pub bytes: [u8; STACK_COPY],
+}

@@ -1,0 +1,109 @@
+//! Tasks, their processes and their descriptors.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use tlsclose_common::layout::ABSENT;
+
+use super::{
+    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, field, global,
+    tcp::{fold_peer, fold_v6},
+    word_at,
+};
+
+const PF_IO_WORKER: u32 = 0x10;
+const PF_KTHREAD: u32 = 0x20_0000;
+
+#[unsafe(no_mangle)]
+static TASK_IO_URING: u32 = ABSENT;
+
+/// A task and the process it belongs to.
+#[derive(Clone, Copy)]
+pub struct Task(*const c_void);
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: a helper without arguments.
+        Self(unsafe { bpf_get_current_task_btf() } as *const c_void)
+    }
+
+    #[inline(always)]
+    pub fn from_ptr(task: *const c_void) -> Self {
+        Self(task)
+    }
+
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const c_void {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        field!(self.0, task_tgid: u32)
+    }
+
+    /// Start of the process, in ns of CLOCK_BOOTTIME.
+    #[inline(always)]
+    pub fn started_at(self) -> u64 {
+        let leader: *const c_void = field!(self.0, task_group_leader: *const c_void);
+        field!(leader, task_start_boottime: u64)
+    }
+
+    #[inline(always)]
+    pub fn is_leader(self) -> bool {
+        let leader: *const c_void = field!(self.0, task_group_leader: *const c_void);
+        leader as u64 == self.0 as u64
+    }
+
+    /// Tells this program in this process from any other: changes with PID, start and exec.
+    #[inline(always)]
+    pub fn image(self, started_at: u64) -> u64 {
+        let execs = field!(self.0, task_self_exec_id: u32);
+        started_at ^ ((self.tgid() as u64) << 40) ^ (execs as u64)
+    }
+
+    /// Has no user stack worth walking: a kernel thread or an io_uring worker.
+    #[inline(always)]
+    pub fn without_user_stack(self) -> bool {
+        field!(self.0, task_flags: u32) & (PF_KTHREAD | PF_IO_WORKER) != 0
+    }
+
+    /// Uses io_uring, so may accept connections that no accept hook sees.
+    #[inline(always)]
+    pub fn uses_io_uring(self) -> bool {
+        let offset = global!(TASK_IO_URING);
+        if offset == ABSENT {
+            return false;
+        }
+        // SAFETY: as for `field!`.
+        let context = unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(offset as usize).cast::<u64>()) };
+        context != 0
+    }
+
+    /// The TCP socket behind one of the task's descriptors: its address and [`Tcp::peer`].
+    pub fn socket_at(self, fd: u32) -> Option<(u64, u32)> {
+        let files: *const c_void = field!(self.0, task_files: *const c_void);
+        let fdt: *const c_void = field!(files, files_fdt: *const c_void);
+        if fd >= field!(fdt, fdt_max_fds: u32) {
+            return None;
+        }
+        let table: u64 = field!(fdt, fdt_fd: u64);
+        let file = word_at(table + fd as u64 * 8);
+        let socket = word_at(file + global!(LAYOUT.file_private_data) as u64);
+        let sk = word_at(socket + global!(LAYOUT.socket_sk) as u64);
+        let family = word_at(sk + global!(LAYOUT.sk_family) as u64) as u16;
+        let protocol = word_at(sk + global!(LAYOUT.sk_protocol) as u64) as u16;
+        if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
+            return None;
+        }
+        let port = u16::from_be(word_at(sk + global!(LAYOUT.sk_dport) as u64) as u16);
+        let address = if family == AF_INET {
+            word_at(sk + global!(LAYOUT.sk_daddr) as u64) as u32
+        } else {
+            let remote = sk + global!(LAYOUT.sk_v6_daddr) as u64;
+            fold_v6([word_at(remote), word_at(remote + 8)])
+        };
+        Some((sk, fold_peer(address, port)))
+    }
+}

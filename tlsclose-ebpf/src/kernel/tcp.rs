@@ -1,0 +1,192 @@
+//! TCP sockets.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+
+use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, field, global, references, words};
+
+/// A TCP socket: `struct sock *` with `sk_protocol == IPPROTO_TCP`.
+///
+/// MPTCP and SCTP share the tracepoints, and the socket-level ones fire for every family.
+#[derive(Clone, Copy)]
+pub struct Tcp(*const c_void);
+
+/// Who keeps a socket open (KERNEL: net/ipv4/tcp.c, `__tcp_close`; net/core/sock.c, `sock_orphan`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// A file, with at least one reference.
+    File,
+    /// A file whose last reference is gone: we are inside the last close().
+    Closing,
+    /// No `struct socket`: an orphan, or a child that nobody has accepted.
+    NoSocket,
+    /// A kernel socket, without a file.
+    Kernel,
+}
+
+impl Tcp {
+    #[inline(always)]
+    pub fn new(sk: *const c_void) -> Option<Self> {
+        let family: u16 = field!(sk, sk_family: u16);
+        if family != AF_INET && family != AF_INET6 {
+            return None;
+        }
+        let protocol: u16 = field!(sk, sk_protocol: u16);
+        (protocol == IPPROTO_TCP).then_some(Self(sk))
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    pub fn family(self) -> u8 {
+        field!(self.0, sk_family: u16) as u8
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        field!(self.0, sk_state: u8)
+    }
+
+    /// `sk_shutdown`: 1 the receive side, 2 the send side.
+    #[inline(always)]
+    pub fn shutdown(self) -> u8 {
+        field!(self.0, sk_shutdown: u8)
+    }
+
+    /// A task owns the socket's lock: we run in process context. Softirq otherwise, but for
+    /// children killed by their listener's close (`inet_csk_listen_stop`).
+    #[inline(always)]
+    pub fn owned(self) -> bool {
+        field!(self.0, sk_lock_owned: u32) != 0
+    }
+
+    #[inline(always)]
+    pub fn remote_port(self) -> u16 {
+        u16::from_be(field!(self.0, sk_dport: u16))
+    }
+
+    /// `skc_num`; 0 once the port has been put.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        field!(self.0, sk_num: u16)
+    }
+
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        let net: *const c_void = field!(self.0, sk_net: *const c_void);
+        field!(net, net_inum: u32)
+    }
+
+    /// Remote address and port, folded: differs, all but surely, between two users of one socket address.
+    #[inline(always)]
+    pub fn peer(self) -> u32 {
+        let address =
+            if self.family() as u16 == AF_INET { field!(self.0, sk_daddr: u32) } else { fold_v6(self.v6_remote()) };
+        fold_peer(address, self.remote_port())
+    }
+
+    #[inline(always)]
+    fn v6_remote(self) -> [u64; 2] {
+        words(self.0, global!(LAYOUT.sk_v6_daddr))
+    }
+
+    /// Local and remote address; IPv4 takes the first four bytes.
+    #[inline(always)]
+    pub fn addresses(self) -> ([u64; 2], [u64; 2]) {
+        if self.family() as u16 == AF_INET {
+            ([field!(self.0, sk_rcv_saddr: u32) as u64, 0], [field!(self.0, sk_daddr: u32) as u64, 0])
+        } else {
+            (words(self.0, global!(LAYOUT.sk_v6_rcv_saddr)), self.v6_remote())
+        }
+    }
+
+    #[inline(always)]
+    pub fn hold(self) -> Hold {
+        let socket: *const c_void = field!(self.0, sk_socket: *const c_void);
+        if socket.is_null() {
+            return Hold::NoSocket;
+        }
+        let file: *const c_void = field!(socket, socket_file: *const c_void);
+        if file.is_null() {
+            return Hold::Kernel;
+        }
+        if references(file) == 0 { Hold::Closing } else { Hold::File }
+    }
+
+    /// Fields behind `struct sock` need the verifier to know that this is a `tcp_sock`.
+    #[inline(always)]
+    pub fn sequences(self) -> Option<Sequences> {
+        // SAFETY: the helper checks that it is a full TCP socket.
+        let tp = unsafe { bpf_skc_to_tcp_sock(self.0 as *mut _) } as *const c_void;
+        if tp.is_null() {
+            return None;
+        }
+        Some(Sequences(tp))
+    }
+}
+
+/// Sequence numbers and counters of a `struct tcp_sock`.
+#[derive(Clone, Copy)]
+pub struct Sequences(*const c_void);
+
+impl Sequences {
+    #[inline(always)]
+    pub fn write_seq(self) -> u32 {
+        field!(self.0, tcp_write_seq: u32)
+    }
+    #[inline(always)]
+    pub fn snd_una(self) -> u32 {
+        field!(self.0, tcp_snd_una: u32)
+    }
+    #[inline(always)]
+    pub fn copied_seq(self) -> u32 {
+        field!(self.0, tcp_copied_seq: u32)
+    }
+    #[inline(always)]
+    pub fn rcv_nxt(self) -> u32 {
+        field!(self.0, tcp_rcv_nxt: u32)
+    }
+    #[inline(always)]
+    pub fn lsndtime(self) -> u32 {
+        field!(self.0, tcp_lsndtime: u32)
+    }
+    #[inline(always)]
+    pub fn rcv_tstamp(self) -> u32 {
+        field!(self.0, tcp_rcv_tstamp: u32)
+    }
+    /// The local port as bound; stays when `skc_num` is put.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        u16::from_be(field!(self.0, inet_sport: u16))
+    }
+
+    /// Bytes read so far by the program.
+    #[inline(always)]
+    pub fn read_bytes(self) -> u64 {
+        let received = field!(self.0, tcp_bytes_received: u64);
+        received.wrapping_sub(self.rcv_nxt().wrapping_sub(self.copied_seq()) as u64)
+    }
+
+    /// Bytes written so far by the program.
+    #[inline(always)]
+    pub fn written_bytes(self) -> u64 {
+        let acked = field!(self.0, tcp_bytes_acked: u64);
+        acked.wrapping_add(self.write_seq().wrapping_sub(self.snd_una()) as u64)
+    }
+}
+
+/// See [`Tcp::peer`]; a connection accepted by descriptor and the same one met later must agree.
+#[inline(always)]
+pub(super) fn fold_peer(address: u32, port: u16) -> u32 {
+    address ^ ((port as u32) << 16 | port as u32)
+}
+
+#[inline(always)]
+pub(super) fn fold_v6(halves: [u64; 2]) -> u32 {
+    let folded = halves[0] ^ halves[1];
+    (folded ^ (folded >> 32)) as u32
+}
