@@ -99,7 +99,14 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         .filter(|(_, record)| record.now.lingering > 0)
         .map(|(key, record)| (key.clone(), record.clone()))
         .collect();
-    let mut sites: Vec<Site> = shown.into_iter().map(|(key, record)| site(watch, key, record, now)).collect();
+    let mut openings = watch.sites.openings();
+    let mut sites: Vec<Site> = shown
+        .into_iter()
+        .map(|(key, record)| {
+            let usual_close = openings.remove(&key).and_then(|paths| watch.attribution.usual_close(paths));
+            site(watch, key, record, usual_close, now)
+        })
+        .collect();
     sites.sort_by(|a, b| b.status.cmp(&a.status).then(b.sockets.cmp(&a.sockets)));
     Report {
         schema: SCHEMA,

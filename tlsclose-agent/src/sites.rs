@@ -4,7 +4,10 @@
 //! moves. The accounts balance: what lingered = what ended + what still lingers; sockets that
 //! were there before the agent are kept apart.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -123,6 +126,16 @@ impl Sites {
     /// Label of the site that the group belongs to.
     pub fn site_of(&self, group: &Group) -> Option<&str> {
         Some(&self.place_of(group)?.site.site)
+    }
+
+    /// The code paths that opened the sockets of each site, as far as they are known.
+    pub fn openings(&self) -> BTreeMap<SiteKey, BTreeSet<PathId>> {
+        let mut openings: BTreeMap<SiteKey, BTreeSet<PathId>> = BTreeMap::new();
+        let placed = self.places.iter().filter_map(|(group, place)| Some((group.opened, place.as_ref()?)));
+        for (opened, place) in placed.filter(|(opened, _)| *opened != PathId::NONE) {
+            openings.entry(place.site.clone()).or_default().insert(opened);
+        }
+        openings
     }
 
     fn place_of(&self, group: &Group) -> Option<&Place> {
@@ -264,8 +277,7 @@ impl Sites {
             alive.get(&group.process).copied().unwrap_or(false)
                 || place.as_ref().is_some_and(|place| series.contains_key(&place.series))
         });
-        let used: std::collections::BTreeSet<&SiteKey> =
-            self.places.values().flatten().map(|place| &place.site).collect();
+        let used: BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
 }

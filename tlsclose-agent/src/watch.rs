@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    attribution::{Attribution, process::Procfs},
+    attribution::{Attribution, closes::Closed, process::Procfs},
     clock::{Moment, ticks_per_second},
     config::Rules,
     host::Namespaces,
@@ -118,9 +118,18 @@ impl Watch {
         self.log.record(&totals, self.settings.census_interval.max(totals.took * CENSUS_SHARE));
         // Stacks taken while the census ran.
         self.drain();
+        self.learn_closes();
         self.judge(now);
         self.housekeeping(now);
         Ok(())
+    }
+
+    /// Takes in where sockets were closed.
+    fn learn_closes(&mut self) {
+        let taken = self.kernel.take_closes().into_iter();
+        let closed = taken.map(|(pair, sockets)| Closed { opened: pair.opened, closed: pair.closed, sockets });
+        let Attribution { closes, paths, .. } = &mut self.attribution;
+        closes.take(closed, |key| paths.by_key(key));
     }
 
     fn judge(&mut self, now: Moment) {

@@ -1,6 +1,6 @@
 //! One sentence why a site is a finding, and one sentence what to do about it.
 
-use crate::finding::{Kind, Touch};
+use crate::finding::{Kind, Touch, UsualClose};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
@@ -59,6 +59,16 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
     }
 }
 
+/// What became of other sockets that were opened the same way: a sentence with a space before it,
+/// or nothing.
+pub fn siblings(usual: Option<&UsualClose>, sockets: u64) -> String {
+    let Some(usual) = usual else { return String::new() };
+    let Some(frame) = place::principal(&usual.stack) else { return String::new() };
+    let these = if sockets == 1 { "this one was".to_owned() } else { format!("these {sockets} were") };
+    let theirs = if usual.sockets == 1 { "sibling was" } else { "siblings were" };
+    format!(" At least {} {theirs} closed in {}; {these} not.", usual.sockets, place::describe(frame))
+}
+
 /// What to do, in one sentence.
 pub fn fix(kind: Kind) -> String {
     match kind {
@@ -108,6 +118,24 @@ mod tests {
                 line: Some(line),
                 ..Frame::default()
             }],
+        }
+    }
+
+    #[test]
+    fn siblings_are_counted_where_they_were_closed() {
+        let stack = touch("close", None, "conn_free", 211).stack;
+        let usual = |sockets| UsualClose { sockets, stack: stack.clone() };
+        for (usual, sockets, expected) in [
+            (None, 412, ""),
+            (
+                Some(usual(9700)),
+                412,
+                " At least 9700 siblings were closed in conn_free (src/server.rs:211); these 412 were not.",
+            ),
+            (Some(usual(1)), 1, " At least 1 sibling was closed in conn_free (src/server.rs:211); this one was not."),
+            (Some(UsualClose { sockets: 5, stack: vec![] }), 2, ""),
+        ] {
+            assert_eq!(siblings(usual.as_ref(), sockets), expected);
         }
     }
 

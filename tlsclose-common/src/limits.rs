@@ -34,6 +34,9 @@ pub const ORIGIN_ENTRIES: u32 = 32_768;
 /// Entries of `STACKS_SEEN` (LRU).
 pub const STACKS_SEEN_ENTRIES: u32 = 8_192;
 
+/// Entries of `CLOSES` (LRU).
+pub const CLOSES_ENTRIES: u32 = 2_048;
+
 /// Entries of `LEAVES` (LRU): one for each place, in each process, from which system calls are made.
 pub const LEAF_ENTRIES: u32 = 4_096;
 

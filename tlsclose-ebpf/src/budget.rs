@@ -16,17 +16,30 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Slots of the `BUDGET` map.
 const STACKS: u32 = 0;
 const COPIES: u32 = 1;
+const CLOSES: u32 = 2;
 
 /// The process may take one more stack now.
 #[inline(always)]
 pub fn allows(tgid: u32) -> bool {
+    allows_from(STACKS, tgid)
+}
+
+/// The process may take one more stack of a close() now. Openings come before closes, so a shared
+/// budget would be used up by them.
+#[inline(always)]
+pub fn allows_close(tgid: u32) -> bool {
+    allows_from(CLOSES, tgid)
+}
+
+#[inline(always)]
+fn allows_from(slot: u32, tgid: u32) -> bool {
     let Some(control) = CONTROL.get(0) else { return false };
     if tgid == 0 || tgid == control.agent_tgid {
         return false;
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let Some(shared) = BUDGET.get_ptr_mut(STACKS) else { return false };
+    let Some(shared) = BUDGET.get_ptr_mut(slot) else { return false };
     // SAFETY: a per-CPU slot that lives as long as the program.
     let shared = unsafe { &mut *shared };
     if now.wrapping_sub(shared.window) > BUDGET_WINDOW_NS {

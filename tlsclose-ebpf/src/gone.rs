@@ -4,8 +4,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tlsclose_common::facts::state;
 
-use crate::{half_closed, kernel::Tcp, maps::ORIGIN};
+use crate::{closing, half_closed, kernel::Tcp, maps::ORIGIN};
 
 /// `tcp_destroy_sock(struct sock *sk)`, since 4.16.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
@@ -13,6 +14,10 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: *const c_void = ctx.arg(0);
     if let Some(sk) = Tcp::new(sk) {
         if ORIGIN.get_ptr(sk.address()).is_some() {
+            if half_closed::state_of(sk) == Some(state::CLOSE) {
+                // No transition told of this close().
+                closing::closing(sk);
+            }
             // Fails only when the entry was recycled meanwhile.
             let _ = ORIGIN.remove(sk.address());
         }

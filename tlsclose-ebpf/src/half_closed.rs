@@ -134,6 +134,14 @@ pub fn end_of_file(sk: Tcp) {
     );
 }
 
+/// The state that the map has for the socket.
+#[inline(always)]
+pub fn state_of(sk: Tcp) -> Option<u8> {
+    let entry = HALF_CLOSED.get_ptr(sk.address())?;
+    // SAFETY: as in `entered`.
+    unsafe { ((*entry).peer == sk.peer()).then_some((*entry).state) }
+}
+
 /// The socket is being closed, or starts a new connection.
 #[inline(always)]
 pub fn left(sk: Tcp) {

@@ -9,6 +9,7 @@
 mod arch;
 mod budget;
 mod census;
+mod closing;
 mod gone;
 mod half_closed;
 mod io;

@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{
-        Budget, CensusCounts, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, StackFrames,
+        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin,
+        StackFrames,
     },
     limits::*,
 };
@@ -27,6 +28,10 @@ pub static HALF_CLOSED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 /// Keys of the stacks that the agent has been sent.
 #[map]
 pub static STACKS_SEEN: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STACKS_SEEN_ENTRIES, 0);
+
+/// Closes of sockets whose opening was sampled, until the agent fetches them. Lossy.
+#[map]
+pub static CLOSES: LruHashMap<ClosePair, u64> = LruHashMap::with_max_entries(CLOSES_ENTRIES, 0);
 
 /// How to unwind each place that makes system calls; filled in by the agent.
 #[map]
@@ -51,9 +56,9 @@ pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHA
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// Budgets of this CPU: for stacks (0), and for copies of stack memory (1).
+/// Budgets of this CPU: for stacks (0), for copies of stack memory (1), for stacks of closes (2).
 #[map]
-pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
+pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(3, 0);
 
 /// Transitions seen: `old * STATES + new`.
 #[map]

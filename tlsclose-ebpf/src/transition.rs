@@ -13,7 +13,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    half_closed,
+    closing, half_closed,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
     open, stream,
@@ -50,12 +50,18 @@ fn transition(sk: Tcp, old: u8, new: u8) {
             // listener's death moved it, which nobody's stack explains.
             Hold::File if sk.owned() && old != new => half_closed::shut_down(sk, new),
             Hold::File => {}
-            _ => half_closed::left_if_tracked(sk, old),
+            hold => {
+                closed_by_program(sk, hold);
+                half_closed::left_if_tracked(sk, old);
+            }
         },
         state::FIN_WAIT2 | state::CLOSING => match sk.hold() {
             Hold::File => half_closed::entered(sk, new, half::WAS_CONNECTED),
             // Closed after shutdown(): the same-state event 5→5.
-            _ if old == new => half_closed::left(sk),
+            hold if old == new => {
+                closed_by_program(sk, hold);
+                half_closed::left(sk);
+            }
             _ => {}
         },
         state::CLOSE => closed(sk, old),
@@ -72,6 +78,17 @@ fn closed(sk: Tcp, old: u8) {
         (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED),
         // A child in the accept queue: its end is `tcp_destroy_sock`.
         (Hold::NoSocket, state::CLOSE_WAIT) => {}
-        _ => half_closed::left_if_tracked(sk, old),
+        (hold, _) => {
+            closed_by_program(sk, hold);
+            half_closed::left_if_tracked(sk, old);
+        }
+    }
+}
+
+/// A FIN or RST may arrive, in softirq, while the last close() is on its way.
+#[inline(always)]
+fn closed_by_program(sk: Tcp, hold: Hold) {
+    if hold == Hold::Closing && sk.owned() {
+        closing::closing(sk);
     }
 }

@@ -17,15 +17,23 @@ static struct {
     int listener;
     double end;
     int *held;
-    atomic_int taken, done;
+    atomic_int taken, finished, done; /* connections taken, handled, and held */
 } shared;
+
+OWN_FRAME static void close_finished(int fd)
+{
+    int failed = close(fd); /* LINE: close_finished closed */
+    if (failed)
+        die("close");
+}
 
 static void finish(int fd)
 {
-    int index = atomic_fetch_add(&shared.done, 1);
-    shared.held[index] = fd;
-    if (shared.options->healthy)
-        close(fd);
+    int finished = atomic_fetch_add(&shared.finished, 1) + 1;
+    if (shared.options->healthy || finished % shared.options->leak_every != 0)
+        close_finished(fd);
+    else
+        shared.held[atomic_fetch_add(&shared.done, 1)] = fd;
 }
 
 /* One handler: takes connections until all are taken or the time is over. */
@@ -119,7 +127,7 @@ OWN_FRAME int run_holder(const struct way *way, const struct options *o)
     if (!o->healthy && !wait_for_state(shared.held, done, way->final_state, shared.end))
         fprintf(stderr, "leaky: not all sockets reached state %d\n", way->final_state);
     else
-        printf("ready %d\n", done);
+        printf("ready %d\n", o->healthy ? atomic_load(&shared.finished) : done);
     if (o->recover_after > 0 && !o->healthy) {
         sleep_until(now() + o->recover_after);
         for (int i = 0; i < done; i++)

@@ -26,6 +26,7 @@ struct options {
     int idle_threads;      /* that do nothing */
     int processes;         /* hog: that hold sockets */
     bool healthy;          /* do the same work, and close */
+    int leak_every;        /* close all but each of these: 1 leaks all */
 };
 
 /* options.c */

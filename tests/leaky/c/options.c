@@ -14,6 +14,7 @@ static void usage(const char *problem)
             "leaky: %s\n"
             "usage: leaky WAY [--count N] [--rate PER_SECOND] [--for SECONDS] [--port P] [--family 4|6|mapped]\n"
             "             [--threads N] [--idle-threads N] [--recover-after SECONDS] [--comm NAME] [--comm-hex HEX] [--healthy]\n"
+            "             [--leak-every N]\n"
             "       leaky hog --processes N --count SOCKETS_EACH --for SECONDS\n"
             "       leaky churn|stream --for SECONDS\n"
             "       leaky pool --count N --every SECONDS --for SECONDS\n"
@@ -49,7 +50,7 @@ static void rename_from_hex(const char *hex)
 
 struct options parse_options(int argc, char **argv)
 {
-    struct options o = { .count = 10, .rate = 0, .seconds = 30, .every = 0.1, .processes = 1 };
+    struct options o = { .count = 10, .rate = 0, .seconds = 30, .every = 0.1, .processes = 1, .leak_every = 1 };
     static const struct option known[] = {
         { "count", required_argument, NULL, 'c' },        { "rate", required_argument, NULL, 'r' },
         { "for", required_argument, NULL, 'f' },          { "port", required_argument, NULL, 'p' },
@@ -58,6 +59,7 @@ struct options parse_options(int argc, char **argv)
         { "recover-after", required_argument, NULL, 'R' },{ "every", required_argument, NULL, 'e' },
         { "comm", required_argument, NULL, 'n' },         { "comm-hex", required_argument, NULL, 'x' },
         { "way", required_argument, NULL, 'w' },          { "healthy", no_argument, NULL, 'h' },
+        { "leak-every", required_argument, NULL, 'l' },
         { NULL, 0, NULL, 0 },
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
@@ -76,12 +78,13 @@ struct options parse_options(int argc, char **argv)
         case 'x': rename_from_hex(optarg); break;
         case 'w': o.way = optarg; break;
         case 'h': o.healthy = true; break;
+        case 'l': o.leak_every = atoi(optarg); break;
         default: usage("no such option");
         }
     if (optind != argc - 1)
         usage("one command is needed");
     o.command = argv[optind];
-    if (o.count < 1 || o.seconds <= 0)
-        usage("--count and --for must be positive");
+    if (o.count < 1 || o.seconds <= 0 || o.leak_every < 1)
+        usage("--count, --for and --leak-every must be positive");
     return o;
 }

@@ -8,6 +8,7 @@ use std::{
 use tlsclose_common::facts::call;
 
 use super::{
+    closes::Closes,
     modules::Modules,
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
@@ -16,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    finding::{Frame, Touch},
+    finding::{Frame, Touch, UsualClose},
     sites::{Described, touch_tells},
     snapshot::Identity,
     tracker::{Group, PathId, ProcessKey},
@@ -33,6 +34,7 @@ pub struct Attribution {
     pub modules: Modules,
     pub symbols: Symbolizer,
     pub paths: Paths,
+    pub closes: Closes,
     identities: HashMap<ProcessKey, ProcessIdentity>,
     vitals: HashMap<ProcessKey, (Instant, Vitals)>,
     cmdlines: Option<Worker>,
@@ -51,6 +53,7 @@ impl Attribution {
             procfs,
             symbols: Symbolizer::default(),
             paths: Paths::default(),
+            closes: Closes::default(),
             identities: HashMap::new(),
             vitals: HashMap::new(),
             cmdlines: show_cmdline.then(Worker::default),
@@ -123,6 +126,13 @@ impl Attribution {
             touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
             build,
         })
+    }
+
+    /// Where sockets that were opened by these paths are closed, as a rule.
+    pub fn usual_close(&mut self, opened: impl IntoIterator<Item = PathId>) -> Option<UsualClose> {
+        let (path, sockets) = self.closes.usual(opened)?;
+        let stack = self.frames(path);
+        (!stack.is_empty()).then_some(UsualClose { sockets, stack })
     }
 
     fn frames(&mut self, path: PathId) -> Vec<Frame> {

@@ -5,6 +5,7 @@
 //! any read, files lie about their format, names contain what they like.
 #![forbid(unsafe_code)]
 
+pub mod closes;
 pub mod describe;
 pub mod modules;
 pub mod paths;

@@ -9,7 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
-    facts::{CensusCounts, Control, Durations, LeafKey, LeafRule},
+    facts::{CensusCounts, ClosePair, Control, Durations, LeafKey, LeafRule},
     limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
 };
 
@@ -73,6 +73,7 @@ pub struct Kernel {
     pub(super) control: Array<MapData, Fact<Control>>,
     pub(super) control_now: Control,
     pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
+    pub(super) closes: HashMap<MapData, Fact<ClosePair>, u64>,
     pub(super) armed: HashMap<MapData, u32, u32>,
     pub(super) emfile: HashMap<MapData, u32, u64>,
     pub(super) seen: HashMap<MapData, u64, u32>,
@@ -157,6 +158,7 @@ impl Kernel {
                 pad: 0,
             },
             leaves: map!("LEAVES"),
+            closes: map!("CLOSES"),
             armed: map!("ARMED"),
             emfile: map!("EMFILE"),
             seen: map!("STACKS_SEEN"),

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 use tlsclose_common::{
-    facts::{Budget, CensusCounts, Control, Durations, LeafKey, LeafRule},
+    facts::{Budget, CensusCounts, ClosePair, Control, Durations, LeafKey, LeafRule},
     layout::{FileRef, Layout},
 };
 
@@ -18,7 +18,7 @@ macro_rules! facts {
     };
 }
 
-facts!(Budget, CensusCounts, Control, Durations, FileRef, Layout, LeafKey, LeafRule);
+facts!(Budget, CensusCounts, ClosePair, Control, Durations, FileRef, Layout, LeafKey, LeafRule);
 
 /// Reads a fact out of bytes that the kernel wrote, whatever their alignment.
 pub fn read<T: Copy>(bytes: &[u8]) -> Option<T>

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use tlsclose_common::facts::{LeafKey, LeafRule, ProcessEnd, StackFrames, StackHeader, Transition, record};
+use tlsclose_common::facts::{ClosePair, LeafKey, LeafRule, ProcessEnd, StackFrames, StackHeader, Transition, record};
 
 use super::{
     load::Kernel,
@@ -69,6 +69,22 @@ impl Kernel {
         if let Err(error) = self.leaves.insert(Fact(key), Fact(rule), 0) {
             log::warn!("cannot store how to unwind {:#x}: {error}", key.pc);
         }
+    }
+}
+
+impl Kernel {
+    /// Closes of sockets whose opening was sampled, since this was called last. What is counted
+    /// between the look and the removal is lost, like all that was not sampled.
+    pub fn take_closes(&mut self) -> Vec<(ClosePair, u64)> {
+        let keys: Vec<Fact<ClosePair>> = self.closes.keys().filter_map(Result::ok).collect();
+        let mut taken = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Ok(count) = self.closes.get(&key, 0) else { continue };
+            // Fails only when the entry was recycled meanwhile.
+            let _ = self.closes.remove(&key);
+            taken.push((key.0, count));
+        }
+        taken
     }
 }
 

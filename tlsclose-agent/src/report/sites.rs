@@ -15,7 +15,13 @@ use crate::{
 /// Processes shown for one site.
 const PROCESSES_SHOWN: usize = 20;
 
-pub(super) fn site(watch: &mut Watch, key: SiteKey, record: SiteRecord, now: Moment) -> Site {
+pub(super) fn site(
+    watch: &mut Watch,
+    key: SiteKey,
+    record: SiteRecord,
+    usual_close: Option<UsualClose>,
+    now: Moment,
+) -> Site {
     let per_minute = record.history.per_minute();
     let mut processes: Vec<(ProcessKey, Tally)> = record.processes.into_iter().collect();
     processes.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.lingering));
@@ -33,7 +39,8 @@ pub(super) fn site(watch: &mut Watch, key: SiteKey, record: SiteRecord, now: Mom
     }
     let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
-        why: why::why(key.kind, record.opened.as_ref(), touched.as_ref()),
+        why: why::why(key.kind, record.opened.as_ref(), touched.as_ref())
+            + &why::siblings(usual_close.as_ref(), record.now.lingering),
         fix: why::fix(key.kind),
         site: key.site,
         kind: key.kind,
@@ -52,7 +59,7 @@ pub(super) fn site(watch: &mut Watch, key: SiteKey, record: SiteRecord, now: Mom
         opened: record.opened,
         touched,
         closed_elsewhere: None,
-        usual_close: None,
+        usual_close,
         examples,
     }
 }

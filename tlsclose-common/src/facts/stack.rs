@@ -43,6 +43,14 @@ pub struct LeafKey {
     pub pc: u64,
 }
 
+/// Key of `CLOSES`: the stacks that opened a socket and closed it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClosePair {
+    pub opened: u64,
+    pub closed: u64,
+}
+
 /// What every stack record starts with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

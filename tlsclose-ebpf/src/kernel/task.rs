@@ -11,6 +11,7 @@ use super::{
     word_at,
 };
 
+const PF_EXITING: u32 = 0x4;
 const PF_IO_WORKER: u32 = 0x10;
 const PF_KTHREAD: u32 = 0x20_0000;
 
@@ -67,6 +68,12 @@ impl Task {
     #[inline(always)]
     pub fn without_user_stack(self) -> bool {
         field!(self.0, task_flags: u32) & (PF_KTHREAD | PF_IO_WORKER) != 0
+    }
+
+    /// Inside `do_exit`.
+    #[inline(always)]
+    pub fn is_exiting(self) -> bool {
+        field!(self.0, task_flags: u32) & PF_EXITING != 0
     }
 
     /// Uses io_uring, so may accept connections that no accept hook sees.

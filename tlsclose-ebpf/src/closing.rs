@@ -1,0 +1,48 @@
+//! Where programs close their sockets: for those whose opening was sampled, the pair of both
+//! stacks is counted, so that a leak can be shown beside the close that its siblings got.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use tlsclose_common::facts::{ClosePair, Lost};
+
+use crate::{
+    budget,
+    kernel::{Task, Tcp},
+    maps::{CLOSES, ORIGIN, lost},
+    stack,
+};
+
+/// The current task is inside the last close() of the socket.
+#[inline(always)]
+pub fn closing(sk: Tcp) {
+    if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
+        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+        let (opened, peer) = unsafe { ((*origin).opened, (*origin).peer) };
+        if opened != 0 && peer == sk.peer() {
+            closed(opened);
+        }
+    }
+}
+
+/// Out of line: nearly all sockets have no sampled opening.
+#[inline(never)]
+fn closed(opened: u64) {
+    // The kernel closes what a dying process leaves behind; that is nobody's code path.
+    if Task::current().is_exiting() {
+        return;
+    }
+    let tgid = stack::current_tgid();
+    if !budget::allows_close(tgid) {
+        return;
+    }
+    let closed = stack::take(tgid);
+    if closed == 0 {
+        return;
+    }
+    let pair = ClosePair { opened, closed };
+    if let Some(count) = CLOSES.get_ptr_mut(pair) {
+        // SAFETY: as above. Two CPUs may count at once and lose one: the count is a sample.
+        unsafe { *count += 1 };
+    } else if CLOSES.insert(pair, 1, BPF_NOEXIST as u64).is_err() {
+        lost(Lost::StacksBusy);
+    }
+}
