@@ -114,8 +114,7 @@ fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 40);
     for (touch, innermost) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
-        let ours =
-            |frame: &&Value| frame["file"].as_str().is_some_and(|file| file.contains("tests/leaky/c"));
+        let ours = |frame: &&Value| frame["file"].as_str().is_some_and(|file| file.contains("tests/leaky/c"));
         let functions: Vec<&str> = list(&site[touch]["stack"]).filter(ours).map(function).collect();
         assert_eq!(functions, [innermost, "serve", "serve_all", "run_holder", "main"], "{site:#}");
     }

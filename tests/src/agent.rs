@@ -12,7 +12,7 @@ use crate::child::Child;
 use crate::host::{free_port, tlsclose};
 use crate::http::{Response, Server};
 use crate::metrics::Metrics;
-use crate::{seconds, wait_for};
+use crate::{patient, seconds, wait_for};
 
 /// What the product promises for SIGTERM.
 const END: Duration = Duration::from_secs(2);
@@ -129,6 +129,7 @@ impl Agent {
     /// # Panics
     /// When none does in time; it prints the last report.
     pub fn wait_for(&self, what: &str, timeout: Duration, is_so: impl Fn(&Value) -> bool) -> Value {
+        let timeout = patient(timeout);
         let end = Instant::now() + timeout;
         loop {
             let report = self.leaks();

@@ -17,11 +17,19 @@ pub mod report;
 
 use std::time::{Duration, Instant};
 
+/// A time to wait for something at most: longer where `TLSCLOSE_TEST_PATIENCE` says how many times,
+/// as for a machine whose processors are emulated.
+pub fn patient(timeout: Duration) -> Duration {
+    let times = std::env::var("TLSCLOSE_TEST_PATIENCE").ok().and_then(|times| times.parse().ok());
+    timeout * times.unwrap_or(1)
+}
+
 /// Calls `probe` until it gives a value.
 ///
 /// # Panics
-/// After `timeout`, saying what was waited for.
+/// After `timeout`, made [`patient`], saying what was waited for.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let timeout = patient(timeout);
     let end = Instant::now() + timeout;
     loop {
         if let Some(found) = probe() {

@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root may load programs into the kernel: run 'cargo xtask bench' as root");
     }
-    setup::run(&setup::Options { tests: false, bench: true })?;
+    setup::run(&setup::Options { bench: true, ..setup::Options::default() })?;
     setup::mount_tracefs()?;
     let directory = workspace::target("bench");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;

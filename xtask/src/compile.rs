@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::Log;
+use crate::run::{self, Log};
 use crate::workspace;
 
 /// Both sides of tlsclose, released.
@@ -15,6 +15,16 @@ pub fn release(log: &mut Log) -> Result<()> {
     let mut build = workspace::cargo("build");
     build.args(["--release", "--package", "tlsclose-agent"]);
     log.step("building tlsclose", build)
+}
+
+/// Builds the tests on the kernel, and gives the program that they are.
+pub fn on_kernel_tests() -> Result<PathBuf> {
+    let mut build = workspace::cargo("test");
+    build.args(["--package", "tlsclose-tests", "--test", "on_kernel", "--no-run", "--message-format", "json"]);
+    let messages = run::output(&mut build)?;
+    let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executables = values.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    executables.last().context("cargo built no test program")
 }
 
 /// Where [`leaky_c`] puts its program.

@@ -17,6 +17,7 @@ mod test;
 #[path = "../../tlsclose-agent/build/toolchain.rs"]
 mod toolchain;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Demo(demo::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Vm(options) => vm::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

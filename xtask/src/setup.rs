@@ -17,6 +17,7 @@ use crate::workspace;
 pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
+const VM_PACKAGES: [&str; 5] = ["qemu-system-x86", "busybox-static", "cpio", "iproute2", "libc6-dev"];
 const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
 
 /// Install what is missing to build tlsclose: the BPF compiler and linker.
@@ -31,6 +32,9 @@ pub struct Options {
     /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
     #[arg(long)]
     pub bench: bool,
+    /// Also what tests on other kernels need (QEMU)
+    #[arg(long)]
+    pub vm: bool,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -62,6 +66,9 @@ fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
     if options.bench {
         wanted.extend(BENCH_PACKAGES.map(String::from));
     }
+    if options.vm {
+        wanted.extend(VM_PACKAGES.map(String::from));
+    }
     install_missing(log, &wanted)?;
     if own_toolchain {
         return Ok(());
@@ -82,9 +89,10 @@ fn elsewhere(options: &Options) -> Result<()> {
              rust-src' and 'cargo install bpf-linker', then this command again"
         );
     }
-    if options.tests || options.bench {
+    if options.tests || options.bench || options.vm {
         let mut wanted = test_packages()?;
         wanted.extend(BENCH_PACKAGES.map(String::from));
+        wanted.extend(VM_PACKAGES.map(String::from));
         progress::say(&format!("no Debian: install by hand what is missing of {}", wanted.join(" ")));
     }
     Ok(())

@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(&setup::Options { tests: !options.quick, bench: false })?;
+    setup::run(&setup::Options { tests: !options.quick, ..setup::Options::default() })?;
     let mut tests = Tests {
         log: Log::create(workspace::target("test.log"))?,
         summary: Summary::default(),

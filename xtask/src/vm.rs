@@ -1,0 +1,94 @@
+//! `cargo xtask vm`: the tests on other kernels, each in a virtual machine of its own.
+
+mod guest;
+mod initramfs;
+mod kernels;
+mod table;
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use self::guest::Outcome;
+use self::kernels::{KERNELS, Kernel};
+use crate::compile;
+use crate::progress::say;
+use crate::run::Log;
+use crate::setup;
+use crate::workspace;
+
+/// What is tested on every kernel unless a filter says otherwise.
+const TESTS: [&str; 2] = ["findings::", "lifecycle::"];
+
+/// Run the tests on other kernels, in QEMU without hardware support.
+///
+/// Fetches each kernel as a Debian package into target/vm, boots it with an initramfs that holds
+/// the released program and its tests, and prints a table of tests and kernels. A guest that
+/// panics, stalls or overruns is ended; its console is kept in target/vm.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only this kernel (5.10, 6.1, 6.12 or 7.2); may be given several times
+    #[arg(long, value_name = "VERSION")]
+    kernel: Vec<String>,
+    /// Minutes that one guest may take
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    minutes: u64,
+    /// Write the table into docs/kernels.md
+    #[arg(long)]
+    write: bool,
+    /// Only the tests whose names contain one of these
+    filters: Vec<String>,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let wanted = selected(&options.kernel)?;
+    setup::run(&setup::Options { vm: true, ..setup::Options::default() })?;
+    let directory = workspace::target("vm");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut log = Log::create(directory.join("build.log"))?;
+    for build in [compile::release, compile::leaky_c, compile::leaky_rust] {
+        build(&mut log)?;
+    }
+    let tests = compile::on_kernel_tests()?;
+    let initramfs = initramfs::make(&mut log, &directory, &tests)?;
+    let filters: Vec<&str> = match options.filters.as_slice() {
+        [] => TESTS.to_vec(),
+        filters => filters.iter().map(String::as_str).collect(),
+    };
+    let mut outcomes = Vec::new();
+    for kernel in wanted {
+        let image = kernels::image(&mut log, &directory, kernel)?;
+        let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, &filters, limit(options))?;
+        say(&outcome.in_words());
+        outcomes.push(outcome);
+    }
+    let text = table::text(&outcomes);
+    println!("\n{text}");
+    if options.write {
+        table::write(&workspace::root().join("docs/kernels.md"), &text)?;
+    }
+    let bad: Vec<String> = outcomes.iter().filter(|outcome| !outcome.is_good()).map(Outcome::in_words).collect();
+    if !bad.is_empty() {
+        bail!("{}; the consoles are in {}", bad.join(", "), directory.display());
+    }
+    Ok(())
+}
+
+fn limit(options: &Options) -> Duration {
+    Duration::from_secs(options.minutes * 60)
+}
+
+fn selected(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    if names.is_empty() {
+        return Ok(KERNELS.iter().collect());
+    }
+    let find = |name: &String| {
+        let known = KERNELS.map(|kernel| kernel.name).join(", ");
+        KERNELS
+            .iter()
+            .find(|kernel| kernel.name == name)
+            .with_context(|| format!("no kernel {name}: there are {known}"))
+    };
+    names.iter().map(find).collect()
+}

@@ -1,0 +1,178 @@
+//! One virtual machine, from power on to power off.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::run;
+
+/// A guest that says nothing for this long has stalled.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// What became of the tests in one guest.
+pub struct Outcome {
+    pub kernel: String,
+    /// As `uname -r` has it; empty when the guest did not get that far.
+    pub release: String,
+    /// Names of tests, and whether each passed.
+    pub tests: Vec<(String, bool)>,
+    /// The guest came to its end by itself.
+    pub ended: bool,
+    /// The kernel warned of something.
+    pub complaints: Vec<String>,
+    pub seconds: f64,
+}
+
+impl Outcome {
+    pub fn is_good(&self) -> bool {
+        self.ended
+            && self.complaints.is_empty()
+            && !self.tests.is_empty()
+            && self.tests.iter().all(|(_, passed)| *passed)
+    }
+
+    pub fn in_words(&self) -> String {
+        let failed: Vec<&str> =
+            self.tests.iter().filter(|(_, passed)| !passed).map(|(name, _)| name.as_str()).collect();
+        let passed = self.tests.len() - failed.len();
+        let mut words = format!("{}: {passed} passed, {} failed, {:.0} s", self.kernel, failed.len(), self.seconds);
+        if !failed.is_empty() {
+            words += &format!(" ({})", failed.join(", "));
+        }
+        if let Some(complaint) = self.complaints.first() {
+            words += &format!(", the kernel complained: {complaint}");
+        }
+        if !self.ended {
+            words += ", the guest did not come to its end";
+        }
+        words
+    }
+}
+
+/// Boots the kernel and follows its console.
+pub fn run(
+    directory: &Path,
+    kernel: &str,
+    image: &Path,
+    initramfs: &Path,
+    tests: &Path,
+    filters: &[&str],
+    limit: Duration,
+) -> Result<Outcome> {
+    interrupt::check()?;
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
+    qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs).arg("-append").arg(format!(
+        "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 tlsclose.tests=\"{}\" tlsclose.filters=\"{}\"",
+        tests.display(),
+        filters.join(" ")
+    ));
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = qemu.spawn().context("qemu-system-x86_64 does not start")?;
+    let console = child.stdout.take().context("no console")?;
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let log = directory.join(format!("{kernel}.log"));
+    let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let progress = Progress::start(&format!("tests on {kernel}"), true);
+    let (start, mut heard) = (Instant::now(), Instant::now());
+    while start.elapsed() < limit && heard.elapsed() < SILENCE {
+        if let Err(asked_to_end) = interrupt::check() {
+            run::end(&mut child);
+            return Err(asked_to_end);
+        }
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                heard = Instant::now();
+                progress.show(&line);
+                writeln!(file, "{line}").context("cannot write the console")?;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => progress.show(""),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    run::end(&mut child);
+    let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let outcome = read(kernel, &text, start.elapsed());
+    if outcome.is_good() {
+        progress.done()
+    } else {
+        progress.failed()
+    };
+    Ok(outcome)
+}
+
+/// Reads a console: libtest's lines, and those that the guest's init writes.
+fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
+    let mut outcome = Outcome {
+        kernel: kernel.to_owned(),
+        release: String::new(),
+        tests: Vec::new(),
+        ended: false,
+        complaints: Vec::new(),
+        seconds: took.as_secs_f64(),
+    };
+    for line in console.lines() {
+        if let Some(rest) = line.strip_prefix("guest: ") {
+            match rest.split_once(' ') {
+                Some(("kernel", words)) => match words.strip_prefix("complains: ") {
+                    Some(complaint) => outcome.complaints.push(complaint.to_owned()),
+                    None => outcome.release = words.to_owned(),
+                },
+                _ => outcome.ended |= rest.starts_with("tests ended"),
+            }
+        } else if let Some((name, verdict)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
+            && matches!(verdict, "ok" | "FAILED")
+        {
+            outcome.tests.push((name.to_owned(), verdict == "ok"));
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "\
+guest: kernel 6.1.0-56-cloud-amd64
+running 2 tests
+test findings::one ... ok
+test findings::two ... FAILED
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 62 filtered out; finished in 41.40s
+guest: tests ended with 101
+";
+
+    #[test]
+    fn a_console_tells_what_passed() {
+        let outcome = read("6.1", CONSOLE, Duration::from_secs(7));
+        assert_eq!(outcome.release, "6.1.0-56-cloud-amd64");
+        assert_eq!(outcome.in_words(), "6.1: 1 passed, 1 failed, 7 s (findings::two)");
+        assert!(outcome.ended && !outcome.is_good());
+    }
+
+    #[test]
+    fn a_guest_that_dies_is_no_success() {
+        let outcome = read("6.1", "test findings::one ... ok\nKernel panic - not syncing\n", Duration::ZERO);
+        assert!(!outcome.is_good());
+        assert!(outcome.in_words().ends_with("did not come to its end"));
+        assert!(!read("6.1", "guest: tests ended with 0\n", Duration::ZERO).is_good(), "no test at all");
+        let console = "test a ... ok\nguest: tests ended with 0\nguest: kernel complains: WARNING: CPU: 0\n";
+        assert!(!read("6.1", console, Duration::ZERO).is_good());
+    }
+}

@@ -1,0 +1,81 @@
+//! The guest's only file system: the released program, the tests and what both need.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::compile;
+use crate::run::{self, Log};
+use crate::workspace;
+
+/// Tools that the tests call; busybox stands in for what is not here.
+const TOOLS: [&str; 6] =
+    ["/usr/sbin/ip", "/usr/bin/ss", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/setpriv", "/bin/mount"];
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
+
+/// Packs everything; files keep the paths that they have here, which the tests are compiled with.
+pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
+    let root = directory.join("root");
+    let _ = fs::remove_dir_all(&root);
+    for part in ["applets", "bin", "proc", "sys", "dev", "tmp", "run", "root", "etc", "var"] {
+        fs::create_dir_all(root.join(part)).with_context(|| format!("cannot create {}", root.join(part).display()))?;
+    }
+    let mut programs = vec![workspace::program(), tests.to_owned(), compile::leaky_rust_program()];
+    let c_programs = workspace::target("leaky/c");
+    programs.extend(files_in(&c_programs)?);
+    programs.extend(TOOLS.map(PathBuf::from));
+    let mut libraries = BTreeSet::new();
+    for program in &programs {
+        libraries.extend(libraries_of(program)?);
+    }
+    for file in programs.iter().chain(&libraries) {
+        copy(file, &root)?;
+    }
+    for source in files_below(&workspace::root().join("tests/leaky"))? {
+        copy(&source, &root)?;
+    }
+    copy(Path::new("/bin/busybox"), &root)?;
+    symlink("busybox", root.join("bin/sh")).context("no sh in the guest")?;
+    fs::write(root.join("etc/passwd"), PASSWD).context("no users in the guest")?;
+    let init = root.join("init");
+    fs::write(&init, include_str!("init.sh")).context("no init in the guest")?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("init cannot be run")?;
+
+    let archive = directory.join("initramfs.cpio");
+    let mut pack = Command::new("sh");
+    pack.args(["-c", "find . | cpio --create --format=newc --quiet > \"$0\""]).arg(&archive).current_dir(&root);
+    log.step("packing the guest's files", pack)?;
+    Ok(archive)
+}
+
+/// The shared libraries of a program, with its interpreter; none of a static one.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("ldd does not start")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let words = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    Ok(words.map(PathBuf::from).collect())
+}
+
+fn copy(file: &Path, root: &Path) -> Result<()> {
+    let below = file.strip_prefix("/").unwrap_or(file);
+    let to = root.join(below);
+    let parent = to.parent().unwrap_or(root);
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    fs::copy(file, &to).with_context(|| format!("cannot copy {} for the guest", file.display()))?;
+    Ok(())
+}
+
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
+}
+
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let found = run::output(Command::new("find").arg(directory).args(["-type", "f"]))?;
+    Ok(found.lines().map(PathBuf::from).collect())
+}

@@ -1,0 +1,155 @@
+//! Kernels as Debian packages, fetched into `target/vm` past this host's own package lists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{self, Log};
+
+/// A kernel, and which packages it is in.
+pub struct Kernel {
+    pub name: &'static str,
+    /// What the names of its packages start with; the rest is the build, of which the newest is taken.
+    packages: &'static [&'static str],
+}
+
+const FLAVOUR: &str = "-cloud-amd64";
+
+/// Those of the distributions that most hosts run, the oldest that is supported, and the newest.
+pub const KERNELS: [Kernel; 4] = [
+    Kernel { name: "5.10", packages: &["linux-image-5.10."] },
+    Kernel { name: "6.1", packages: &["linux-image-6.1.0-"] },
+    Kernel { name: "6.12", packages: &["linux-image-6.12."] },
+    Kernel { name: "7.2", packages: &["linux-binary-7.2.", "linux-modules-7.2."] },
+];
+
+/// Suites that have them: of the main archive, and of the one for security.
+const SUITES: [(&str, &[&str]); 2] = [
+    ("bookworm", &["bookworm", "bookworm-updates", "bookworm-backports", "sid"]),
+    ("bookworm-security", &["bookworm-security", "bullseye-security"]),
+];
+
+/// The bootable image of a kernel, fetched if it is not there yet.
+pub fn image(log: &mut Log, directory: &Path, kernel: &Kernel) -> Result<PathBuf> {
+    let unpacked = directory.join("kernels").join(kernel.name);
+    if let Some(image) = find_image(&unpacked) {
+        return Ok(image);
+    }
+    let apt = Apt::new(directory)?;
+    if !apt.is_fresh() {
+        log.step("reading the lists of Debian's kernels", apt.command("apt-get", &["--quiet", "update"]))?;
+    }
+    let staging = unpacked.with_extension("part");
+    let _ = fs::remove_dir_all(&staging);
+    fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
+    for prefix in kernel.packages {
+        let package = apt.newest(prefix)?;
+        let mut fetch = apt.command("apt-get", &["--quiet", "download", &package]);
+        fetch.current_dir(&staging);
+        log.step(&format!("fetching {package}"), fetch)?;
+    }
+    for entry in fs::read_dir(&staging).context("cannot read the fetched packages")?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "deb") {
+            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&staging))?;
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    fs::rename(&staging, &unpacked).with_context(|| format!("cannot keep {}", unpacked.display()))?;
+    find_image(&unpacked).with_context(|| format!("no kernel image in the packages of {}", kernel.name))
+}
+
+/// `boot/vmlinuz-*`, or in the modules' directory where newer packages have it.
+fn find_image(unpacked: &Path) -> Option<PathBuf> {
+    let modules = unpacked.join("usr/lib/modules");
+    let versions = fs::read_dir(modules).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut directories: Vec<PathBuf> = versions.collect();
+    directories.push(unpacked.join("boot"));
+    let files = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+    files
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
+}
+
+/// apt with lists of its own, from the mirrors that this host uses.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn new(vm: &Path) -> Result<Apt> {
+        let apt = Apt { directory: vm.join("apt") };
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let path = apt.directory.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        }
+        fs::write(apt.directory.join("status"), "").context("cannot write apt's status")?;
+        let mut sources = String::new();
+        for (release, suites) in SUITES {
+            let mirror = mirror(release)?;
+            for suite in suites {
+                sources +=
+                    &format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n");
+            }
+        }
+        fs::write(apt.directory.join("sources.list"), sources).context("cannot write apt's sources")?;
+        let root = apt.directory.display();
+        let configuration = format!(
+            "Dir::Etc::sourcelist \"{root}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
+             Dir::State::Lists \"{root}/lists\";\nDir::Cache \"{root}/cache\";\n\
+             Dir::State::status \"{root}/status\";\nAcquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n"
+        );
+        fs::write(apt.directory.join("apt.conf"), configuration).context("cannot write apt's configuration")?;
+        Ok(apt)
+    }
+
+    /// The lists are of today.
+    fn is_fresh(&self) -> bool {
+        let modified = fs::metadata(self.directory.join("cache/pkgcache.bin")).and_then(|file| file.modified());
+        modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 86_400))
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.env("APT_CONFIG", self.directory.join("apt.conf")).env("LC_ALL", "C.UTF-8").args(arguments);
+        command
+    }
+
+    /// The newest build among the packages whose names start like this.
+    fn newest(&self, prefix: &str) -> Result<String> {
+        let pattern = format!("^{}.*{FLAVOUR}$", prefix.replace('.', "[.]"));
+        let found = run::output(&mut self.command("apt-cache", &["search", "--names-only", &pattern]))?;
+        let names = found.lines().filter_map(|line| line.split_whitespace().next());
+        let newest = names.max_by_key(|name| numbers(name)).map(str::to_owned);
+        newest.with_context(|| format!("Debian's archive has no package {prefix}…{FLAVOUR}"))
+    }
+}
+
+/// The numbers in a name, which order builds as people do.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+/// Where this host fetches a release from.
+fn mirror(release: &str) -> Result<String> {
+    let format = ["indextargets", "--format", "$(RELEASE) $(REPO_URI)"];
+    let targets = run::output(Command::new("apt-get").args(format))?;
+    let found = targets.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
+    match found {
+        Some(mirror) => Ok(mirror.to_owned()),
+        None => bail!("apt is not set up for {release}: kernels are fetched from the mirror that this host uses"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_build_is_found_by_its_numbers() {
+        let names =
+            ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-48-cloud-amd64"];
+        assert_eq!(names.into_iter().max_by_key(|name| numbers(name)), Some(names[1]));
+    }
+}
