@@ -19,9 +19,15 @@ const RCV_SHUTDOWN: u8 = 1;
 /// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn recv_length(ctx: BtfTracePointContext) -> i32 {
-    let (sk, ret, flags): (*const c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    received(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// A read returned `ret`.
+#[inline(always)]
+pub fn received(sk: *const c_void, ret: i32, flags: i32) {
     if ret < 0 || flags & MSG_PEEK != 0 {
-        return 0;
+        return;
     }
     if let Some(sk) = Tcp::new(sk) {
         if ret == 0 {
@@ -30,20 +36,24 @@ pub fn recv_length(ctx: BtfTracePointContext) -> i32 {
             moved(sk, ret, call::READ);
         }
     }
-    0
 }
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; `flags` is always 0.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
-    let (sk, ret): (*const c_void, i32) = (ctx.arg(0), ctx.arg(1));
+    sent(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A send returned `ret`.
+#[inline(always)]
+pub fn sent(sk: *const c_void, ret: i32) {
     if ret <= 0 {
-        return 0;
+        return;
     }
     if let Some(sk) = Tcp::new(sk) {
         moved(sk, ret, call::SEND);
     }
-    0
 }
 
 /// A read returned 0. It is the end of file only when the peer's FIN has been consumed: a read

@@ -13,6 +13,7 @@ mod closing;
 mod gone;
 mod half_closed;
 mod io;
+mod io_exit;
 mod kernel;
 mod maps;
 mod open;

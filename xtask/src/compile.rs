@@ -23,8 +23,9 @@ pub fn on_kernel_tests() -> Result<PathBuf> {
     build.args(["--package", "tlsclose-tests", "--test", "on_kernel", "--no-run", "--message-format", "json"]);
     let messages = run::output(&mut build)?;
     let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = values.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    executables.last().context("cargo built no test program")
+    let mut tests = values.filter(|message| message["target"]["name"] == "on_kernel");
+    let executable = tests.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    executable.context("cargo built no test program")
 }
 
 /// Where [`leaky_c`] puts its program.

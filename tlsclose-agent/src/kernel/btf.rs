@@ -17,6 +17,7 @@ mod kind {
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
     pub const DATASEC: u32 = 15;
@@ -136,6 +137,13 @@ impl Btf {
         self.find(|kind| kind == kind::TYPEDEF, &format!("btf_trace_{name}")).is_some()
     }
 
+    /// How many parameters a function has; None where there is no such function.
+    pub fn parameters(&self, function: &str) -> Option<u32> {
+        let function = self.find(|kind| kind == kind::FUNC, function)?;
+        let prototype = self.by_id(function.size_or_type)?;
+        (prototype.kind() == kind::FUNC_PROTO).then_some(prototype.vlen() as u32)
+    }
+
     /// The structure exists and has the field.
     pub fn has_field(&self, structure: &str, path: &str) -> bool {
         self.offset(structure, path).is_ok()
@@ -205,7 +213,7 @@ mod tests {
 
     /// `struct outer { int a; struct { int b; int c:3; }; typedef-of-struct-with-d e; }` by hand.
     fn sample() -> Vec<u8> {
-        let strings = b"\0outer\0a\0b\0c\0e\0d\0t\0btf_trace_x\0";
+        let strings = b"\0outer\0a\0b\0c\0e\0d\0t\0btf_trace_x\0call\0";
         let name = |text: &str| {
             let wanted = [text.as_bytes(), b"\0"].concat();
             strings.windows(wanted.len()).position(|w| w == wanted).unwrap() as u32
@@ -220,6 +228,8 @@ mod tests {
         types.extend([name("outer"), kind::STRUCT << 24 | 3, 24]); // 5
         types.extend([name("a"), 1, 0, 0, 2, 32, name("e"), 4, 128]);
         types.extend([name("btf_trace_x"), kind::TYPEDEF << 24, 1]); // 6
+        types.extend([0, kind::FUNC_PROTO << 24 | 2, 1, name("a"), 1, name("b"), 1]); // 7
+        types.extend([name("call"), kind::FUNC << 24, 7]); // 8
         let types: Vec<u8> = types.iter().flat_map(|w| w.to_ne_bytes()).collect();
         let mut file = Vec::new();
         file.extend(MAGIC.to_ne_bytes());
@@ -241,6 +251,8 @@ mod tests {
         assert_eq!(btf.offset("outer", "e.d").unwrap(), 20);
         assert!(btf.has_tracepoint("x"));
         assert!(!btf.has_tracepoint("y"));
+        assert_eq!(btf.parameters("call"), Some(2));
+        assert_eq!(btf.parameters("x"), None);
     }
 
     #[test]

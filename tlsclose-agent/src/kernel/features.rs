@@ -79,6 +79,12 @@ impl Feature {
         Self { hook: hook(attach_point), available: true, probe: format!("{attach_point}: loaded and attached") }
     }
 
+    /// Another hook does the same here.
+    pub fn replaced(attach_point: &str, by: &str) -> Self {
+        let probe = format!("{attach_point}: not in this kernel; {by} in its place: loaded and attached");
+        Self { hook: hook(attach_point), available: true, probe }
+    }
+
     pub fn missing(attach_point: &str, why: &str) -> Self {
         Self { hook: hook(attach_point), available: false, probe: format!("{attach_point}: {why}") }
     }

@@ -12,6 +12,8 @@ pub struct Resolved {
     pub task_io_uring: u32,
     /// Word indices of program counter, stack pointer and frame pointer in `struct pt_regs`.
     pub pt_regs: [u32; 3],
+    /// 0 where there is no `tcp_recvmsg`.
+    pub recvmsg_parameters: u32,
 }
 
 /// Resolves every offset, or names the first one that this kernel does not have.
@@ -21,6 +23,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         file_ref: file_ref(btf)?,
         task_io_uring: btf.offset(TASK_IO_URING.0, TASK_IO_URING.1).unwrap_or(ABSENT),
         pt_regs: pt_regs(btf)?,
+        recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
     })
 }
 
@@ -61,6 +64,7 @@ mod tests {
         }
         let resolved = resolve(&Btf::open(path).unwrap()).unwrap();
         assert_ne!(resolved.layout.tcp_rcv_nxt, 0);
+        assert!((4..=6).contains(&resolved.recvmsg_parameters), "{resolved:?}");
         assert_ne!(resolved.layout.sk_state, resolved.layout.sk_family);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, TracePoint},
+    programs::{BtfTracePoint, FExit, Iter, TracePoint},
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
@@ -98,6 +98,10 @@ const TRACEPOINTS: [(&str, &str, bool); 6] = [
     ("send_length", "sock_send_length", false),
 ];
 
+/// Where a tracepoint is missing: the program and the function at whose end it runs.
+const FALLBACKS: [(&str, &str, &str); 2] =
+    [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
+
 const ACCEPTS: [(&str, &str); 2] = [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4")];
 
 impl Kernel {
@@ -118,10 +122,15 @@ impl Kernel {
 
         let mut features = Vec::new();
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
-            let outcome =
-                if present { attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf) } else { Err(absent()) };
+            let fallback = FALLBACKS.iter().find(|(instead_of, ..)| *instead_of == tracepoint);
+            let outcome = match fallback {
+                _ if present => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
+                Some((_, program, function)) => attach_exit(&mut ebpf, program, function, &kernel_btf),
+                None => Err(absent()),
+            };
             match outcome {
-                Ok(()) => features.push(Feature::attached(tracepoint)),
+                Ok(()) if present => features.push(Feature::attached(tracepoint)),
+                Ok(()) => features.push(Feature::replaced(tracepoint, fallback.map_or("", |(.., function)| function))),
                 Err(error) if needed => return Err(refused(tracepoint, &error)),
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
@@ -197,6 +206,7 @@ fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> 
         .override_global("FILE_REF", &file_ref, true)
         .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
         .override_global("PT_REGS", &resolved.pt_regs, true)
+        .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("STREAM", &stream, true)
         .override_global("CENSUS_OF_ALL", &all, true)
@@ -221,6 +231,13 @@ where
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
     program.load(tracepoint, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_exit(ebpf: &mut Ebpf, name: &str, function: &str, btf: &AyaBtf) -> Result<(), AnyError> {
+    let program: &mut FExit = program(ebpf, name)?;
+    program.load(function, btf)?;
     program.attach()?;
     Ok(())
 }

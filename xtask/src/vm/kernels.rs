@@ -38,9 +38,7 @@ pub fn image(log: &mut Log, directory: &Path, kernel: &Kernel) -> Result<PathBuf
         return Ok(image);
     }
     let apt = Apt::new(directory)?;
-    if !apt.is_fresh() {
-        log.step("reading the lists of Debian's kernels", apt.command("apt-get", &["--quiet", "update"]))?;
-    }
+    log.step("reading the lists of Debian's kernels", apt.command("apt-get", &["--quiet", "update"]))?;
     let staging = unpacked.with_extension("part");
     let _ = fs::remove_dir_all(&staging);
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
@@ -102,12 +100,6 @@ impl Apt {
         );
         fs::write(apt.directory.join("apt.conf"), configuration).context("cannot write apt's configuration")?;
         Ok(apt)
-    }
-
-    /// The lists are of today.
-    fn is_fresh(&self) -> bool {
-        let modified = fs::metadata(self.directory.join("cache/pkgcache.bin")).and_then(|file| file.modified());
-        modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 86_400))
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
