@@ -115,7 +115,7 @@ impl Watch {
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
         let (tracker, paths) = (&mut self.tracker, &self.attribution.paths);
         let totals = self.kernel.census(|record| tracker.observe(record, ticks, |key| paths.by_key(key)))?;
-        self.log.record(&totals, self.settings.census_interval.max(totals.took * CENSUS_SHARE));
+        self.log.record(&totals, self.settings.census_interval, CENSUS_SHARE);
         // Stacks taken while the census ran.
         self.drain();
         self.learn_closes();

@@ -26,6 +26,8 @@ pub struct Totals {
     pub fds: u64,
     /// Duration, reading and handling of the records included.
     pub took: Duration,
+    /// What of it this thread was running: a busy host makes a census long, but not dear.
+    pub cpu: Duration,
     /// The kernel's jiffies and monotonic clock (ns) at one moment of the walk.
     pub jiffies: u64,
     pub now: u64,
@@ -39,7 +41,7 @@ impl Kernel {
     /// Walks every descriptor of the host; `each` gets one record for each half-closed one.
     pub fn census(&mut self, mut each: impl FnMut(&Holder)) -> Result<Totals, CensusError> {
         let failed = |error: &dyn std::fmt::Display| CensusError(error.to_string());
-        let start = Instant::now();
+        let (start, cpu_before) = (Instant::now(), thread_cpu_time());
         self.control_now.census = self.control_now.census.wrapping_add(1);
         self.write_control();
         self.reset_counts().map_err(|error| failed(&error))?;
@@ -64,6 +66,7 @@ impl Kernel {
         }
         let mut totals = self.read_counts().map_err(|error| failed(&error))?;
         totals.took = start.elapsed();
+        totals.cpu = thread_cpu_time().saturating_sub(cpu_before);
         Ok(totals)
     }
 
@@ -89,4 +92,9 @@ impl Kernel {
         }
         Ok(totals)
     }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
