@@ -81,6 +81,7 @@ fn assert_innermost(touch: &Value, leaky: &Leaky, name: &str, line: u64) {
     assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line)), "{touch:#}");
     let module = innermost["module"].as_str().unwrap_or_default();
     assert!(module.ends_with(&*leaky.comm), "not of {}: {touch:#}", leaky.comm);
+    assert_eq!(touch["whole"], true, "{touch:#}");
 }
 
 /// The C programs have the same frames whatever the compiler does: what comes right after the

@@ -212,6 +212,9 @@ pub struct Touch {
     pub result: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_ago: Option<f64>,
+    /// The stack reaches the start of the program or of its thread. Else its outermost frames are missing.
+    #[serde(default)]
+    pub whole: bool,
     pub stack: Vec<Frame>,
 }
 
@@ -225,6 +228,9 @@ pub struct ClosedElsewhere {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UsualClose {
     pub sockets: u64,
+    /// As in [`Touch`].
+    #[serde(default)]
+    pub whole: bool,
     pub stack: Vec<Frame>,
 }
 

@@ -112,6 +112,7 @@ mod tests {
             call: call.to_owned(),
             result,
             seconds_ago: None,
+            whole: true,
             stack: vec![Frame {
                 function: Some(function.to_owned()),
                 file: Some("src/server.rs".to_owned()),
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn siblings_are_counted_where_they_were_closed() {
         let stack = touch("close", None, "conn_free", 211).stack;
-        let usual = |sockets| UsualClose { sockets, stack: stack.clone() };
+        let usual = |sockets| UsualClose { sockets, whole: true, stack: stack.clone() };
         for (usual, sockets, expected) in [
             (None, 412, ""),
             (
@@ -133,7 +134,7 @@ mod tests {
                 " At least 9700 siblings were closed in conn_free (src/server.rs:211); these 412 were not.",
             ),
             (Some(usual(1)), 1, " At least 1 sibling was closed in conn_free (src/server.rs:211); this one was not."),
-            (Some(UsualClose { sockets: 5, stack: vec![] }), 2, ""),
+            (Some(UsualClose { sockets: 5, whole: true, stack: vec![] }), 2, ""),
         ] {
             assert_eq!(siblings(usual.as_ref(), sockets), expected);
         }

@@ -9,7 +9,7 @@ mod stack;
 use core::mem::{offset_of, size_of};
 
 pub use self::{control::*, stack::*};
-use crate::limits::{STACK_COPY, STACK_FRAMES};
+use crate::limits::{COPY_PAGES, PAGE, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
 pub mod state {
@@ -216,7 +216,7 @@ const _: () = {
     assert!(size_of::<Holder>() == 200);
     assert!(size_of::<StackHeader>() == 64);
     assert!(size_of::<StackFrames>() == 64 + 8 * STACK_FRAMES);
-    assert!(size_of::<StackCopy>() == 64 + STACK_COPY);
+    assert!(size_of::<StackCopy<COPY_PAGES>>() == 64 + COPY_PAGES * PAGE);
     assert!(size_of::<ProcessEnd>() == 32);
     assert!(size_of::<Transition>() == 64);
     assert!(size_of::<CensusCounts>() == 168);

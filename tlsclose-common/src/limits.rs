@@ -1,11 +1,17 @@
 //! Bounds of the kernel side. Every one of them, when hit, is counted in [`crate::facts::Lost`].
 
 /// Frames of one walked user stack, innermost first.
-pub const STACK_FRAMES: usize = 48;
+pub const STACK_FRAMES: usize = 127;
 
-/// Bytes of user stack copied from the stack pointer upwards while the agent
-/// does not yet know how to find the caller of a leaf (a libc wrapper).
-pub const STACK_COPY: usize = 8192;
+/// Pages of an ordinary copy of stack memory. Of those, one less is used: a copy reaches just as
+/// far above the stack pointer wherever in its page that points.
+pub const COPY_PAGES: usize = 3;
+
+/// Pages of a deep copy. 24 KiB hold 99 % of the stacks that were measured; 32 KiB no more.
+pub const DEEP_COPY_PAGES: usize = 7;
+
+/// Pages that may be missing before the rest of a copy is not tried: each costs a fault.
+pub const COPY_HOLES: usize = 2;
 
 /// How many seconds' worth of copies may be taken at once.
 pub const COPIES_BURST_SECONDS: u64 = 5;

@@ -61,9 +61,10 @@ fn allows_from(slot: u32, tgid: u32) -> bool {
 }
 
 /// One more copy of stack memory may be taken on this CPU now. Programs start in bursts, so a
-/// quiet time saves up for a few seconds' worth of copies.
+/// quiet time saves up for a few seconds' worth of copies; the last second's worth of these is kept
+/// for armed processes.
 #[inline(always)]
-pub fn allows_copy() -> bool {
+pub fn allows_copy(tgid: u32) -> bool {
     let (Some(control), Some(copies)) = (CONTROL.get(0), BUDGET.get_ptr_mut(COPIES)) else { return false };
     // SAFETY: a helper without arguments; a per-CPU slot that lives as long as the program.
     let (now, copies) = unsafe { (bpf_ktime_get_ns(), &mut *copies) };
@@ -74,7 +75,9 @@ pub fn allows_copy() -> bool {
         copies.used = if repaid < copies.used as u64 { copies.used - repaid as u32 } else { 0 };
         copies.window = now;
     }
-    if copies.used as u64 >= rate * COPIES_BURST_SECONDS {
+    let used = copies.used as u64;
+    let reserved = if control.any_armed != 0 && is_armed(tgid) { 0 } else { rate };
+    if used + reserved >= rate * COPIES_BURST_SECONDS {
         lost(Lost::CopiesBudget);
         return false;
     }

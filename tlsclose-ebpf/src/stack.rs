@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record},
-    limits::{COPIES_PER_LEAF, PAGE, STACK_FRAMES, STACK_SPAN},
+    limits::{COPIES_PER_LEAF, COPY_HOLES, COPY_PAGES, DEEP_COPY_PAGES, PAGE, STACK_FRAMES, STACK_SPAN},
 };
 
 use crate::{
@@ -67,7 +67,7 @@ pub fn take(tgid: u32) -> u64 {
         if LEAVES.insert(place, rule, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
-        return send_copy(header);
+        return send_copy::<COPY_PAGES>(header);
     };
     // SAFETY: LRU entries are recycled, never unmapped: at worst one stack is walked by another
     // leaf's rule, and ends at the first address that belongs to no file.
@@ -78,22 +78,25 @@ pub fn take(tgid: u32) -> u64 {
             return 0;
         }
         rule.copies += 1;
-        return send_copy(header);
+        return send_copy::<COPY_PAGES>(header);
     }
     if rule.status == leaf::COPY {
-        return send_copy(header);
+        return send_copy::<COPY_PAGES>(header);
+    }
+    if rule.status == leaf::DEEP_COPY {
+        return send_copy::<DEEP_COPY_PAGES>(header);
     }
     let rule = *rule;
     walk(header, registers, rule)
 }
 
-/// Sends registers and the top of the stack, for the agent to learn the leaf's rule from.
+/// Sends registers and the top of the stack, for the agent to unwind.
 #[inline(always)]
-fn send_copy(mut header: StackHeader) -> u64 {
-    if !budget::allows_copy() {
+fn send_copy<const PAGES: usize>(mut header: StackHeader) -> u64 {
+    if !budget::allows_copy(header.tgid) {
         return 0;
     }
-    let Some(mut entry) = STACK_RING.reserve::<StackCopy>(0) else {
+    let Some(mut entry) = STACK_RING.reserve::<StackCopy<PAGES>>(0) else {
         lost(Lost::StacksRingFull);
         return 0;
     };
@@ -101,16 +104,29 @@ fn send_copy(mut header: StackHeader) -> u64 {
     let key = unsafe { bpf_ktime_get_ns() ^ ((bpf_get_prandom_u32() as u64) << 32) } | 1;
     let copy = entry.as_mut_ptr();
     let first = header.sp as usize & (PAGE - 1);
-    // SAFETY: both pages lie within `bytes` (`first + (PAGE - first)` and `PAGE..2 * PAGE`);
-    // the helper zeroes what it cannot read.
+    // SAFETY: `first + (PAGE - first)` bytes are the first page, and `page < PAGES` any other;
+    // the helper checks the addresses.
     unsafe {
-        let bytes = (&raw mut (*copy).bytes).cast::<u8>();
+        let bytes = (&raw mut (*copy).pages).cast::<u8>();
         let top = bpf_probe_read_user(bytes.add(first).cast(), (PAGE - first) as u32, header.sp as *const c_void);
-        let next = (header.sp & !(PAGE as u64 - 1)) + PAGE as u64;
-        let below = bpf_probe_read_user(bytes.add(PAGE).cast(), PAGE as u32, next as *const c_void);
+        let mut filled = (top == 0) as u64;
+        let mut holes = 0;
+        let mut address = header.sp & !(PAGE as u64 - 1);
+        for page in 1..PAGES {
+            address += PAGE as u64;
+            if bpf_probe_read_user(bytes.add(page * PAGE).cast(), PAGE as u32, address as *const c_void) == 0 {
+                filled |= 1 << page;
+            } else {
+                holes += 1;
+            }
+            // A main thread has a gap below its arguments, and a large array may have never been touched.
+            if holes > COPY_HOLES {
+                break;
+            }
+        }
         header.kind = record::COPY;
         header.key = key;
-        header.filled = (top == 0) as u64 | ((below == 0) as u64) << 1;
+        header.filled = filled;
         (*copy).header = header;
     }
     entry.submit(0);

@@ -108,8 +108,8 @@ impl Attribution {
     /// be looked at.
     pub fn describe(&mut self, group: &Group) -> Option<Described> {
         let (comm, exe) = self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?;
-        let opened = self.frames(group.opened);
-        let touched = self.frames(group.touched);
+        let (opened, opened_whole) = self.frames(group.opened);
+        let (touched, touched_whole) = self.frames(group.touched);
         let told = if touch_tells(group.kind) { touched.as_slice() } else { &[] };
         let site = (!opened.is_empty() || !told.is_empty()).then(|| site_id(group.kind, &exe, &opened, told));
         let build = opened
@@ -122,8 +122,8 @@ impl Attribution {
             identity: Identity { comm, ..Identity::default() },
             exe,
             site,
-            opened: touch(group.opened_call, opened, None),
-            touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
+            opened: touch(group.opened_call, opened, opened_whole, None),
+            touched: touch(group.touched_call, touched, touched_whole, (group.touched_call == call::READ).then_some(0)),
             build,
         })
     }
@@ -131,17 +131,17 @@ impl Attribution {
     /// Where sockets that were opened by these paths are closed, as a rule.
     pub fn usual_close(&mut self, opened: impl IntoIterator<Item = PathId>) -> Option<UsualClose> {
         let (path, sockets) = self.closes.usual(opened)?;
-        let stack = self.frames(path);
-        (!stack.is_empty()).then_some(UsualClose { sockets, stack })
+        let (stack, whole) = self.frames(path);
+        (!stack.is_empty()).then_some(UsualClose { sockets, whole, stack })
     }
 
-    fn frames(&mut self, path: PathId) -> Vec<Frame> {
+    fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
         self.paths.frames(path, &self.modules, &mut self.symbols)
     }
 }
 
-fn touch(which: u8, stack: Vec<Frame>, result: Option<i64>) -> Option<Touch> {
-    (!stack.is_empty()).then(|| Touch { call: call_name(which).to_owned(), result, seconds_ago: None, stack })
+fn touch(which: u8, stack: Vec<Frame>, whole: bool, result: Option<i64>) -> Option<Touch> {
+    (!stack.is_empty()).then(|| Touch { call: call_name(which).to_owned(), result, seconds_ago: None, whole, stack })
 }
 
 /// A call as users know it.

@@ -4,18 +4,21 @@
 //! that makes system calls needs for unwinding is learned here once per file and handed down.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tlsclose_common::facts::{LeafKey, LeafRule, StackHeader, leaf};
+use tlsclose_common::{
+    facts::{LeafKey, LeafRule, StackHeader, leaf},
+    limits::COPY_PAGES,
+};
 
 use super::{
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
     site::is_runtime_module,
-    stacks::{Step, normalize, walk_copy},
+    stacks::{Caller, NO_TABLES, Step, fold, normalize, walk_copy},
     symbols::Symbolizer,
 };
 use crate::{finding::Frame, tracker::PathId};
@@ -26,15 +29,19 @@ const MAX_PATHS: usize = 16_384;
 const MAX_KEYS: usize = 65_536;
 /// Places whose unwind rule is remembered.
 const MAX_RULES: usize = 65_536;
+/// Places of system calls remembered for needing copies, and places that threads start at.
+const MAX_NEEDS: usize = 8_192;
 /// Address spaces remembered.
 const MAX_IMAGES: usize = 512;
 /// How often the mappings of one process are read again because an address was unknown.
 const REREAD: Duration = Duration::from_secs(1);
 
-/// Frame pointers are all there is to go by.
-const NO_TABLES: LeafRule = LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: 0 };
+/// A chain of runtime frames up to the root longer than this is no start of a program or a thread:
+/// `__libc_start_call_main`, `__libc_start_main` and `_start` are three.
+const START_MAX: usize = 3;
 
-type Path = Arc<[(ModuleId, u64)]>;
+type Place = (ModuleId, u64);
+type Path = Arc<[Place]>;
 
 struct Image {
     process: ProcessId,
@@ -63,7 +70,13 @@ pub struct Paths {
     /// Indexed by `PathId - 1`.
     paths: Vec<Path>,
     images: HashMap<u64, Image>,
-    rules: HashMap<(ModuleId, u64), LeafRule>,
+    callers: HashMap<(Place, bool), Caller>,
+    /// Return addresses that only the start of the program or of a thread lies behind.
+    roots: HashSet<Place>,
+    /// Places of system calls from which copies are needed for good, and which ([`leaf::COPY`]).
+    needs: HashMap<LeafKey, u32>,
+    /// Walked stacks ended at these in vain; a copy was asked for, once.
+    asked: HashSet<(LeafKey, Place)>,
     pub lost: PathsLost,
 }
 
@@ -85,22 +98,36 @@ impl Paths {
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
         let (path, _) = normalize(frames, &mapped);
+        let key = LeafKey { image: header.image, pc: header.pc };
         let mut own_seen = false;
+        let mut end = path.len();
         for (depth, place) in path.iter().enumerate() {
-            let kept = depth == 0 || self.keeps_frame_pointer(*place, modules, symbols);
             let is_runtime = is_runtime(place.0, modules);
-            if !kept && is_runtime && own_seen {
-                let id = self.intern(&path[..=depth])?;
-                self.walked.insert(header.key, id);
-                return None;
-            }
-            if !kept {
-                let place = LeafKey { image: header.image, pc: header.pc };
-                return Some((place, LeafRule { status: leaf::COPY, ..LeafRule::default() }));
+            let call = (place.0, place.1.saturating_sub(1));
+            let caller = (depth > 0).then(|| self.caller(call, false, modules, symbols));
+            let is_start = match caller {
+                // The leaf's own rule was followed.
+                None => false,
+                Some(None) => return Some((key, copies(leaf::COPY))),
+                Some(Some(Caller::Root)) => {
+                    self.is_root(*place);
+                    true
+                }
+                Some(Some(Caller::Unknown)) => true,
+                Some(Some(caller)) if !caller.is_by_stack_pointer() => false,
+                // Frame pointers do not lead on from here.
+                Some(_) if self.roots.contains(place) => true,
+                Some(_) if !(is_runtime && own_seen) => return Some((key, self.need_copies(key, false))),
+                Some(_) if self.ask(key, *place) => return Some((key, copies(leaf::DEEP_COPY))),
+                Some(_) => true,
+            };
+            if is_start {
+                end = depth + 1;
+                break;
             }
             own_seen |= !is_runtime;
         }
-        let id = self.intern(&path)?;
+        let id = self.intern(&path[..end])?;
         self.walked.insert(header.key, id);
         None
     }
@@ -115,38 +142,44 @@ impl Paths {
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
-        let mut leaf_rule = None;
-        let (mut needs_copies, mut own_seen) = (false, false);
-        let (frames, left_copy) = walk_copy(header, bytes, |depth, pc| {
-            let Some((module, offset)) = mapped.find(pc - u64::from(depth > 0)) else {
+        let mut callers = Vec::new();
+        let (pcs, left_copy) = walk_copy(header, bytes, |depth, pc| {
+            let caller = match mapped.find(pc - u64::from(depth > 0)) {
+                Some(place) => self.caller(place, depth == 0, modules, symbols),
                 // A leaf outside of all files is JIT code: no tables anywhere. Elsewhere it is garbage.
-                leaf_rule = leaf_rule.or((depth == 0).then_some(NO_TABLES));
-                return if depth == 0 { Step::By(NO_TABLES) } else { Step::Stop };
+                None if depth == 0 => Some(Caller::FramePointer),
+                None => Some(Caller::Unknown),
             };
-            let rule = self.rule((module, offset), modules, symbols);
-            if depth == 0 {
-                leaf_rule = rule;
+            callers.push(caller);
+            match caller {
+                Some(Caller::By(rule)) => Step::By(rule),
+                Some(Caller::FramePointer) => Step::By(NO_TABLES),
+                _ => Step::Stop,
             }
-            let is_runtime = is_runtime(module, modules);
-            let by_stack_pointer = rule.is_some_and(|rule| rule.status == leaf::FROM_STACK_POINTER);
-            if depth > 0 && by_stack_pointer {
-                if is_runtime && own_seen {
-                    return Step::Stop;
-                }
-                needs_copies = true;
-            }
-            own_seen |= !is_runtime;
-            rule.map_or(Step::Stop, Step::By)
         });
-        let (path, _) = normalize(&frames, &mapped);
-        // The kernel side will walk such a stack to its end, so that this one, cut short, would be
-        // another path for the same cause.
-        let is_whole = needs_copies || !left_copy;
-        if is_whole && let Some(id) = self.intern(&path) {
+        let (path, _) = normalize(&pcs, &mapped);
+        let key = LeafKey { image: header.image, pc: header.pc };
+        let is_whole = callers.last() == Some(&Some(Caller::Root)) && path.len() == pcs.len();
+        let start = self.start_of(&path, is_whole, modules);
+        let by_stack_pointer = |caller: &Option<Caller>| caller.is_some_and(Caller::is_by_stack_pointer);
+        let needs_copies = callers.iter().take(start).skip(1).any(by_stack_pointer);
+        let is_deep = bytes.len() > COPY_PAGES * tlsclose_common::limits::PAGE;
+        // A stack that did not fit will be walked in the kernel, or copied again, deeper: this one,
+        // cut short, would be another path for the same cause. So would one that was cut because
+        // the helper did not answer.
+        let comes_again = left_copy && !(needs_copies && is_deep) || callers.contains(&None);
+        let end = if is_whole { self.learn_root(&path, start) } else { path.len().min(start + 1) };
+        if !comes_again && let Some(id) = self.intern(&path[..end]) {
             self.copied.insert(header.key, id);
         }
-        let rule = if needs_copies { LeafRule { status: leaf::COPY, ..LeafRule::default() } } else { leaf_rule? };
-        Some((LeafKey { image: header.image, pc: header.pc }, rule))
+        let rule = if needs_copies {
+            self.need_copies(key, left_copy)
+        } else if let Some(status) = self.needs.get(&key) {
+            copies(*status)
+        } else {
+            callers.first().copied()??.leaf_rule()
+        };
+        Some((key, rule))
     }
 
     /// The address space of a process is gone, or another program's now.
@@ -161,34 +194,74 @@ impl Paths {
         std::mem::take(&mut self.walked.dropped)
     }
 
-    /// Names the frames of a path, inlined functions expanded, innermost first.
-    pub fn frames(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer) -> Vec<Frame> {
+    /// Names the frames of a path, inlined functions expanded, innermost first; and whether they
+    /// reach the start of the program or of a thread.
+    pub fn frames(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer) -> (Vec<Frame>, bool) {
         let Some(path) = (path.0 as usize).checked_sub(1).and_then(|index| self.paths.get(index)) else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
         let addresses: Vec<_> =
             path.iter().enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
-        symbols.names(modules, &addresses).into_iter().flatten().collect()
+        let is_whole = path.last().is_some_and(|last| self.roots.contains(last));
+        (symbols.names(modules, &addresses).into_iter().flatten().collect(), is_whole)
     }
 
-    /// The frame's function keeps a frame pointer, so that a walk along them was right to go on
-    /// above it. Code without tables (Go, JIT compilers) does.
-    fn keeps_frame_pointer(&mut self, place: (ModuleId, u64), modules: &Modules, symbols: &mut Symbolizer) -> bool {
-        let call = (place.0, place.1.saturating_sub(1));
-        let rule = self.rule(call, modules, symbols);
-        rule.is_some_and(|rule| rule.status != leaf::FROM_STACK_POINTER)
+    /// Where the program's own frames end, and only such follow as start a program or a thread.
+    fn start_of(&self, path: &[Place], is_whole: bool, modules: &Modules) -> usize {
+        let is_own = |(depth, place): (usize, &Place)| {
+            let is_root = is_whole && depth + 1 == path.len();
+            !is_root && !is_runtime(place.0, modules)
+        };
+        let own = path.iter().enumerate().rposition(is_own);
+        own.map_or(path.len(), |own| own + 1)
+    }
+
+    /// Of a whole stack whose own frames end at `start`: how many frames are kept, so that it is the
+    /// same path as one that frame pointers lead to just behind the own frames.
+    fn learn_root(&mut self, path: &[Place], start: usize) -> usize {
+        let end = if path.len() - start <= START_MAX { path.len().min(start + 1) } else { path.len() };
+        if let Some(last) = end.checked_sub(1) {
+            self.is_root(path[last]);
+        }
+        end
+    }
+
+    fn is_root(&mut self, place: Place) {
+        if self.roots.len() < MAX_NEEDS {
+            self.roots.insert(place);
+        }
+    }
+
+    /// Copies are needed from this place for good, deep ones where ordinary ones did not do.
+    fn need_copies(&mut self, key: LeafKey, deeper: bool) -> LeafRule {
+        if self.needs.len() >= MAX_NEEDS {
+            self.needs.clear();
+        }
+        let status = self.needs.entry(key).or_insert(leaf::COPY);
+        if deeper {
+            *status = leaf::DEEP_COPY;
+        }
+        copies(*status)
+    }
+
+    /// True the first time.
+    fn ask(&mut self, key: LeafKey, place: Place) -> bool {
+        if self.asked.len() >= MAX_NEEDS {
+            self.asked.clear();
+        }
+        self.asked.insert((key, place))
     }
 
     /// How to get from a place to its caller; None when that cannot be said now.
-    fn rule(&mut self, place: (ModuleId, u64), modules: &Modules, symbols: &mut Symbolizer) -> Option<LeafRule> {
-        if let Some(rule) = self.rules.get(&place) {
-            return Some(*rule);
+    fn caller(&mut self, place: Place, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
+        if let Some(caller) = self.callers.get(&(place, is_leaf)) {
+            return Some(*caller);
         }
-        let rule = symbols.leaf_rule(modules, place.0, place.1)?;
-        if self.rules.len() < MAX_RULES {
-            self.rules.insert(place, rule);
+        let caller = symbols.caller(modules, place.0, place.1, is_leaf)?;
+        if self.callers.len() < MAX_RULES {
+            self.callers.insert((place, is_leaf), caller);
         }
-        Some(rule)
+        Some(caller)
     }
 
     fn intern(&mut self, path: &[(ModuleId, u64)]) -> Option<PathId> {
@@ -196,7 +269,8 @@ impl Paths {
             self.lost.no_file += 1;
             return None;
         }
-        let id = match self.ids.get(path) {
+        let path = fold(path.iter().copied());
+        let id = match self.ids.get(path.as_slice()) {
             Some(id) => *id,
             None if self.paths.len() >= MAX_PATHS => {
                 self.lost.full += 1;
@@ -262,6 +336,10 @@ impl Generations {
         }
         self.young.insert(key, id);
     }
+}
+
+fn copies(status: u32) -> LeafRule {
+    LeafRule { status, ..LeafRule::default() }
 }
 
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {

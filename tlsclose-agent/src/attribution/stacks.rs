@@ -3,9 +3,47 @@
 use std::cell::Cell;
 
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
-use tlsclose_common::limits::{PAGE, STACK_COPY, STACK_FRAMES, STACK_SPAN};
+use tlsclose_common::limits::{PAGE, STACK_SPAN};
 
 use super::modules::{MappedModules, ModuleId};
+
+/// Frames of one copied stack.
+const FRAMES_MAX: usize = 512;
+
+/// Longest sequence of calls whose recursion is folded.
+const CYCLE_MAX: usize = 4;
+
+/// How to get from a frame to its caller, by the tables of its module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// By an addition to the stack pointer or the frame pointer.
+    By(LeafRule),
+    /// There are no tables: go by the frame pointer, which such code (Go, JIT compilers) keeps.
+    FramePointer,
+    /// There is none: the program or a thread starts here.
+    Root,
+    /// The tables ask for more than an addition (a signal frame, a realigned stack), or cannot be read.
+    Unknown,
+}
+
+impl Caller {
+    /// What the kernel side is told of a leaf.
+    pub fn leaf_rule(self) -> LeafRule {
+        match self {
+            Self::By(rule) => rule,
+            _ => NO_TABLES,
+        }
+    }
+
+    /// The caller is where the stack pointer says: the frame pointer may hold anything.
+    pub fn is_by_stack_pointer(self) -> bool {
+        matches!(self, Self::By(rule) if rule.status == leaf::FROM_STACK_POINTER)
+    }
+}
+
+/// Frame pointers are all there is to go by.
+pub const NO_TABLES: LeafRule =
+    LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: leaf::UNCHANGED };
 
 /// What to do at a frame of a copied stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +56,14 @@ pub enum Step {
 
 /// Unwinds a copied stack. `step` is asked for each frame, by depth and program counter; frames
 /// with no rule ([`leaf::NONE`]) are left by their frame pointer. Each frame lies above the one
-/// before. `bytes` is `StackCopy::bytes`; its contents are the process's to choose.
+/// before. `bytes` is `StackCopy::pages`; its contents are the process's to choose.
 ///
 /// The second value says whether the walk ended because the copy did.
 pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize, u64) -> Step) -> (Vec<u64>, bool) {
     let stack = Stack { header, bytes, left: Cell::new(false) };
     let mut frame = Frame { pc: header.pc, stack_pointer: header.sp, frame_pointer: header.fp };
     let mut pcs = Vec::new();
-    while pcs.len() < STACK_FRAMES {
+    while pcs.len() < FRAMES_MAX {
         pcs.push(frame.pc);
         let Step::By(rule) = step(pcs.len() - 1, frame.pc) else { break };
         match stack.caller(&frame, rule) {
@@ -86,17 +124,38 @@ impl Stack<'_> {
         if address < self.header.sp {
             return None;
         }
-        if address - page_start > (STACK_COPY - 8) as u64 {
+        // Just as far for every stack pointer, so that a stack that does not fit is always cut at
+        // the same frame.
+        let reach = self.bytes.len().saturating_sub(PAGE) as u64;
+        if address - self.header.sp > reach.saturating_sub(8) {
             self.left.set(self.left.get() || address - self.header.sp < STACK_SPAN);
             return None;
         }
         let at = usize::try_from(address - page_start).ok()?;
         let end = at + 8;
         let word = self.bytes.get(at..end)?;
-        let readable = |page: usize| self.header.filled & (1 << page) != 0;
+        let readable = |page: usize| page < 64 && self.header.filled & (1 << page) != 0;
         let pages = readable(at / PAGE) && readable((end - 1) / PAGE);
         pages.then_some(u64::from_le_bytes(word.try_into().ok()?))
     }
+}
+
+/// Recursion, shown twice however deep it went: what repeats is the same cause, and sites and
+/// paths stay few. Cycles of up to [`CYCLE_MAX`] calls are folded.
+pub fn fold<T: PartialEq>(path: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut folded = Vec::new();
+    for place in path {
+        folded.push(place);
+        for cycle in 1..=CYCLE_MAX {
+            let Some(start) = folded.len().checked_sub(3 * cycle) else { break };
+            let (first, rest) = folded[start..].split_at(cycle);
+            if rest.chunks(cycle).all(|again| again == first) {
+                folded.truncate(start + 2 * cycle);
+                break;
+            }
+        }
+    }
+    folded
 }
 
 /// Addresses as places in files, which name the same code in every process. Stops at the first

@@ -22,6 +22,7 @@ mod elf;
 mod frames;
 mod names;
 mod protocol;
+mod starts;
 mod strikes;
 mod unwind;
 
@@ -30,9 +31,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tlsclose_common::facts::LeafRule;
-
 use super::modules::{ModuleId, Modules};
+use super::stacks::Caller;
 use super::worker::Worker;
 use crate::finding::Frame;
 use cache::Cache;
@@ -40,7 +40,6 @@ use client::{Copy, Helper, Launch, nonsense};
 use frames::{checked, clean, frames, is_build_id};
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
 use strikes::{Starts, Strikes};
-use unwind::NO_RULE;
 
 /// For names, in a module that was asked about before.
 const NAMES_DEADLINE: Duration = Duration::from_secs(2);
@@ -125,18 +124,18 @@ impl Symbolizer {
         frames.collect()
     }
 
-    /// How to find the caller of the code at an offset. None when that cannot be said now; a rule
-    /// that says so (`leaf::NONE`) when there is nothing to be said.
-    pub fn leaf_rule(&mut self, modules: &Modules, module: ModuleId, offset: u64) -> Option<LeafRule> {
-        let has_file = modules.get(module)?.file().is_some();
-        if !has_file || self.strikes.is_out(module) {
-            return Some(NO_RULE);
+    /// How to find the caller of the code at an offset; of a return address, the offset of the
+    /// call. None when that cannot be said now.
+    pub fn caller(&mut self, modules: &Modules, module: ModuleId, offset: u64, is_leaf: bool) -> Option<Caller> {
+        let known = modules.get(module)?;
+        if known.file().is_none() || self.strikes.is_out(module) {
+            return Some(Caller::Unknown);
         }
         let first = self.load(modules, module)?;
         let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
-        let request = Request::Leaf { module: module.0, offset };
+        let request = Request::Caller { module: module.0, offset, is_leaf };
         match self.ask(module, &request, deadline)? {
-            Answer::Leaf(rule) => Some(checked(rule)),
+            Answer::Caller(rule) => Some(checked(rule)),
             other => {
                 self.failed(Some(module), &nonsense(&other));
                 None

@@ -13,7 +13,7 @@ use super::{
 pub enum Record<'a> {
     /// Program counters, innermost first, caller of the leaf included.
     Frames(StackHeader, &'a [u64]),
-    /// Registers and the top of the stack: the leaf's rule is not known yet.
+    /// Registers and whole pages of the stack, beginning with the one that holds the stack pointer.
     Copy(StackHeader, &'a [u8]),
     End(ProcessEnd),
 }

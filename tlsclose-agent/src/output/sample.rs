@@ -98,16 +98,22 @@ fn leaking() -> Site {
             call: "accept4".to_owned(),
             result: None,
             seconds_ago: None,
+            whole: true,
             stack: vec![frame("accept_loop", "src/server.rs", 88), frame("main", "src/main.rs", 12)],
         }),
         touched: Some(Touch {
             call: "read".to_owned(),
             result: Some(0),
             seconds_ago: Some(1790.0),
+            whole: true,
             stack: vec![frame("handle_request", "src/server.rs", 131)],
         }),
         closed_elsewhere: None,
-        usual_close: Some(UsualClose { sockets: 9700, stack: vec![frame("finish", "src/server.rs", 160)] }),
+        usual_close: Some(UsualClose {
+            sockets: 9700,
+            whole: true,
+            stack: vec![frame("finish", "src/server.rs", 160)],
+        }),
         examples: vec![
             example("10.0.0.4:8443", "10.0.9.1:51234", State::CloseWait, 1833.2, 211),
             example("10.0.0.4:8443", "10.0.9.2:51235", State::CloseWait, 1700.0, 212),

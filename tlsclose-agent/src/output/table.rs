@@ -94,6 +94,9 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
     if let Some(usual) = &site.usual_close {
         let title = format!("usually closed by ({})", plural(usual.sockets, "socket"));
         stack::section(text, &title, &usual.stack, layout);
+        if !usual.whole {
+            stack::cut(text);
+        }
     }
     examples(text, site, layout);
     if layout.wide && !site.builds.is_empty() {
@@ -179,6 +182,9 @@ fn touch(text: &mut String, title: &str, touch: Option<&Touch>, layout: &Layout)
         title += &format!(", {} ago", human(seconds));
     }
     stack::section(text, &title, &touch.stack, layout);
+    if !touch.whole && !touch.stack.is_empty() {
+        stack::cut(text);
+    }
 }
 
 fn examples(text: &mut String, site: &Site, layout: &Layout) {

@@ -1,6 +1,6 @@
 //! User stacks on their way to the agent, and how to walk them.
 
-use crate::limits::{STACK_COPY, STACK_FRAMES};
+use crate::limits::{PAGE, STACK_FRAMES};
 
 /// How to find the caller of a leaf function: one step of its call-frame information (CFI),
 /// learned once for each place that makes system calls. Offsets are in bytes.
@@ -29,6 +29,8 @@ pub mod leaf {
     pub const NONE: u32 = 3;
     /// Functions above this leaf keep no frame pointers: copies of the stack are sent for good.
     pub const COPY: u32 = 4;
+    /// The same, and those stacks are larger than an ordinary copy.
+    pub const DEEP_COPY: u32 = 5;
 
     /// See [`super::LeafRule::frame_pointer`].
     pub const UNCHANGED: i32 = i32::MIN;
@@ -89,13 +91,13 @@ pub struct StackFrames {
     pub frames: [u64; STACK_FRAMES],
 }
 
-/// Registers and the top of the user stack, to learn a leaf's rule from.
+/// Registers and the top of the user stack, to unwind with tables.
 ///
-/// Page `i` of the stack, counted from the page that holds `sp`, lies at `i * PAGE`;
-/// so the byte at `sp` is `bytes[sp % PAGE]`. Pages that could not be read are zero.
+/// Page `i` of the stack, counted from the page that holds `sp`, is `pages[i]`; so the byte at
+/// `sp` is `pages[0][sp % PAGE]`. Pages that are not marked in [`StackHeader::filled`] hold anything.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct StackCopy {
+pub struct StackCopy<const PAGES: usize> {
     pub header: StackHeader,
-    pub bytes: [u8; STACK_COPY],
+    pub pages: [[u8; PAGE]; PAGES],
 }

@@ -1,6 +1,10 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Bytes of a copy, and how far above the stack pointer it reaches.
+const STACK_COPY: usize = 3 * PAGE;
+const REACH: u64 = 2 * PAGE as u64;
+
 const SP: u64 = 0x7ffd_0000_0f00;
 const PC: u64 = 0x40_1000;
 
@@ -17,7 +21,7 @@ impl Copy {
             let at = (address - (SP - SP % PAGE as u64)) as usize;
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        let header = StackHeader { pc: PC, sp: SP, fp, filled: 0b11, ..StackHeader::default() };
+        let header = StackHeader { pc: PC, sp: SP, fp, filled: 0b111, ..StackHeader::default() };
         Self { header, bytes }
     }
 
@@ -70,7 +74,7 @@ fn a_leaf_with_a_frame_is_found_from_the_frame_pointer() {
 #[test]
 fn a_frame_pointer_that_is_none_ends_the_walk() {
     let returns = [(SP, 0x1111)];
-    let outside = SP - SP % PAGE as u64 + STACK_COPY as u64;
+    let outside = SP + REACH;
     for fp in [0, 7, SP - 8, SP + 8 + 4, SP, outside, outside - 8, u64::MAX, u64::MAX - 7] {
         let copy = Copy::new(fp, &returns);
         let found = copy.walk(rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED));
@@ -119,11 +123,26 @@ fn functions_without_frame_pointers_are_left_by_their_rules() {
 
 #[test]
 fn a_walk_that_leaves_the_copy_says_so() {
-    let above = SP - SP % PAGE as u64 + STACK_COPY as u64;
+    let above = SP + REACH;
     for (fp, left) in [(above, true), (above + 4096, true), (u64::MAX - 7, false), (7, false), (0, false)] {
         let copy = Copy::new(fp, &[(SP, 0x1111)]);
         let by_stack = rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED);
         assert_eq!(walk_copy(&copy.header, &copy.bytes, leaf_only(by_stack)).1, left, "{fp:#x}");
+    }
+}
+
+#[test]
+fn recursion_is_shown_twice() {
+    for (path, folded) in [
+        ("lrsm", "lrsm"),
+        ("lrrsm", "lrrsm"),
+        ("lrrrrrrrsm", "lrrsm"),
+        ("labababsm", "lababsm"),
+        ("labcabcabcabcsm", "labcabcsm"),
+        ("labababaaaam", "lababaam"),
+        ("", ""),
+    ] {
+        assert_eq!(fold(path.chars()), Vec::from_iter(folded.chars()), "{path}");
     }
 }
 
@@ -156,7 +175,7 @@ proptest! {
     ) {
         let header = StackHeader { pc, sp, fp, filled, ..StackHeader::default() };
         let (pcs, _) = walk_copy(&header, &bytes, |_, _| Step::By(rule(status, return_address, frame_pointer)));
-        prop_assert!(!pcs.is_empty() && pcs.len() <= STACK_FRAMES);
+        prop_assert!(!pcs.is_empty() && pcs.len() <= FRAMES_MAX);
     }
 
     #[test]
@@ -166,6 +185,6 @@ proptest! {
     ) {
         let bytes: Vec<u8> = words.iter().flat_map(|w| (SP - SP % 4096 + w / 8 * 8).to_le_bytes()).collect();
         let header = StackHeader { pc: PC, sp: SP, fp: SP + at, filled: u64::MAX, ..StackHeader::default() };
-        prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).0.len() <= STACK_FRAMES);
+        prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).0.len() <= FRAMES_MAX);
     }
 }

@@ -4,9 +4,10 @@ use tlsclose_common::facts::{LeafRule, leaf};
 
 use super::demangle::cut;
 use super::protocol::{NAME_MAX, Name, Rule};
-use super::unwind::{FRAME_MAX, NO_RULE};
+use super::unwind::FRAME_MAX;
 use crate::attribution::modules::{ModuleId, Modules};
 use crate::attribution::process::printable;
+use crate::attribution::stacks::Caller;
 use crate::finding::Frame;
 
 /// Longest build id, in hexadecimal digits.
@@ -42,14 +43,20 @@ pub fn clean(name: Name) -> Name {
 }
 
 /// A rule that the kernel side may follow.
-pub fn checked(rule: Rule) -> LeafRule {
+pub fn checked(rule: Rule) -> Caller {
+    let (status, return_address, frame_pointer) = match rule {
+        Rule::By { status, return_address, frame_pointer } => (status, return_address, frame_pointer),
+        Rule::FramePointer => return Caller::FramePointer,
+        Rule::Root => return Caller::Root,
+        Rule::Unknown => return Caller::Unknown,
+    };
     let sane = |offset: i32| i64::from(offset).abs() <= FRAME_MAX;
-    let known = matches!(rule.status, leaf::FROM_STACK_POINTER | leaf::FROM_FRAME_POINTER);
-    let saved = rule.frame_pointer == leaf::UNCHANGED || sane(rule.frame_pointer);
-    if !(known && saved && sane(rule.return_address)) {
-        return NO_RULE;
+    let known = matches!(status, leaf::FROM_STACK_POINTER | leaf::FROM_FRAME_POINTER);
+    let saved = frame_pointer == leaf::UNCHANGED || sane(frame_pointer);
+    if !(known && saved && sane(return_address)) {
+        return Caller::Unknown;
     }
-    LeafRule { status: rule.status, copies: 0, return_address: rule.return_address, frame_pointer: rule.frame_pointer }
+    Caller::By(LeafRule { status, copies: 0, return_address, frame_pointer })
 }
 
 pub fn is_build_id(text: &str) -> bool {
@@ -62,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_makes_no_sense_is_no_rule() {
-        let rule = |status, return_address, frame_pointer| Rule { status, return_address, frame_pointer };
-        let good = checked(rule(leaf::FROM_STACK_POINTER, 8, leaf::UNCHANGED));
+        let rule = |status, return_address, frame_pointer| Rule::By { status, return_address, frame_pointer };
+        let good = checked(rule(leaf::FROM_STACK_POINTER, 8, leaf::UNCHANGED)).leaf_rule();
         assert_eq!((good.status, good.return_address), (leaf::FROM_STACK_POINTER, 8));
         for bad in [
             rule(leaf::UNKNOWN, 8, 0),
@@ -71,7 +78,7 @@ mod tests {
             rule(leaf::FROM_FRAME_POINTER, i32::MAX, 0),
             rule(leaf::FROM_FRAME_POINTER, 0, i32::MIN + 1),
         ] {
-            assert_eq!(checked(bad), NO_RULE, "{bad:?}");
+            assert_eq!(checked(bad), Caller::Unknown, "{bad:?}");
         }
     }
 

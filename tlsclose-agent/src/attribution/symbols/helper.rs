@@ -15,7 +15,9 @@ use super::confine::confine;
 use super::elf::Elf;
 use super::names::Namer;
 use super::protocol::{Answer, FdReader, PLACES_MAX, Request, encode, receive, send_with_fd};
-use super::unwind::{NO_RULE, leaf_rule};
+use super::starts::Starts;
+use super::unwind::caller;
+use crate::attribution::stacks::Caller;
 
 /// What `tlsclose symbolize` does: answers requests on standard input, a Unix socket, until the
 /// other side closes it. To be called before the process has a second thread.
@@ -65,8 +67,8 @@ fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<Owned
             Some(module) => Answer::Names(module.namer.names(&places)),
             None => unknown(),
         },
-        Request::Leaf { module, offset } => match modules.get(&module) {
-            Some(module) => Answer::Leaf(module.leaf(offset).into()),
+        Request::Caller { module, offset, is_leaf } => match modules.get_mut(&module) {
+            Some(module) => Answer::Caller(module.caller(offset, is_leaf).into()),
             None => unknown(),
         },
         #[cfg(test)]
@@ -84,6 +86,8 @@ struct Module {
     // Before `elf`, whose descriptor its path leads through.
     namer: Namer,
     elf: Elf,
+    /// Read when first asked for.
+    starts: Option<Starts>,
 }
 
 impl Module {
@@ -91,12 +95,13 @@ impl Module {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let elf = Elf::new(File::from(fd));
         let namer = Namer::new(&path, debug_info && !elf.links_to_a_trap());
-        Ok(Self { namer, elf })
+        Ok(Self { namer, elf, starts: None })
     }
 
-    fn leaf(&self, offset: u64) -> tlsclose_common::facts::LeafRule {
-        let file = self.elf.parse();
-        file.map_or(NO_RULE, |file| leaf_rule(&file, offset))
+    fn caller(&mut self, offset: u64, is_leaf: bool) -> Caller {
+        let Some(file) = self.elf.parse() else { return Caller::Unknown };
+        let starts = self.starts.get_or_insert_with(|| Starts::of(&file));
+        caller(&file, starts, offset, is_leaf)
     }
 }
 

@@ -13,6 +13,8 @@ use rustix::net::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tlsclose_common::facts::LeafRule;
 
+use crate::attribution::stacks::Caller;
+
 /// Longest message in either direction, in bytes.
 pub const MESSAGE_MAX: usize = 4 << 20;
 
@@ -41,9 +43,11 @@ pub enum Request {
         places: Vec<Place>,
     },
     /// How to find the caller of the code at a file offset.
-    Leaf {
+    Caller {
         module: u32,
         offset: u64,
+        /// The code made a system call; else it called a function.
+        is_leaf: bool,
     },
     /// Never answer.
     #[cfg(test)]
@@ -77,7 +81,7 @@ pub enum Answer {
     Unloaded,
     /// For every place its functions, innermost first. Empty where nothing is known.
     Names(Vec<Vec<Name>>),
-    Leaf(Rule),
+    Caller(Rule),
     /// It could not be done; why.
     Refused(String),
 }
@@ -90,17 +94,25 @@ pub struct Name {
     pub line: Option<u32>,
 }
 
-/// A [`LeafRule`] on its way.
+/// A [`Caller`] on its way.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Rule {
-    pub status: u32,
-    pub return_address: i32,
-    pub frame_pointer: i32,
+pub enum Rule {
+    By { status: u32, return_address: i32, frame_pointer: i32 },
+    FramePointer,
+    Root,
+    Unknown,
 }
 
-impl From<LeafRule> for Rule {
-    fn from(rule: LeafRule) -> Self {
-        Self { status: rule.status, return_address: rule.return_address, frame_pointer: rule.frame_pointer }
+impl From<Caller> for Rule {
+    fn from(caller: Caller) -> Self {
+        match caller {
+            Caller::By(LeafRule { status, return_address, frame_pointer, .. }) => {
+                Self::By { status, return_address, frame_pointer }
+            }
+            Caller::FramePointer => Self::FramePointer,
+            Caller::Root => Self::Root,
+            Caller::Unknown => Self::Unknown,
+        }
     }
 }
 

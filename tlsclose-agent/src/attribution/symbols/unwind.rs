@@ -1,5 +1,5 @@
-//! One step of a leaf's call-frame information (DWARF 5, section 6.4), as a rule simple enough
-//! for the kernel side.
+//! One step of call-frame information (DWARF 5, section 6.4), as a rule simple enough for the
+//! kernel side.
 //!
 //! On aarch64 a leaf that still has its return address in the link register gets no rule, for the
 //! kernel side keeps no link register; the caller is then missing.
@@ -15,6 +15,8 @@ use object::{Architecture, Object, ObjectSection};
 use tlsclose_common::facts::{LeafRule, leaf};
 
 use super::elf::{address_of, section};
+use super::starts::Starts;
+use crate::attribution::stacks::Caller;
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 type Row = UnwindTableRow<usize>;
@@ -45,22 +47,29 @@ impl Registers {
     }
 }
 
-/// No caller can be found for this leaf: there are no tables, or they ask for more than an
-/// addition.
-pub const NO_RULE: LeafRule =
-    LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: leaf::UNCHANGED };
-
-/// The rule for code at a file offset.
-pub fn leaf_rule<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, offset: u64) -> LeafRule {
-    rule(file, offset).unwrap_or(NO_RULE)
-}
-
-fn rule<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, offset: u64) -> Option<LeafRule> {
-    let registers = Registers::of(file.architecture())?;
-    let pc = address_of(file, offset)?;
-    let tables = Tables::of(file)?;
+/// How to find the caller of the code at a file offset.
+pub fn caller<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, starts: &Starts, offset: u64, is_leaf: bool) -> Caller {
+    let (Some(registers), Some(pc)) = (Registers::of(file.architecture()), address_of(file, offset)) else {
+        return Caller::Unknown;
+    };
+    let tables = Tables::of(file);
     let mut context = UnwindContext::new();
-    from_row(tables.row(&mut context, pc)?, &registers)
+    if let Some(row) = tables.eh_row(&mut context, pc) {
+        return from_row(row, &registers);
+    }
+    // The first code of a program, or of a thread where libc has no tables.
+    if starts.contains(pc) {
+        return Caller::Root;
+    }
+    let debug_frame = section(file, ".debug_frame");
+    match debug_frame.as_deref().and_then(|data| tables.debug_row(data, &mut context, pc)) {
+        Some(row) => match from_row(row, &registers) {
+            // Go's functions keep frame pointers, whatever their tables count from.
+            Caller::By(_) if starts.is_go && !is_leaf => Caller::FramePointer,
+            caller => caller,
+        },
+        None => Caller::FramePointer,
+    }
 }
 
 struct Tables<'a> {
@@ -68,13 +77,12 @@ struct Tables<'a> {
     eh_frame: Option<Cow<'a, [u8]>>,
     /// Index of `eh_frame`.
     eh_frame_hdr: Option<Cow<'a, [u8]>>,
-    debug_frame: Option<Cow<'a, [u8]>>,
 }
 
 impl<'a> Tables<'a> {
-    fn of<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Option<Self> {
+    fn of<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Self {
         let address = |name| file.section_by_name(name).map_or(0, |s| s.address());
-        Some(Self {
+        Self {
             bases: BaseAddresses::default()
                 .set_eh_frame(address(".eh_frame"))
                 .set_eh_frame_hdr(address(".eh_frame_hdr"))
@@ -82,27 +90,23 @@ impl<'a> Tables<'a> {
                 .set_got(address(".got")),
             eh_frame: section(file, ".eh_frame"),
             eh_frame_hdr: section(file, ".eh_frame_hdr"),
-            debug_frame: section(file, ".debug_frame"),
-        })
+        }
     }
 
-    fn row<'c>(&self, context: &'c mut UnwindContext<usize>, pc: u64) -> Option<&'c Row> {
-        if let Some(data) = &self.eh_frame {
-            let frames = EhFrame::new(data, LittleEndian);
-            let fde = match self.by_index(&frames, pc) {
-                Some(fde) => Some(fde),
-                None => frames.fde_for_address(&self.bases, pc, EhFrame::cie_from_offset).ok(),
-            };
-            if let Some(fde) = fde {
-                let row = fde.unwind_info_for_address(&frames, &self.bases, context, pc);
-                return row.ok();
-            }
-        }
-        let mut frames = DebugFrame::new(self.debug_frame.as_deref()?, LittleEndian);
+    fn eh_row<'c>(&self, context: &'c mut UnwindContext<usize>, pc: u64) -> Option<&'c Row> {
+        let frames = EhFrame::new(self.eh_frame.as_ref()?, LittleEndian);
+        let fde = match self.by_index(&frames, pc) {
+            Some(fde) => fde,
+            None => frames.fde_for_address(&self.bases, pc, EhFrame::cie_from_offset).ok()?,
+        };
+        fde.unwind_info_for_address(&frames, &self.bases, context, pc).ok()
+    }
+
+    fn debug_row<'c>(&self, data: &[u8], context: &'c mut UnwindContext<usize>, pc: u64) -> Option<&'c Row> {
+        let mut frames = DebugFrame::new(data, LittleEndian);
         frames.set_address_size(8);
         let get_cie = DebugFrame::cie_from_offset;
-        let row = frames.unwind_info_for_address(&self.bases, context, pc, get_cie);
-        row.ok()
+        frames.unwind_info_for_address(&self.bases, context, pc, get_cie).ok()
     }
 
     fn by_index<'s>(
@@ -118,7 +122,15 @@ impl<'a> Tables<'a> {
     }
 }
 
-fn from_row(row: &Row, registers: &Registers) -> Option<LeafRule> {
+fn from_row(row: &Row, registers: &Registers) -> Caller {
+    // How both psABIs mark the outermost frame.
+    if matches!(row.register(registers.return_address), Some(RegisterRule::Undefined)) {
+        return Caller::Root;
+    }
+    by_addition(row, registers).map_or(Caller::Unknown, Caller::By)
+}
+
+fn by_addition(row: &Row, registers: &Registers) -> Option<LeafRule> {
     let CfaRule::RegisterAndOffset { register, offset: cfa } = row.cfa() else {
         return None;
     };

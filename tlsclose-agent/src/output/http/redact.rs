@@ -54,10 +54,11 @@ fn site(full: &Site) -> Site {
             comm: closed.comm.clone(),
             stack: stack(&closed.stack),
         }),
-        usual_close: full
-            .usual_close
-            .as_ref()
-            .map(|usual| UsualClose { sockets: usual.sockets, stack: stack(&usual.stack) }),
+        usual_close: full.usual_close.as_ref().map(|usual| UsualClose {
+            sockets: usual.sockets,
+            whole: usual.whole,
+            stack: stack(&usual.stack),
+        }),
         examples: Vec::new(),
         fix: full.fix.clone(),
     }
@@ -83,7 +84,13 @@ fn process(full: &Process) -> Process {
 }
 
 fn touch(full: &Touch) -> Touch {
-    Touch { call: full.call.clone(), result: full.result, seconds_ago: full.seconds_ago, stack: stack(&full.stack) }
+    Touch {
+        call: full.call.clone(),
+        result: full.result,
+        seconds_ago: full.seconds_ago,
+        whole: full.whole,
+        stack: stack(&full.stack),
+    }
 }
 
 fn stack(full: &[Frame]) -> Vec<Frame> {

@@ -23,6 +23,11 @@ pub fn section(text: &mut String, title: &str, stack: &[Frame], layout: &Layout)
     }
 }
 
+/// Says that the outermost frames of the stack above are missing.
+pub fn cut(text: &mut String) {
+    *text += "    … (cut)\n";
+}
+
 fn name(frame: &Frame) -> String {
     let name = match &frame.function {
         Some(function) => escape(function).into_owned(),

@@ -4,7 +4,6 @@ use super::*;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::Command;
-use tlsclose_common::facts::leaf;
 
 /// Modules made of arbitrary bytes.
 fn modules_of(contents: &[&[u8]]) -> (Modules, Vec<ModuleId>) {
@@ -39,8 +38,8 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
         assert_eq!(frames[0].offset.as_deref(), Some("0x1234"));
     }
     for id in ids {
-        let rule = symbolizer.leaf_rule(&modules, id, 0x1234).unwrap();
-        assert_eq!(rule.status, leaf::NONE);
+        let rule = symbolizer.caller(&modules, id, 0x1234, true).unwrap();
+        assert!(matches!(rule, Caller::Unknown | Caller::FramePointer), "{rule:?}");
     }
     assert_eq!(symbolizer.failures, 0);
     assert!(symbolizer.helper.as_mut().unwrap().is_alive());
@@ -78,7 +77,7 @@ fn damaged_programs_cost_names_and_nothing_else() {
     let known = named.iter().flatten();
     assert!(known.clone().all(|f| f.module.is_some() && f.offset.is_some()));
     for id in ids {
-        symbolizer.leaf_rule(&modules, id, 0x3000);
+        symbolizer.caller(&modules, id, 0x3000, true);
     }
 }
 
@@ -116,13 +115,13 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
     let own = Mapped::of(own_id());
     let program = own.with_path(&std::env::current_exe().unwrap());
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
-    assert_eq!(symbolizer.leaf_rule(&own.modules, program, 0x1000), None);
+    assert_eq!(symbolizer.caller(&own.modules, program, 0x1000, true), None);
     assert_eq!(symbolizer.failures, 1);
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
-    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     assert_ne!(pid_of(&symbolizer), stopped);
     let hang = symbolizer.ask(program, &Request::Hang, Duration::from_millis(50));
     assert!(hang.is_none() && symbolizer.helper.is_none());
@@ -133,10 +132,10 @@ fn a_helper_that_ended_without_work_is_no_failure() {
     let own = Mapped::of(own_id());
     let program = own.with_path(&std::env::current_exe().unwrap());
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
     while symbolizer.helper.as_mut().unwrap().is_alive() {}
-    assert!(symbolizer.leaf_rule(&own.modules, program, 0x1000).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     assert_eq!(symbolizer.failures, 0);
 }
 
@@ -159,7 +158,7 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
     let named = symbolizer.names(&modules, &places);
     assert_eq!(named[0][0].function, None);
     assert_eq!(named[0][0].module.as_deref(), Some("/srv/0"));
-    assert_eq!(symbolizer.leaf_rule(&modules, bad, 0), Some(NO_RULE));
+    assert_eq!(symbolizer.caller(&modules, bad, 0, true), Some(Caller::Unknown));
     assert_eq!(symbolizer.failures, 2);
     assert!(symbolizer.helper.is_some());
 }
@@ -169,7 +168,7 @@ fn helpers_are_not_started_for_ever() {
     let mut symbolizer = Symbolizer::new(Launch { program: "/bin/true".into(), ..Launch::default() });
     let (modules, ids) = modules_of(&[b"x"]);
     for _ in 0..10 {
-        assert_eq!(symbolizer.leaf_rule(&modules, ids[0], 0), None);
+        assert_eq!(symbolizer.caller(&modules, ids[0], 0, true), None);
     }
     assert_eq!(symbolizer.failures, strikes::STARTS_MAX as u64);
 }

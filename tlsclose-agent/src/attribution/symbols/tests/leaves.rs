@@ -5,8 +5,8 @@ use super::*;
 use crate::attribution::stacks::{Step, normalize, walk_copy};
 use std::fs;
 use std::os::unix::fs::FileExt;
-use tlsclose_common::facts::{StackHeader, leaf};
-use tlsclose_common::limits::{PAGE, STACK_COPY};
+use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
+use tlsclose_common::limits::{COPY_PAGES, PAGE};
 
 /// Every place in libc behind a `syscall` instruction of these functions.
 #[test]
@@ -27,7 +27,7 @@ fn libc_leaves_have_rules() {
         assert!(!leaves.is_empty(), "{function}");
         for pc in leaves {
             // In this library file offsets of code are addresses.
-            let rule = symbolizer.leaf_rule(&own.modules, libc, pc as u64).unwrap();
+            let rule = symbolizer.caller(&own.modules, libc, pc as u64, true).unwrap().leaf_rule();
             assert_eq!(rule.status, leaf::FROM_STACK_POINTER, "{function} {pc:#x}");
             assert!((0..256).contains(&rule.return_address), "{function} {rule:?}");
             // A path that can be cancelled makes room on the stack first.
@@ -35,7 +35,7 @@ fn libc_leaves_have_rules() {
         }
     }
     // Not code at all.
-    let rule = symbolizer.leaf_rule(&own.modules, libc, 8).unwrap();
+    let rule = symbolizer.caller(&own.modules, libc, 8, true).unwrap().leaf_rule();
     assert_eq!(rule.status, leaf::NONE);
     assert_eq!(symbolizer.failures, 0);
 }
@@ -52,7 +52,7 @@ fn blocked_stack(program: &Program) -> (StackHeader, Vec<u8>) {
         }
         std::thread::yield_now();
     };
-    let mut bytes = vec![0; STACK_COPY];
+    let mut bytes = vec![0; COPY_PAGES * PAGE];
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
     let page_start = sp - sp % PAGE as u64;
     let mut filled = 0;
@@ -77,7 +77,7 @@ fn the_caller_of_a_blocked_recv_is_named() {
         let found = Mapped::of(program.id());
         let mut symbolizer = symbolizer();
         let (module, offset) = found.mapped.find(header.pc).unwrap();
-        let rule = symbolizer.leaf_rule(&found.modules, module, offset).unwrap();
+        let rule = symbolizer.caller(&found.modules, module, offset, true).unwrap().leaf_rule();
         let by_frame_pointer = LeafRule { status: leaf::NONE, ..rule };
         let step = |depth, _| Step::By(if depth == 0 { rule } else { by_frame_pointer });
         let (places, cut) = normalize(&walk_copy(&header, &bytes, step).0, &found.mapped);

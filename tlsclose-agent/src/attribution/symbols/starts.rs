@@ -1,0 +1,55 @@
+//! Code that nothing has called: where programs, threads and goroutines start.
+
+use std::ops::Range;
+
+use object::read::ReadRef;
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// The code at a program's entry, up to its one call; also for symbols without a size. In bytes.
+const START_BYTES: u64 = 64;
+
+/// First functions of threads and goroutines, where the unwind tables do not say so: musl's and
+/// Go's assembly.
+const STARTS: [&str; 9] = [
+    "_start",
+    "__clone",
+    "clone",
+    "__clone3",
+    "clone3",
+    "runtime.goexit",
+    "runtime.goexit.abi0",
+    "runtime.mstart",
+    "runtime.mstart.abi0",
+];
+
+/// Where code starts in one file.
+pub struct Starts {
+    ranges: Vec<Range<u64>>,
+    /// The file holds code of Go's compiler.
+    pub is_go: bool,
+}
+
+impl Starts {
+    pub fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Self {
+        let entry = file.entry();
+        let entry = (entry != 0).then(|| entry..entry.saturating_add(START_BYTES));
+        let symbols = file.symbols().chain(file.dynamic_symbols());
+        let named = symbols.filter(|symbol| symbol.is_definition());
+        let named = named.filter(|symbol| symbol.name().is_ok_and(|name| STARTS.contains(&name)));
+        let range = |symbol: object::Symbol<'a, '_, R>| {
+            let size = if symbol.size() == 0 { START_BYTES } else { symbol.size() };
+            symbol.address()..symbol.address().saturating_add(size)
+        };
+        Self {
+            ranges: entry.into_iter().chain(named.map(range)).collect(),
+            is_go: [".gopclntab", ".go.buildinfo"]
+                .iter()
+                .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0)),
+        }
+    }
+
+    /// Code outside of unwind tables at `address` is a start.
+    pub fn contains(&self, address: u64) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
+}
