@@ -43,6 +43,7 @@ fn the_helper_has_no_privileges_and_ends_with_its_socket() {
         assert_eq!(line(set), "0000000000000000", "{set}");
     }
     assert_eq!(line("NoNewPrivs:"), "1");
+    assert_eq!(line("Seccomp:"), "2", "system calls are filtered");
     assert_eq!(line("Threads:"), "1");
     if rustix::process::geteuid().is_root() {
         assert_eq!(line("Uid:"), "65534 65534 65534 65534");
@@ -50,7 +51,7 @@ fn the_helper_has_no_privileges_and_ends_with_its_socket() {
         assert_eq!(line("Groups:"), "");
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    for limit in ["Max address space 2147483648", "Max core file size 0", "Max file size 0"] {
+    for limit in ["Max cpu time 600", "Max address space 2147483648", "Max core file size 0", "Max file size 0"] {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(limits.lines().any(|l| words(l).starts_with(limit)), "{limit}");
     }

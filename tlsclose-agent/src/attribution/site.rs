@@ -28,10 +28,10 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
     hash.update(base_name(program).as_bytes());
     for stack in stacks {
         hash.update(&[STACK_END]);
-        let counted = stack.iter().filter(|frame| !any_own || is_own(frame)).take(FRAMES_COUNTED);
+        let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
         let mut keys: Vec<String> = counted.map(key).collect();
         keys.dedup();
-        for key in keys {
+        for key in keys.iter().take(FRAMES_COUNTED) {
             hash.update(key.as_bytes());
             hash.update(&[FRAME_END]);
         }

@@ -22,6 +22,7 @@ mod elf;
 mod frames;
 mod names;
 mod protocol;
+mod sandbox;
 mod starts;
 mod strikes;
 mod unwind;

@@ -64,6 +64,8 @@ pub struct Helper {
     requests: u64,
     /// The user it runs as.
     pub uid: u32,
+    /// Landlock keeps it from opening files.
+    pub landlock: bool,
 }
 
 #[derive(Debug)]
@@ -89,9 +91,9 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut helper = Self { child, socket: ours, loaded: HashMap::new(), requests: 0, uid: 0 };
+        let mut helper = Self { child, socket: ours, loaded: HashMap::new(), requests: 0, uid: 0, landlock: false };
         match helper.receive(Instant::now() + READY_DEADLINE)? {
-            Answer::Ready { uid } => helper.uid = uid,
+            Answer::Ready { uid, landlock } => (helper.uid, helper.landlock) = (uid, landlock),
             other => return Err(nonsense(&other)),
         }
         Ok(helper)

@@ -5,6 +5,8 @@ use std::io;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
+use super::sandbox;
+
 /// `nobody`: owns nothing on any distribution.
 const NOBODY: u32 = 65_534;
 
@@ -13,15 +15,23 @@ const ADDRESS_SPACE: u64 = 2 << 30;
 
 const OPEN_FILES: u64 = 512;
 
+/// What is left.
+pub struct Confined {
+    pub uid: u32,
+    /// Landlock is in force; without it only file permissions and the list of system calls are.
+    pub landlock: bool,
+}
+
 /// Drops identity, capabilities and the right to anything new, for the calling thread, which
-/// must be the only one. Returns the user id that is left.
+/// must be the only one.
 ///
 /// A root without CAP_SETUID (a container with few capabilities), or in a user namespace that has
 /// no `nobody`, stays root, but without any capability.
-pub fn confine() -> io::Result<u32> {
+pub fn confine() -> io::Result<Confined> {
     limit(Resource::As, ADDRESS_SPACE)?;
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Core, 0)?;
+    limit(Resource::Cpu, sandbox::CPU_SECONDS)?;
     limit(Resource::Fsize, 0)?;
     if rustix::process::geteuid().is_root() {
         become_nobody();
@@ -35,9 +45,12 @@ pub fn confine() -> io::Result<u32> {
     };
     rustix::thread::set_capabilities(None, nothing)?;
     rustix::thread::set_no_new_privs(true)?;
-    // Last, because a change of user id takes it back.
+    // After the change of user id, which takes it back.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(rustix::process::geteuid().as_raw())
+    let landlock = sandbox::deny_files()?;
+    let confined = Confined { uid: rustix::process::geteuid().as_raw(), landlock };
+    sandbox::deny_system_calls()?;
+    Ok(confined)
 }
 
 fn become_nobody() {

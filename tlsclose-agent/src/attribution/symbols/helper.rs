@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use rustix::net::SendFlags;
 
-use super::confine::confine;
+use super::confine::{Confined, confine};
 use super::elf::Elf;
 use super::names::Namer;
 use super::protocol::{Answer, FdReader, PLACES_MAX, Request, encode, receive, send_with_fd};
@@ -24,7 +24,7 @@ use crate::attribution::stacks::Caller;
 pub fn helper_main() -> ExitCode {
     let socket = io::stdin();
     let ready = match confine() {
-        Ok(uid) => Answer::Ready { uid },
+        Ok(Confined { uid, landlock }) => Answer::Ready { uid, landlock },
         Err(error) => Answer::Refused(format!("cannot give up privileges: {error}")),
     };
     let confined = matches!(ready, Answer::Ready { .. });
@@ -72,13 +72,15 @@ fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<Owned
             None => unknown(),
         },
         #[cfg(test)]
+        Request::Escape => Answer::Refused(super::tests::escapes()),
+        #[cfg(test)]
         Request::Hang => loop {
             std::thread::park();
         },
         #[cfg(test)]
         Request::Crash => std::process::abort(),
         #[cfg(test)]
-        Request::Babble => Answer::Ready { uid: 0 },
+        Request::Babble => Answer::Ready { uid: 0, landlock: false },
     })
 }
 

@@ -49,6 +49,9 @@ pub enum Request {
         /// The code made a system call; else it called a function.
         is_leaf: bool,
     },
+    /// Try what is denied; answered by [`Answer::Refused`] with what could be done nevertheless.
+    #[cfg(test)]
+    Escape,
     /// Never answer.
     #[cfg(test)]
     Hang,
@@ -73,6 +76,8 @@ pub enum Answer {
     /// Sent once, unasked: the helper is confined and ready.
     Ready {
         uid: u32,
+        /// Landlock is in force.
+        landlock: bool,
     },
     Loaded {
         /// Hexadecimal.

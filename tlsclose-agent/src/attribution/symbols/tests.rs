@@ -91,6 +91,34 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
 }
 
+/// What the helper could do although it is confined.
+pub fn escapes() -> String {
+    let path = Path::new("/etc/passwd");
+    let nothing = std::fs::File::open("/dev/null").and_then(|_| std::fs::File::open(path));
+    let tries = [
+        ("read a file", nothing.is_ok()),
+        ("write a file", std::fs::write("/tmp/tlsclose-escape", "x").is_ok()),
+        ("list a directory", std::fs::read_dir("/").is_ok()),
+        ("reach the network", std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
+        ("start a thread", std::thread::Builder::new().spawn(|| {}).is_ok()),
+        ("see another process", rustix::process::test_kill_process(rustix::process::Pid::INIT).is_ok()),
+    ];
+    let done: Vec<&str> = tries.iter().filter(|(_, done)| *done).map(|(what, _)| *what).collect();
+    done.join(", ")
+}
+
+#[test]
+fn the_helper_cannot_do_what_it_need_not() {
+    let mut symbolizer = symbolizer();
+    symbolizer.start().unwrap();
+    let helper = symbolizer.helper.as_mut().unwrap();
+    let deadline = Instant::now() + FIRST_DEADLINE;
+    let answer = helper.ask_about(ModuleId(0), &Request::Escape, deadline).unwrap();
+    let Answer::Refused(escapes) = answer else { panic!("{answer:?}") };
+    let expected = if helper.landlock { "" } else { "read a file" };
+    assert_eq!(escapes, expected);
+}
+
 #[test]
 fn the_helper_is_nobody() {
     let mut symbolizer = symbolizer();
