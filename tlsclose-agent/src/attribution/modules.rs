@@ -4,6 +4,7 @@
 //! same path is another module, and one that two containers share is the same. Its file is kept
 //! open from when it is first seen, because its process may be gone when names are wanted.
 
+pub mod debug;
 mod mapped;
 pub mod maps;
 pub mod open;
@@ -11,11 +12,13 @@ pub mod open;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::process::{ProcessId, Procfs, printable};
 use super::worker::Worker;
+use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
 use mapped::Range;
 use maps::{Backing, Mapping};
@@ -54,8 +57,10 @@ pub struct Module {
     /// In bytes.
     pub size: u64,
     build_id: OnceLock<String>,
-    /// When it was last seen, in calls of [`Modules::of_process`].
+    debug_link: OnceLock<String>,
+    /// When it was last seen, in calls of [`Modules::of_process`], and in which process.
     seen: u64,
+    seen_in: Option<ProcessId>,
 }
 
 impl Module {
@@ -67,6 +72,15 @@ impl Module {
     /// Hexadecimal; None as long as nobody has read it.
     pub fn build_id(&self) -> Option<&str> {
         self.build_id.get().map(String::as_str)
+    }
+
+    /// What the file says that its separate debug file is called: any text.
+    pub(super) fn debug_link(&self) -> Option<&str> {
+        self.debug_link.get().map(String::as_str)
+    }
+
+    pub(super) fn set_debug_link(&self, link: String) {
+        let _ = self.debug_link.set(link);
     }
 
     pub(super) fn set_build_id(&self, build_id: String) {
@@ -114,6 +128,21 @@ impl Modules {
         self.modules.get(&id)
     }
 
+    /// Where a separate debug file of the module may be, by its build id and by the link in it:
+    /// in the root of the host, and in that of a process that was seen with it, if that lives.
+    pub fn debug_search(&self, id: ModuleId, build_id: Option<&str>, link: Option<&str>) -> Option<DebugSearch> {
+        let module = self.modules.get(&id)?;
+        let paths = debug::paths(&module.path, build_id, link);
+        if paths.is_empty() {
+            return None;
+        }
+        let owner = module.file()?.metadata().ok()?.uid();
+        let host = self.procfs.host_root().map(|directory| Root { directory, owner: None });
+        let theirs = module.seen_in.and_then(|id| self.procfs.root_of(id));
+        let theirs = theirs.map(|directory| Root { directory, owner: Some(owner) });
+        Some(DebugSearch { roots: host.into_iter().chain(theirs).collect(), paths })
+    }
+
     /// Calls that hung: (missed their deadline, not tried because too many hang).
     pub fn timeouts(&self) -> (u64, u64) {
         (self.worker.timeouts, self.worker.refused)
@@ -137,7 +166,7 @@ impl Modules {
         }
         let found = found??;
         self.looks += 1;
-        let mut opening = Opening { process, left: OPENS_MAX, end: Instant::now() + OPENS_DEADLINE };
+        let mut opening = Opening { id, process, left: OPENS_MAX, end: Instant::now() + OPENS_DEADLINE };
         let ranges = found.into_iter();
         let ranges = ranges.filter_map(|f| self.range(f, &mut opening)).collect();
         self.forget();
@@ -158,7 +187,8 @@ impl Modules {
         let known = self.ids.get(&key).copied();
         let module = known.unwrap_or_else(|| self.add(key, name));
         let range = Range { start: mapping.start, end: mapping.end, offset: mapping.offset, module };
-        self.modules.get_mut(&module)?.seen = self.looks;
+        let known = self.modules.get_mut(&module)?;
+        (known.seen, known.seen_in) = (self.looks, Some(opening.id));
         if let Some(version) = version {
             self.open(module, mapping, version, opening);
         }
@@ -187,8 +217,16 @@ impl Modules {
         let id = ModuleId(self.next);
         self.next += 1;
         self.ids.insert(key, id);
-        let module =
-            Module { path: path.into(), file: None, hung: false, size: 0, build_id: OnceLock::new(), seen: self.looks };
+        let module = Module {
+            path: path.into(),
+            file: None,
+            hung: false,
+            size: 0,
+            build_id: OnceLock::new(),
+            debug_link: OnceLock::new(),
+            seen: self.looks,
+            seen_in: None,
+        };
         self.modules.insert(id, module);
         id
     }
@@ -233,6 +271,7 @@ impl Modules {
 
 /// The opening of one process's files.
 struct Opening {
+    id: ProcessId,
     process: Arc<OwnedFd>,
     /// Files that may still be opened.
     left: usize,

@@ -118,6 +118,19 @@ impl Procfs {
         (expected.abs_diff(u128::from(started)) <= 1).then_some(dir)
     }
 
+    /// The root directory of exactly this process.
+    pub fn root_of(&self, id: ProcessId) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(self.open(id)?, "root", flags, Mode::empty()).ok()
+    }
+
+    /// The root directory of the host: that of its first process, else our own.
+    pub fn host_root(&self) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let first = rustix::fs::open(self.root.join("1/root"), flags, Mode::empty());
+        first.or_else(|_| rustix::fs::open("/", flags, Mode::empty())).ok()
+    }
+
     fn cmdline(&self, dir: OwnedFd, worker: &mut Worker) -> Option<Vec<String>> {
         let raw = worker.run(CMDLINE_DEADLINE, move || read(&dir, "cmdline"))??;
         let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);

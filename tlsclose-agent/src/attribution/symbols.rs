@@ -28,11 +28,13 @@ mod strikes;
 mod unwind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::modules::{ModuleId, Modules};
+use super::site::is_runtime_module;
 use super::stacks::Caller;
 use super::worker::Worker;
 use crate::finding::Frame;
@@ -47,6 +49,9 @@ const NAMES_DEADLINE: Duration = Duration::from_secs(2);
 
 /// For the first look at a module: its copy, its parsing, and the first names in it, each.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// For finding and copying a separate debug file.
+const DEBUG_DEADLINE: Duration = Duration::from_secs(2);
 
 /// For all names of one call.
 const CALL_DEADLINE: Duration = Duration::from_secs(15);
@@ -156,9 +161,15 @@ impl Symbolizer {
             if Instant::now() >= end {
                 return;
             }
-            let Some(first) = self.load(modules, module) else {
+            let Some(mut first) = self.load(modules, module) else {
                 return;
             };
+            if self.helper.as_mut().is_some_and(|helper| helper.should_get_debug(module)) {
+                first = true;
+                if self.load_debug(modules, module).is_none() {
+                    return;
+                }
+            }
             let deadline = if first { FIRST_DEADLINE } else { NAMES_DEADLINE };
             let request = Request::Names { module: module.0, places: places.to_vec() };
             match self.ask(module, &request, deadline) {
@@ -199,9 +210,12 @@ impl Symbolizer {
         let deadline = self.used_at + FIRST_DEADLINE;
         let helper = self.helper.as_mut()?;
         match helper.load(module, &copy, deadline) {
-            Ok(Answer::Loaded { build_id }) => {
+            Ok(Answer::Loaded { build_id, debug_link, .. }) => {
                 if let Some(build_id) = build_id.filter(|id| is_build_id(id)) {
                     known.set_build_id(build_id);
+                }
+                if let Some(link) = debug_link {
+                    known.set_debug_link(link);
                 }
                 Some(true)
             }
@@ -214,6 +228,34 @@ impl Symbolizer {
                 None
             }
         }
+    }
+
+    /// Hands over the separate debug file of a module, if there is one. None when the helper failed.
+    fn load_debug(&mut self, modules: &Modules, module: ModuleId) -> Option<()> {
+        let known = modules.get(module)?;
+        let Some(search) = modules.debug_search(module, known.build_id(), known.debug_link()) else {
+            return Some(());
+        };
+        // Of libc the names do: its lines say nothing about the cause, and take long to read.
+        let debug_info = !is_runtime_module(&known.path);
+        let copied = self.worker.run(DEBUG_DEADLINE, move || {
+            let found = search.find().into_iter();
+            let copy =
+                |(file, size): (File, u64)| Some(Copy { data: copy::sealed_copy(&file, size)?, size, debug_info });
+            found.filter_map(copy).collect::<Vec<_>>()
+        });
+        for copy in copied.unwrap_or_default() {
+            let deadline = Instant::now() + FIRST_DEADLINE;
+            match self.helper.as_mut()?.load_debug(module, &copy, deadline) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    self.failed(Some(module), &error);
+                    return None;
+                }
+            }
+        }
+        Some(())
     }
 
     fn start(&mut self) -> Option<()> {

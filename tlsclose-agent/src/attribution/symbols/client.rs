@@ -74,6 +74,8 @@ struct Loaded {
     size: u64,
     /// [`Helper::requests`] when it was last asked about.
     used: u64,
+    /// A separate debug file is not needed, or was looked for.
+    has_debug: bool,
 }
 
 impl Helper {
@@ -129,11 +131,41 @@ impl Helper {
         }
         let load = Request::Load { module: module.0, debug_info: copy.debug_info };
         let answer = self.ask(&load, Some(copy.data.as_fd()), deadline)?;
-        if matches!(answer, Answer::Loaded { .. }) {
+        if let Answer::Loaded { wants_debug, .. } = answer {
             let (size, used) = (copy.size, self.requests);
-            self.loaded.insert(module, Loaded { size, used });
+            let has_debug = !(wants_debug && copy.debug_info);
+            self.loaded.insert(module, Loaded { size, used, has_debug });
         }
         Ok(answer)
+    }
+
+    /// True once, if the module may have a separate debug file.
+    pub fn should_get_debug(&mut self, module: ModuleId) -> bool {
+        let loaded = self.loaded.get_mut(&module);
+        loaded.is_some_and(|loaded| !std::mem::replace(&mut loaded.has_debug, true))
+    }
+
+    /// Hands over what may be the debug file of a loaded module. False when it is another's.
+    pub fn load_debug(&mut self, module: ModuleId, copy: &Copy, deadline: Instant) -> io::Result<bool> {
+        let room = LOADED_BYTES_MAX.saturating_sub(self.loaded.values().map(|l| l.size).sum());
+        let Some(loaded) = self.loaded.get_mut(&module).filter(|_| copy.size <= room) else {
+            return Ok(false);
+        };
+        loaded.size += copy.size;
+        match self.ask(
+            &Request::Debug { module: module.0, debug_info: copy.debug_info },
+            Some(copy.data.as_fd()),
+            deadline,
+        )? {
+            Answer::Loaded { .. } => Ok(true),
+            Answer::Refused(_) => {
+                if let Some(loaded) = self.loaded.get_mut(&module) {
+                    loaded.size -= copy.size;
+                }
+                Ok(false)
+            }
+            other => Err(nonsense(&other)),
+        }
     }
 
     /// Asks about a loaded module. After an error the helper is of no more use.

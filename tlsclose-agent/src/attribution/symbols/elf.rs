@@ -37,6 +37,47 @@ impl Elf {
         Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// There is debug information in the file itself.
+    pub fn has_debug_info(&self) -> bool {
+        let named = |file: object::File<'_, _>| {
+            [".debug_info", ".zdebug_info"].iter().any(|name| file.section_by_name(name).is_some())
+        };
+        self.parse().is_some_and(named)
+    }
+
+    /// Name and CRC-32 of the separate debug file.
+    pub fn debug_link(&self) -> Option<(String, u32)> {
+        let file = self.parse()?;
+        let (name, crc) = file.gnu_debuglink().ok()??;
+        Some((String::from_utf8(name.to_vec()).ok()?, crc))
+    }
+
+    /// `debug` was split off this file: it has the same build id, or where there is none the
+    /// contents that the link tells.
+    pub fn is_of_build(&self, debug: &Elf) -> bool {
+        match self.build_id() {
+            Some(build_id) => debug.build_id() == Some(build_id),
+            None => self.debug_link().is_some_and(|(_, crc)| debug.crc32() == Some(crc)),
+        }
+    }
+
+    fn crc32(&self) -> Option<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        let length = (&self.data).len().ok()?;
+        let mut at = 0;
+        while at < length {
+            let chunk = (length - at).min(1 << 20);
+            hasher.update((&self.data).read_bytes_at(at, chunk).ok()?);
+            at += chunk;
+        }
+        Some(hasher.finalize())
+    }
+
+    /// The address that the code at a file offset was linked for.
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        address_of(&self.parse()?, offset)
+    }
+
     /// Whether the file asks for debug information in something that is there and is no regular
     /// file: opening that may hang (a FIFO) or worse.
     pub fn links_to_a_trap(&self) -> bool {

@@ -14,7 +14,7 @@ use rustix::net::SendFlags;
 use super::confine::{Confined, confine};
 use super::elf::Elf;
 use super::names::Namer;
-use super::protocol::{Answer, FdReader, PLACES_MAX, Request, encode, receive, send_with_fd};
+use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
 use super::starts::Starts;
 use super::unwind::caller;
 use crate::attribution::stacks::Caller;
@@ -54,17 +54,24 @@ fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<Owned
                 return Ok(Answer::Refused("no file".into()));
             };
             let loaded = Module::new(fd, debug_info)?;
-            let build_id = loaded.elf.build_id();
+            let answer = loaded.answer();
             modules.insert(module, loaded);
-            Answer::Loaded { build_id }
+            answer
         }
+        Request::Debug { module, debug_info } => match (modules.get_mut(&module), fd) {
+            (Some(module), Some(fd)) => match module.take_debug(fd, debug_info) {
+                true => module.answer(),
+                false => Answer::Refused("of another build".into()),
+            },
+            _ => unknown(),
+        },
         Request::Unload { module } => {
             modules.remove(&module);
             Answer::Unloaded
         }
         Request::Names { places, .. } if places.len() > PLACES_MAX => Answer::Refused("too many places".into()),
         Request::Names { module, places } => match modules.get_mut(&module) {
-            Some(module) => Answer::Names(module.namer.names(&places)),
+            Some(module) => Answer::Names(module.names(&places)),
             None => unknown(),
         },
         Request::Caller { module, offset, is_leaf } => match modules.get_mut(&module) {
@@ -88,6 +95,8 @@ struct Module {
     // Before `elf`, whose descriptor its path leads through.
     namer: Namer,
     elf: Elf,
+    /// Names by the separate debug file, which is behind them.
+    debug: Option<(Namer, Elf)>,
     /// Read when first asked for.
     starts: Option<Starts>,
 }
@@ -97,7 +106,42 @@ impl Module {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let elf = Elf::new(File::from(fd));
         let namer = Namer::new(&path, debug_info && !elf.links_to_a_trap());
-        Ok(Self { namer, elf, starts: None })
+        Ok(Self { namer, elf, debug: None, starts: None })
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::Loaded {
+            build_id: self.elf.build_id(),
+            wants_debug: !self.elf.has_debug_info(),
+            debug_link: self.elf.debug_link().map(|(name, _)| name),
+        }
+    }
+
+    /// False when the file belongs to another build.
+    fn take_debug(&mut self, fd: OwnedFd, debug_info: bool) -> bool {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let debug = Elf::new(File::from(fd));
+        let fits = self.elf.is_of_build(&debug);
+        if fits {
+            let namer = Namer::new(&path, debug_info && !debug.links_to_a_trap());
+            self.debug = Some((namer, debug));
+        }
+        fits
+    }
+
+    /// By the separate debug file, and where that knows nothing by the file itself.
+    fn names(&mut self, places: &[Place]) -> Vec<Vec<Name>> {
+        let mut names = self.namer.names(places);
+        if let Some((namer, _)) = &mut self.debug {
+            let address = |place: &Place| self.elf.address(place.looked_up());
+            let addresses: Vec<u64> = places.iter().map(|place| address(place).unwrap_or(u64::MAX)).collect();
+            for (names, better) in names.iter_mut().zip(namer.names_of_addresses(&addresses)) {
+                if !better.is_empty() {
+                    *names = better;
+                }
+            }
+        }
+        names
     }
 
     fn caller(&mut self, offset: u64, is_leaf: bool) -> Caller {

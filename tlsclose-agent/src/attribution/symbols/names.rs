@@ -35,24 +35,26 @@ impl Namer {
     /// The functions at each place, innermost first. Where debug information is broken, what the
     /// symbol table says.
     pub fn names(&mut self, places: &[Place]) -> Vec<Vec<Name>> {
-        match self.try_names(places) {
-            Some(names) => names,
-            None if self.file.debug_syms => {
-                let path = self.file.path.clone();
-                *self = Self::new(&path, false);
-                self.names(places)
-            }
-            None => vec![Vec::new(); places.len()],
-        }
+        let offsets: Vec<u64> = places.iter().map(Place::looked_up).collect();
+        self.names_of(Input::FileOffset(&offsets), places.len())
     }
 
-    fn try_names(&self, places: &[Place]) -> Option<Vec<Vec<Name>>> {
-        let looked_up = |p: &Place| p.offset.saturating_sub(p.is_return_address.into());
-        let offsets: Vec<u64> = places.iter().map(looked_up).collect();
+    /// The same for addresses as the file was linked for.
+    pub fn names_of_addresses(&mut self, addresses: &[u64]) -> Vec<Vec<Name>> {
+        self.names_of(Input::VirtOffset(addresses), addresses.len())
+    }
+
+    fn names_of(&mut self, places: Input<&[u64]>, count: usize) -> Vec<Vec<Name>> {
         let source = Source::Elf(self.file.clone());
-        let found = self.symbolizer.symbolize(&source, Input::FileOffset(&offsets));
-        let found = found.ok()?;
-        Some(found.iter().map(|s| s.as_sym().map_or_else(Vec::new, names_of)).collect())
+        if let Ok(found) = self.symbolizer.symbolize(&source, places) {
+            return found.iter().map(|s| s.as_sym().map_or_else(Vec::new, names_of)).collect();
+        }
+        if !self.file.debug_syms {
+            return vec![Vec::new(); count];
+        }
+        let path = self.file.path.clone();
+        *self = Self::new(&path, false);
+        self.names_of(places, count)
     }
 }
 

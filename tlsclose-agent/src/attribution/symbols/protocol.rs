@@ -35,6 +35,13 @@ pub enum Request {
         /// Without it only the symbol table is read, which asks for far less time and memory.
         debug_info: bool,
     },
+    /// Take the file that comes with this message for the debug information of a module that is
+    /// loaded. Refused when it belongs to another build.
+    Debug {
+        module: u32,
+        /// As in `Load`.
+        debug_info: bool,
+    },
     Unload {
         module: u32,
     },
@@ -71,6 +78,13 @@ pub struct Place {
     pub is_return_address: bool,
 }
 
+impl Place {
+    /// The offset of the code that is to be named.
+    pub fn looked_up(&self) -> u64 {
+        self.offset.saturating_sub(self.is_return_address.into())
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Sent once, unasked: the helper is confined and ready.
@@ -82,6 +96,10 @@ pub enum Answer {
     Loaded {
         /// Hexadecimal.
         build_id: Option<String>,
+        /// It has no line numbers of its own: they may be in another file.
+        wants_debug: bool,
+        /// The name of that file, where the module says so (`.gnu_debuglink`).
+        debug_link: Option<String>,
     },
     Unloaded,
     /// For every place its functions, innermost first. Empty where nothing is known.

@@ -4,6 +4,8 @@ mod failures;
 #[cfg(target_arch = "x86_64")]
 mod leaves;
 mod program;
+#[cfg(target_arch = "x86_64")]
+mod separate;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
@@ -94,7 +96,7 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
 /// What the helper could do although it is confined.
 pub fn escapes() -> String {
     let path = Path::new("/etc/passwd");
-    let nothing = std::fs::File::open("/dev/null").and_then(|_| std::fs::File::open(path));
+    let nothing = File::open("/dev/null").and_then(|_| File::open(path));
     let tries = [
         ("read a file", nothing.is_ok()),
         ("write a file", std::fs::write("/tmp/tlsclose-escape", "x").is_ok()),

@@ -53,7 +53,7 @@ fn blocked_stack(program: &Program) -> (StackHeader, Vec<u8>) {
         std::thread::yield_now();
     };
     let mut bytes = vec![0; COPY_PAGES * PAGE];
-    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let page_start = sp - sp % PAGE as u64;
     let mut filled = 0;
     for (page, bytes) in bytes.chunks_mut(PAGE).enumerate() {

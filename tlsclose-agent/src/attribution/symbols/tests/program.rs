@@ -32,7 +32,7 @@ pub struct Program {
     child: Child,
     path: PathBuf,
     /// Address of `h`.
-    h: u64,
+    pub h: u64,
     _dir: tempfile::TempDir,
 }
 
@@ -43,8 +43,22 @@ impl Drop for Program {
     }
 }
 
+/// Whether it succeeded.
+pub fn run(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 impl Program {
     pub fn compile_and_run(threads: bool) -> Self {
+        Self::compile(threads, "true")
+    }
+
+    /// With a shell script run on the compiled program, `$1`.
+    pub fn compile_and_strip(script: &str) -> Self {
+        Self::compile(false, script)
+    }
+
+    fn compile(threads: bool, script: &str) -> Self {
         use io::BufRead;
         let dir = tempfile::tempdir().unwrap();
         let (source, path) = (dir.path().join("leaky.c"), dir.path().join("leaky"));
@@ -54,6 +68,7 @@ impl Program {
             .args([&path, &source])
             .status();
         assert!(cc.unwrap().success());
+        assert!(run(Command::new("sh").args(["-c", script, "sh"]).arg(&path)), "{script}");
         let mut child = Command::new(&path).args(threads.then_some("threads")).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut out = io::BufReader::new(child.stdout.take().unwrap());
