@@ -5,6 +5,7 @@
 
 mod bad_conditions;
 mod command_line;
+mod containers;
 mod false_alarms;
 mod findings;
 mod http;

@@ -91,6 +91,11 @@ pub fn leaky_c_frameless() -> PathBuf {
     leaky_c().with_file_name("leaky-frameless")
 }
 
+/// The C programs without shared libraries, beside the others.
+pub fn leaky_c_static() -> PathBuf {
+    leaky_c().with_file_name("leaky-static")
+}
+
 /// The Rust programs.
 pub fn leaky_rust() -> PathBuf {
     built("TLSCLOSE_LEAKY_RUST", "leaky/release/leaky")

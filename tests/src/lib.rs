@@ -7,9 +7,12 @@
 
 pub mod agent;
 pub mod child;
+pub mod containerd;
+pub mod cri;
 pub mod expect;
 pub mod host;
 pub mod http;
+pub mod image;
 pub mod leaky;
 pub mod metrics;
 pub mod netns;

@@ -193,7 +193,8 @@ pub struct Process {
     pub container: Option<Container>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where a process runs. What its runtime did not say is empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Container {
     pub runtime: String,
     pub id: String,

@@ -345,3 +345,6 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CensusInfo, Ended, Kind, LostTotals, Report, SCHEMA, State};
+use crate::finding::{CensusInfo, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
 
 /// Identity labels of a metric series. Empty outside a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,20 @@ pub struct Identity {
     pub pod: String,
     pub container: String,
     pub comm: String,
+}
+
+impl Identity {
+    /// A container without a name is known by its id, shortened as its runtime shortens it.
+    pub fn new(comm: String, container: Option<&Container>) -> Self {
+        const SHORT_ID: usize = 12;
+        let Some(container) = container else { return Self { comm, ..Self::default() } };
+        let name = if container.name.is_empty() && container.pod.is_empty() {
+            container.id.chars().take(SHORT_ID).collect()
+        } else {
+            container.name.clone()
+        };
+        Self { namespace: container.namespace.clone(), pod: container.pod.clone(), container: name, comm }
+    }
 }
 
 /// One exported series of a site: (identity, kind, site), after `--max-sites` and `--max-series`.

@@ -13,7 +13,12 @@ use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    attribution::{Attribution, closes::Closed, process::Procfs},
+    attribution::{
+        Attribution,
+        closes::Closed,
+        containers::{Containers, Whereabouts},
+        process::Procfs,
+    },
     clock::{Moment, ticks_per_second},
     config::Rules,
     host::Namespaces,
@@ -41,6 +46,8 @@ pub struct Settings {
     pub census_interval: Duration,
     pub limits: Limits,
     pub procfs: std::path::PathBuf,
+    /// Where the container runtime listens; None to look for it.
+    pub cri_socket: Option<std::path::PathBuf>,
     pub show_cmdline: bool,
     pub rules: Rules,
 }
@@ -64,7 +71,11 @@ impl Watch {
         let procfs = Procfs::new(&settings.procfs);
         Self {
             sites: Sites::new(settings.limits),
-            attribution: Attribution::new(procfs, settings.show_cmdline),
+            attribution: Attribution::new(
+                procfs,
+                Containers::new(&settings.procfs, settings.cri_socket.clone()),
+                settings.show_cmdline,
+            ),
             tracker: Tracker::default(),
             log: CensusLog::new(settings.census_interval),
             namespaces: Namespaces::default(),
@@ -164,7 +175,10 @@ impl Watch {
             .filter(|group| !self.sites.knows(group))
             .collect();
         for group in new {
-            self.place(group, now);
+            // A series never moves: it begins when its names are known, or will not be.
+            if !matches!(self.attribution.whereabouts(group.process), Some(Whereabouts::Pending(_))) {
+                self.place(group, now);
+            }
         }
     }
 
@@ -188,7 +202,7 @@ impl Watch {
             (described.opened, described.touched) = (None, None);
         }
         let rules = &self.settings.rules;
-        let ignored = rules.for_process(&described.identity.comm, &described.exe, "").ignore
+        let ignored = rules.for_process(&described.identity.comm, &described.exe, &described.identity.namespace).ignore
             || described.site.as_ref().is_some_and(|site| rules.for_site(site).ignore);
         if ignored {
             self.sites.ignore(group);
@@ -268,8 +282,9 @@ fn leak_after(attribution: &mut Attribution, settings: &Settings, sites: &Sites,
     }
     let of_site = sites.site_of(group).and_then(|site| settings.rules.for_site(site).leak_after);
     let of_process = || {
+        let namespace = attribution.container(group.process).unwrap_or_default().namespace;
         let who = attribution.identity(group.process)?;
-        settings.rules.for_process(&who.comm, &who.exe, "").leak_after
+        settings.rules.for_process(&who.comm, &who.exe, &namespace).leak_after
     };
     of_site.or_else(of_process).unwrap_or(settings.leak_after)
 }

@@ -55,17 +55,19 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
     fs::create_dir_all(workspace::target("leaky/c")).context("cannot create target/leaky/c")?;
     let beside = |name| program.with_file_name(name);
     let variants = [
-        (program.clone(), "-O1", "-fno-omit-frame-pointer"),
+        (program.clone(), "-O1", "-fno-omit-frame-pointer", "-pie"),
         // Code paths that the optimiser rearranges, and those that only unwind tables can follow.
-        (beside("leaky-o2"), "-O2", "-fno-omit-frame-pointer"),
-        (beside("leaky-frameless"), "-O2", "-fomit-frame-pointer"),
+        (beside("leaky-o2"), "-O2", "-fno-omit-frame-pointer", "-pie"),
+        (beside("leaky-frameless"), "-O2", "-fomit-frame-pointer", "-pie"),
+        // For containers with nothing else in them.
+        (beside("leaky-static"), "-O1", "-fno-omit-frame-pointer", "-static"),
     ];
-    for (program, optimised, frames) in variants {
+    for (program, optimised, frames, linked) in variants {
         let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
-        compile.args(["-g", optimised, frames, "-Wall", "-Wextra"]);
+        compile.args(["-g", optimised, frames, linked, "-Wall", "-Wextra"]);
         compile.args(["-fno-optimize-sibling-calls", "-pthread", "-o"]).arg(program).args(&sources);
         compile.current_dir(workspace::root());
-        log.step(&format!("building the leaking programs in C with {optimised} {frames}"), compile)?;
+        log.step(&format!("building the leaking programs in C with {optimised} {frames} {linked}"), compile)?;
     }
     Ok(())
 }

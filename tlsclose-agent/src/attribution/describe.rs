@@ -9,6 +9,7 @@ use tlsclose_common::facts::call;
 
 use super::{
     closes::Closes,
+    containers::{Containers, Whereabouts},
     modules::Modules,
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
@@ -17,7 +18,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    finding::{Frame, Touch, UsualClose},
+    finding::{Container, Frame, Touch, UsualClose},
     sites::{Described, touch_tells},
     snapshot::Identity,
     tracker::{Group, PathId, ProcessKey},
@@ -35,6 +36,7 @@ pub struct Attribution {
     pub symbols: Symbolizer,
     pub paths: Paths,
     pub closes: Closes,
+    containers: Containers,
     identities: HashMap<ProcessKey, ProcessIdentity>,
     vitals: HashMap<ProcessKey, (Instant, Vitals)>,
     cmdlines: Option<Worker>,
@@ -47,13 +49,14 @@ impl From<ProcessKey> for ProcessId {
 }
 
 impl Attribution {
-    pub fn new(procfs: Procfs, show_cmdline: bool) -> Self {
+    pub fn new(procfs: Procfs, containers: Containers, show_cmdline: bool) -> Self {
         Self {
             modules: Modules::new(procfs.clone()),
             procfs,
             symbols: Symbolizer::default(),
             paths: Paths::default(),
             closes: Closes::default(),
+            containers,
             identities: HashMap::new(),
             vitals: HashMap::new(),
             cmdlines: show_cmdline.then(Worker::default),
@@ -75,6 +78,17 @@ impl Attribution {
 
     pub fn known_identity(&self, process: ProcessKey) -> Option<&ProcessIdentity> {
         self.identities.get(&process)
+    }
+
+    /// Where the process is; None when it ended unseen. Never waits.
+    pub fn whereabouts(&mut self, process: ProcessKey) -> Option<Whereabouts> {
+        self.identity(process)?;
+        Some(self.containers.of(&self.identities.get(&process)?.containers))
+    }
+
+    /// The container of the process, as far as it is known by now.
+    pub fn container(&mut self, process: ProcessKey) -> Option<Container> {
+        self.whereabouts(process)?.container()
     }
 
     /// Descriptors and memory of the process, at most a second old.
@@ -108,6 +122,7 @@ impl Attribution {
     /// be looked at.
     pub fn describe(&mut self, group: &Group) -> Option<Described> {
         let (comm, exe) = self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?;
+        let container = self.container(group.process);
         let (opened, opened_whole) = self.frames(group.opened);
         let (touched, touched_whole) = self.frames(group.touched);
         let told = if touch_tells(group.kind) { touched.as_slice() } else { &[] };
@@ -119,7 +134,7 @@ impl Attribution {
             .and_then(|frame| frame.build_id.as_ref())
             .map(|id| format!("gnu:{id}"));
         Some(Described {
-            identity: Identity { comm, ..Identity::default() },
+            identity: Identity::new(comm, container.as_ref()),
             exe,
             site,
             opened: touch(group.opened_call, opened, opened_whole, None),

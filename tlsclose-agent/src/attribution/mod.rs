@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod closes;
+pub mod containers;
 pub mod describe;
 pub mod modules;
 pub mod paths;

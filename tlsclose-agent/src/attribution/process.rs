@@ -13,6 +13,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::containers::cgroup::{self, Found};
 use super::worker::Worker;
 
 /// More of a procfs file than this is never read, in bytes.
@@ -47,6 +48,8 @@ pub struct Identity {
     pub started_at: String,
     /// Hexadecimal. Not in procfs: the caller fills it from the program's module.
     pub build_id: Option<String>,
+    /// The containers it is in, the outermost first.
+    pub containers: Vec<Found>,
 }
 
 /// How near a process is to its limits.
@@ -78,6 +81,8 @@ impl Procfs {
         let dir = self.open(id)?;
         let status = read(&dir, "status")?;
         let comm = read(&dir, "comm")?;
+        let cgroups = read(&dir, "cgroup").unwrap_or_default();
+        let containers = cgroup::containers(&cgroups, |id| self.is_runc(id));
         let exe = rustix::fs::readlinkat(&dir, "exe", Vec::new()).unwrap_or_default();
         Some(Identity {
             pid: id.tgid,
@@ -88,7 +93,13 @@ impl Procfs {
             uid: numbers(&status, b"Uid:").next()?,
             started_at: rfc3339_of_boottime(id.started_at)?,
             build_id: None,
+            containers,
         })
+    }
+
+    /// Plain runc keeps a directory for each of its containers (`--root`, which is this one for root).
+    fn is_runc(&self, id: &str) -> bool {
+        self.root.join("1/root/run/runc").join(id).join("state.json").exists()
     }
 
     /// None when the process ended, or another one has its PID.

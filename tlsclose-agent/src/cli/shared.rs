@@ -68,6 +68,10 @@ pub struct Places {
     #[arg(long, env = "TLSCLOSE_PROCFS", default_value = "/proc", value_name = "PATH", hide_env = true)]
     pub procfs: PathBuf,
 
+    /// Where the container runtime listens, for the names of pods; looked for unless given
+    #[arg(long, env = "TLSCLOSE_CRI_SOCKET", value_name = "PATH", hide_env = true)]
+    pub cri_socket: Option<PathBuf>,
+
     /// Type information of the running kernel, where it is not in /sys/kernel/btf/vmlinux
     #[arg(long, env = "TLSCLOSE_BTF", value_name = "PATH", hide_env = true)]
     pub btf: Option<PathBuf>,

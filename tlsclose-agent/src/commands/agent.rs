@@ -41,6 +41,7 @@ pub fn run(args: AgentArgs) -> Done {
             series: args.bounds.max_series as usize / LINES_PER_SERIES,
         },
         procfs: args.places.procfs.clone(),
+        cri_socket: args.places.cri_socket.clone(),
         show_cmdline: args.web.show_cmdline,
         rules,
     };

@@ -71,6 +71,7 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
         census_interval: INTERVAL,
         limits: Limits { sites: 200, series: 5000 },
         procfs: args.places.procfs.clone(),
+        cri_socket: args.places.cri_socket.clone(),
         show_cmdline: false,
         rules: Rules::default(),
     };

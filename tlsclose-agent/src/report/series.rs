@@ -51,7 +51,7 @@ pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
     let mut worst: BTreeMap<Identity, ProcessSeries> = BTreeMap::new();
     for (process, per_minute) in holders {
         let Some(one) = describe_process(watch, process, 0, per_minute) else { continue };
-        let identity = Identity { comm: one.comm, ..Identity::default() };
+        let identity = Identity::new(one.comm, one.container.as_ref());
         let candidate = ProcessSeries {
             identity: identity.clone(),
             open_fds: one.open_fds,

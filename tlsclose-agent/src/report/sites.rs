@@ -84,7 +84,7 @@ pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64,
             .map(|room| (room as f64 / per_minute * 60.0).round()),
         rss_bytes: vitals.rss_bytes,
         emfile_errors: watch.kernel.emfile_errors(key.tgid),
-        container: None,
+        container: watch.attribution.container(key),
     })
 }
 

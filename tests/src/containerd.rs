@@ -1,0 +1,148 @@
+//! A containerd of the test's own, with its pods.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::child::{Child, run};
+use crate::cri::{Cri, Pod, Running};
+use crate::host::{leaky_c_static, tool, unique_comm};
+use crate::netns::Netns;
+use crate::{image, seconds, wait_for};
+
+const IMAGE: &str = "localhost/tlsclose-test:1";
+
+/// Dropping it removes its pods, ends it and takes its cgroups away.
+pub struct Containerd {
+    daemon: Child,
+    pods: Vec<Running>,
+    /// The program that leaks, by its path in the image.
+    program: String,
+    cgroup: String,
+    directory: TempDir,
+}
+
+impl Containerd {
+    /// Pods run in the network namespace. Their image holds busybox and the leaking programs.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start(namespace: &Netns) -> Containerd {
+        let directory = TempDir::new().expect("a temporary directory");
+        let name = unique_comm();
+        let program = format!("/srv/{name}");
+        let busybox = ["/bin/busybox", "sleep", "300"];
+        let files = [(leaky_c_static(), &*program), (tool("busybox"), "/bin/busybox")];
+        let image = image::build(directory.path(), IMAGE, &files, &busybox);
+        let at = |place: &str| directory.path().join(place);
+        let configuration = format!(
+            "version = 2\nroot = '{}'\nstate = '{}'\n\
+             [grpc]\naddress = '{}'\n\
+             [plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{IMAGE}'\ndisable_apparmor = true\nrestrict_oom_score_adj = true\n\
+             [plugins.'io.containerd.grpc.v1.cri'.cni]\nconf_dir = '{}'\n\
+             [plugins.'io.containerd.internal.v1.opt']\npath = '{}'\n",
+            at("root-of-containerd").display(),
+            at("state").display(),
+            at("containerd.sock").display(),
+            at("cni").display(),
+            at("opt").display(),
+        );
+        fs::write(at("config.toml"), configuration).expect("a configuration");
+        let mut daemon = namespace.command(tool("containerd"));
+        let daemon = Child::spawn(daemon.arg("--config").arg(at("config.toml")));
+        let containerd =
+            Containerd { daemon, pods: Vec::new(), program, cgroup: format!("/tlsclose-{name}/kubepods"), directory };
+        wait_for("containerd", seconds(30), || {
+            let import = ["--namespace", "k8s.io", "images", "import"];
+            let output = run(containerd.ctr().args(import).arg(&image), seconds(30));
+            (output.code == Some(0)).then_some(())
+        });
+        let cri = containerd.cri();
+        wait_for("the image", seconds(30), || cri.has_image(IMAGE).then_some(()));
+        containerd
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("containerd.sock")
+    }
+
+    /// The leaking program, as a process in a pod sees it.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Runs the leaking program in a pod with a container called `app`. Gives the container's id.
+    pub fn run(&mut self, namespace: &str, pod: &str, arguments: &[&str]) -> String {
+        let command: Vec<&str> = std::iter::once(&*self.program).chain(arguments.iter().copied()).collect();
+        let pod = Pod {
+            namespace,
+            name: pod,
+            container: "app",
+            image: IMAGE,
+            command: &command,
+            cgroup: &self.cgroup,
+            logs: self.directory.path(),
+        };
+        let running = self.cri().run(&pod);
+        let id = running.container.clone();
+        self.pods.push(running);
+        id
+    }
+
+    /// What the pod's container wrote, each line with the time and the stream before it.
+    pub fn log(&self, pod: &str) -> String {
+        fs::read_to_string(self.directory.path().join(format!("{pod}.log"))).unwrap_or_default()
+    }
+
+    /// Hangs, and answers nobody, until it is told to go on.
+    pub fn hang(&self) {
+        self.daemon.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.daemon.signal(Signal::CONT);
+    }
+
+    fn cri(&self) -> Cri {
+        Cri::new(&self.socket())
+    }
+
+    fn ctr(&self) -> Command {
+        let mut ctr = Command::new(tool("ctr"));
+        ctr.arg("--address").arg(self.socket());
+        ctr
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        self.go_on();
+        let cri = self.cri();
+        for pod in &self.pods {
+            cri.remove(pod);
+        }
+        remove_cgroups(Path::new("/sys/fs/cgroup"), &self.cgroup);
+    }
+}
+
+/// In every hierarchy: version 2 has one, version 1 one for each controller.
+fn remove_cgroups(hierarchies: &Path, cgroup: &str) {
+    let top = cgroup.trim_start_matches('/').split('/').next().expect("a name");
+    let each = fs::read_dir(hierarchies).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in each.chain([hierarchies.to_owned()]) {
+        remove_tree(&hierarchy.join(top));
+    }
+}
+
+/// The files of a cgroup go with it.
+fn remove_tree(cgroup: &Path) {
+    let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&entry.path());
+    }
+    // It is not in every hierarchy.
+    let _ = fs::remove_dir(cgroup);
+}
