@@ -1,0 +1,4 @@
+//! What operators install: the files in `deploy/`, checked by the tools that will read them.
+#![forbid(unsafe_code)]
+
+mod prometheus;
