@@ -28,7 +28,7 @@ const TESTS: [&str; 2] = ["findings::", "lifecycle::"];
 /// panics, stalls or overruns is ended; its console is kept in target/vm.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only this kernel (5.10, 6.1, 6.12 or 7.2); may be given several times
+    /// Only this kernel (6.1, 6.12 or 7.2); may be given several times
     #[arg(long, value_name = "VERSION")]
     kernel: Vec<String>,
     /// Minutes that one guest may take

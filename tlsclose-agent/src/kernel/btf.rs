@@ -137,6 +137,17 @@ impl Btf {
         self.find(|kind| kind == kind::TYPEDEF, &format!("btf_trace_{name}")).is_some()
     }
 
+    /// The kernel's programs may call this helper (`enum bpf_func_id`, include/uapi/linux/bpf.h).
+    pub fn has_helper(&self, name: &str) -> bool {
+        let wanted = format!("BPF_FUNC_{name}");
+        let enumerations = self.starts[1..].iter().filter_map(|&at| self.type_at(at as usize));
+        let mut helpers = enumerations.filter(|ty| ty.kind() == kind::ENUM && self.name(ty.name) == b"bpf_func_id");
+        helpers.any(|ty| {
+            let names = (0..ty.vlen()).filter_map(|i| word(&self.types, ty.at + 12 + i * 8));
+            names.map(|name| self.name(name)).any(|name| name == wanted.as_bytes())
+        })
+    }
+
     /// How many parameters a function has; None where there is no such function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
         let function = self.find(|kind| kind == kind::FUNC, function)?;
@@ -213,7 +224,7 @@ mod tests {
 
     /// `struct outer { int a; struct { int b; int c:3; }; typedef-of-struct-with-d e; }` by hand.
     fn sample() -> Vec<u8> {
-        let strings = b"\0outer\0a\0b\0c\0e\0d\0t\0btf_trace_x\0call\0";
+        let strings = b"\0outer\0a\0b\0c\0e\0d\0t\0btf_trace_x\0call\0bpf_func_id\0BPF_FUNC_y\0";
         let name = |text: &str| {
             let wanted = [text.as_bytes(), b"\0"].concat();
             strings.windows(wanted.len()).position(|w| w == wanted).unwrap() as u32
@@ -230,6 +241,7 @@ mod tests {
         types.extend([name("btf_trace_x"), kind::TYPEDEF << 24, 1]); // 6
         types.extend([0, kind::FUNC_PROTO << 24 | 2, 1, name("a"), 1, name("b"), 1]); // 7
         types.extend([name("call"), kind::FUNC << 24, 7]); // 8
+        types.extend([name("bpf_func_id"), kind::ENUM << 24 | 1, 4, name("BPF_FUNC_y"), 0]); // 9
         let types: Vec<u8> = types.iter().flat_map(|w| w.to_ne_bytes()).collect();
         let mut file = Vec::new();
         file.extend(MAGIC.to_ne_bytes());
@@ -253,6 +265,8 @@ mod tests {
         assert!(!btf.has_tracepoint("y"));
         assert_eq!(btf.parameters("call"), Some(2));
         assert_eq!(btf.parameters("x"), None);
+        assert!(btf.has_helper("y"));
+        assert!(!btf.has_helper("x"));
     }
 
     #[test]

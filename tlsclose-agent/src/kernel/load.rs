@@ -58,6 +58,8 @@ pub enum LoadError {
     Btf(#[from] super::btf::BtfError),
     #[error("this kernel has no tracepoint {0}, which tlsclose cannot do without")]
     NoTracepoint(&'static str),
+    #[error("this kernel has no BPF helper {0}, which came with Linux {1} and tlsclose cannot do without")]
+    NoHelper(&'static str, &'static str),
     #[error("cannot load {what}: {reason}")]
     Program { what: String, reason: String },
     #[error("the BPF object lacks the map {0}")]
@@ -98,6 +100,9 @@ const TRACEPOINTS: [(&str, &str, bool); 6] = [
     ("send_length", "sock_send_length", false),
 ];
 
+/// Helpers that all depends on, and since when they are there. Distributions take some into older kernels.
+const HELPERS: [(&str, &str); 2] = [("task_pt_regs", "5.15"), ("sock_from_file", "5.11")];
+
 /// Where a tracepoint is missing: the program and the function at whose end it runs.
 const FALLBACKS: [(&str, &str, &str); 2] =
     [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
@@ -108,6 +113,11 @@ impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::open(&options.btf)?;
         let resolved = layout::resolve(&btf)?;
+        for (helper, since) in HELPERS {
+            if !btf.has_helper(helper) {
+                return Err(LoadError::NoHelper(helper, since));
+            }
+        }
         for (_, tracepoint, needed) in TRACEPOINTS {
             if needed && !btf.has_tracepoint(tracepoint) {
                 return Err(LoadError::NoTracepoint(tracepoint));
