@@ -14,7 +14,7 @@ use tlsclose_tests::expect::assert_names_opening;
 use tlsclose_tests::host::{free_port, on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{is_leaking, sites_of, sockets_of};
+use tlsclose_tests::report::{is_leaking, list, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
 use crate::agent_and_leak;
@@ -50,7 +50,7 @@ fn without_root_one_line_says_so() {
     let mut doctor = Command::new(&program);
     let output = run(doctor.arg("doctor").uid(65534).gid(65534), seconds(10));
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stdout.contains("cannot run here"), "{output:?}");
+    assert!(output.stdout.contains(": cannot run: "), "{output:?}");
 }
 
 /// Root in a container often has none of its capabilities.
@@ -77,6 +77,10 @@ fn the_doctor_finds_this_kernel_fit() {
     let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert!(report.to_string().contains("eof_stacks"), "{report:#}");
+    assert_eq!(report["conclusion"], "full", "{report:#}");
+    let named = |name: &str| list(&report["host"]).find(|fact| fact["name"] == name).expect("a fact")["found"].clone();
+    assert!(named("capabilities").as_str().is_some_and(|held| held.contains("CAP_BPF")), "{report:#}");
+    assert!(named("pid_namespace").as_str().is_some_and(|which| which.starts_with("the host's")), "{report:#}");
 }
 
 /// No transition is ever attributed to whoever ran on the CPU.

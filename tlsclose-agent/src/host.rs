@@ -1,5 +1,7 @@
 //! What the host itself says: its name, its kernel, and the sockets that no file holds.
 
+pub mod facts;
+
 use std::{collections::HashMap, os::unix::fs::MetadataExt, path::Path};
 
 /// Host name and kernel release (uname(2)).

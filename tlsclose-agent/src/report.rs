@@ -103,6 +103,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         programs: programs(watch),
         maps: watch.kernel.map_uses(),
         features: features(watch),
+        host: watch.settings.host.clone(),
         ready: true,
     }
 }

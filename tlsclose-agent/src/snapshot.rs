@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{CensusInfo, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
+use crate::host::facts::HostFact;
 
 /// Identity labels of a metric series. Empty outside a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +124,7 @@ pub struct Snapshot {
     pub programs: Vec<ProgramRuns>,
     pub maps: Vec<MapUse>,
     pub features: Vec<Feature>,
+    pub host: Vec<HostFact>,
     /// A first census is done.
     pub ready: bool,
 }
@@ -157,6 +159,7 @@ impl Snapshot {
             programs: Vec::new(),
             maps: Vec::new(),
             features: Vec::new(),
+            host: Vec::new(),
             ready: false,
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     },
     clock::{Moment, ticks_per_second},
     config::Rules,
-    host::Namespaces,
+    host::{Namespaces, facts::HostFact},
     kernel::{census::CensusError, load::Kernel, stacks::Record},
     report::{self, CensusLog},
     sites::{Limits, Sites, is_complete},
@@ -50,6 +50,7 @@ pub struct Settings {
     pub cri_socket: Option<std::path::PathBuf>,
     pub show_cmdline: bool,
     pub rules: Rules,
+    pub host: Vec<HostFact>,
 }
 
 pub struct Watch {

@@ -15,6 +15,7 @@ use super::{Done, Failure, load, runtime};
 use crate::{
     cli::{AgentArgs, agent::Switch},
     config::Rules,
+    host::facts,
     kernel::load::Options,
     logging,
     output::http::{self, Listeners, OwnerSocket, host},
@@ -44,6 +45,7 @@ pub fn run(args: AgentArgs) -> Done {
         cri_socket: args.places.cri_socket.clone(),
         show_cmdline: args.web.show_cmdline,
         rules,
+        host: facts::of_this_host(args.places.btf.as_deref()),
     };
     let options = Options {
         max_sockets: args.bounds.max_sockets,

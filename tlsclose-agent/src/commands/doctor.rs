@@ -6,21 +6,24 @@ use super::{CANNOT, Done, Failure, load, print};
 use crate::{
     cli::{DoctorArgs, shared::OutputFormat},
     finding::SCHEMA,
-    host,
+    host::{self, facts},
     kernel::{features::HOOKS, load::Options},
     logging,
-    output::doctor::Doctor,
+    output::doctor::{self, Doctor},
     snapshot::Feature,
 };
 
 pub fn run(args: DoctorArgs) -> Done {
     logging::start(&args.log);
     let (_, kernel) = host::name_and_kernel();
-    let (can_run, features) = match load(&args.places, Options::default()) {
-        Ok(loaded) => (true, loaded.features.iter().map(|feature| feature.described()).collect()),
-        Err(error) => (false, refused(&error.to_string())),
+    let host = facts::of_this_host(args.places.btf.as_deref());
+    let (refusal, features) = match load(&args.places, Options::default()) {
+        Ok(loaded) => (None, loaded.features.iter().map(|feature| feature.described()).collect()),
+        Err(error) => (Some(error.to_string()), refused()),
     };
-    let doctor = Doctor { schema: SCHEMA, kernel, can_run, features };
+    let can_run = refusal.is_none();
+    let conclusion = doctor::conclusion(refusal.as_deref(), &features, &host);
+    let doctor = Doctor { schema: SCHEMA, kernel, can_run, conclusion, features, host };
     let text = match args.output {
         OutputFormat::Json => serde_json::to_string(&doctor).map_err(|error| Failure::cannot(&error))? + "\n",
         OutputFormat::Table | OutputFormat::Wide => doctor.table(),
@@ -29,12 +32,12 @@ pub fn run(args: DoctorArgs) -> Done {
     Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::from(CANNOT) })
 }
 
-/// Nothing could be loaded: every feature is missing, for one reason.
-fn refused(why: &str) -> Vec<Feature> {
+/// Nothing could be loaded, so every feature is missing.
+fn refused() -> Vec<Feature> {
     let feature = |hook: &crate::kernel::features::Hook| Feature {
         name: hook.feature.to_owned(),
         available: false,
-        probe: why.to_owned(),
+        probe: "not loaded".to_owned(),
         without: hook.without.to_owned(),
     };
     HOOKS.iter().map(feature).collect()

@@ -17,6 +17,7 @@ use crate::{
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
     finding::Report,
+    host::facts,
     kernel::load::Options,
     logging,
     output::{
@@ -74,6 +75,7 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
         cri_socket: args.places.cri_socket.clone(),
         show_cmdline: false,
         rules: Rules::default(),
+        host: facts::of_this_host(args.places.btf.as_deref()),
     };
     let snapshots = ArcSwap::from_pointee(Snapshot::before_first_census());
     let stop = Arc::new(AtomicBool::new(false));

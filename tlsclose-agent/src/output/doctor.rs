@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::escape::escape;
 use crate::finding::SCHEMA;
+use crate::host::facts::HostFact;
 use crate::snapshot::{Feature, Snapshot};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +13,10 @@ pub struct Doctor {
     pub kernel: String,
     /// The agent can run here, with what is available.
     pub can_run: bool,
+    /// See [`conclusion`].
+    pub conclusion: String,
     pub features: Vec<Feature>,
+    pub host: Vec<HostFact>,
 }
 
 impl Doctor {
@@ -22,14 +26,24 @@ impl Doctor {
             schema: SCHEMA,
             kernel: snapshot.report.kernel.clone(),
             can_run: true,
+            conclusion: conclusion(None, &snapshot.features, &snapshot.host),
             features: snapshot.features.clone(),
+            host: snapshot.host.clone(),
         }
     }
 
-    /// One line for each feature, below it what its absence costs, and the conclusion.
+    /// One line for each fact of the host and for each feature, below it what its absence costs, and
+    /// the conclusion.
     pub fn table(&self) -> String {
-        let width = self.features.iter().map(|feature| feature.name.chars().count()).max().unwrap_or(0);
+        let names = self.features.iter().map(|feature| &feature.name).chain(self.host.iter().map(|fact| &fact.name));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
+        for fact in &self.host {
+            text += &format!("host {:<width$}  {}\n", escape(&fact.name), escape(&fact.found));
+            if !fact.costs.is_empty() {
+                text += &format!("{}{}\n", " ".repeat(width + 7), escape(&fact.costs));
+            }
+        }
         for feature in &self.features {
             let found = if feature.available { "yes" } else { "no" };
             let (name, probe) = (escape(&feature.name), escape(&feature.probe));
@@ -39,20 +53,19 @@ impl Doctor {
                 text += &format!("{indent}without it: {}\n", escape(&feature.without));
             }
         }
-        let missing = self.features.iter().filter(|it| !it.available).count();
-        let kernel = escape(&self.kernel);
-        text += &match (self.can_run, missing) {
-            (true, 0) => format!("\nThe agent can run here (kernel {kernel}), with everything.\n"),
-            (true, 1) => {
-                format!("\nThe agent can run here (kernel {kernel}), with one feature missing.\n")
-            }
-            (true, missing) => {
-                format!("\nThe agent can run here (kernel {kernel}), with {missing} features missing.\n")
-            }
-            (false, _) => format!("\nThe agent cannot run here (kernel {kernel}).\n"),
-        };
-        text
+        text + &format!("\nkernel {}: {}\n", escape(&self.kernel), escape(&self.conclusion))
     }
+}
+
+/// `full`, `reduced: …` with what is lost, or `cannot run: …` with why.
+pub fn conclusion(refusal: Option<&str>, features: &[Feature], host: &[HostFact]) -> String {
+    if let Some(why) = refusal {
+        return format!("cannot run: {why}");
+    }
+    let lost = features.iter().filter(|feature| !feature.available).map(|feature| feature.without.as_str());
+    let unseen = host.iter().filter(|fact| fact.name == "pid_namespace").map(|fact| fact.costs.as_str());
+    let costs: Vec<&str> = lost.chain(unseen).filter(|costs| !costs.is_empty()).collect();
+    if costs.is_empty() { "full".to_owned() } else { format!("reduced: {}", costs.join("; ")) }
 }
 
 #[cfg(test)]
@@ -66,17 +79,17 @@ mod tests {
         assert_eq!(
             doctor.table(),
             "\
-yes  census      iter/task_file loads
-no   eof_stacks  no tracepoint sock_recv_length
-                 without it: no stack of the read that returned 0
+host pid_namespace  a container's
+                    only 12 processes are seen
+yes  census         iter/task_file loads
+no   eof_stacks     no tracepoint sock_recv_length
+                    without it: no stack of the read that returned 0
 
-The agent can run here (kernel 6.12.117), with one feature missing.
+kernel 6.12.117: reduced: no stack of the read that returned 0; only 12 processes are seen
 "
         );
-        doctor.can_run = false;
-        assert!(doctor.table().ends_with("The agent cannot run here (kernel 6.12.117).\n"));
-        doctor.features.clear();
-        doctor.can_run = true;
-        assert_eq!(doctor.table(), "\nThe agent can run here (kernel 6.12.117), with everything.\n");
+        doctor.conclusion = conclusion(Some("no BTF"), &doctor.features, &doctor.host);
+        assert!(doctor.table().ends_with("kernel 6.12.117: cannot run: no BTF\n"));
+        assert_eq!(conclusion(None, &doctor.features[..1], &[]), "full");
     }
 }

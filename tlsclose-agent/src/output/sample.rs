@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{finding::*, snapshot::*};
+use crate::{finding::*, host::facts::HostFact, snapshot::*};
 
 pub const SITE: &str = "9f2c41d0a7be";
 pub const OTHER_SITE: &str = "00aa11bb22cc";
@@ -201,6 +201,11 @@ pub fn snapshot() -> Snapshot {
         census_duration: Histogram { buckets: vec![(0.01, 1), (f64::INFINITY, 2)], sum: 0.021 },
         programs: vec![ProgramRuns { program: "transition".to_owned(), seconds: 0.25, runs: 1_000_000 }],
         maps: vec![MapUse { map: "HALF_CLOSED".to_owned(), entries: 412, max_entries: 131_072 }],
+        host: vec![HostFact {
+            name: "pid_namespace".to_owned(),
+            found: "a container's".to_owned(),
+            costs: "only 12 processes are seen".to_owned(),
+        }],
         features: vec![
             Feature {
                 name: "census".to_owned(),
