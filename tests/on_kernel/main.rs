@@ -13,6 +13,7 @@ mod http;
 mod lifecycle;
 mod metrics;
 mod programs;
+mod python;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;

@@ -49,6 +49,8 @@ pub fn principal(stack: &[Frame]) -> Option<&Frame> {
     stack
         .iter()
         .find(|frame| frame.function.is_some() && !is_library(frame) && !is_runtime(frame))
+        // A program in Python may be a package itself.
+        .or_else(|| stack.iter().find(|frame| is_python_package(frame)))
         .or_else(|| stack.iter().find(|frame| frame.function.is_some()))
         .or_else(|| stack.first())
 }
@@ -65,6 +67,19 @@ fn is_runtime(frame: &Frame) -> bool {
     RUNTIMES.iter().any(|prefix| function.starts_with(prefix))
         || file.starts_with("/rustc/")
         || file.contains("/.cargo/registry/")
+        || is_python_library(frame)
+}
+
+/// Python's standard library, packages that were installed with the scripts that start them, and
+/// code that is built in.
+fn is_python_library(frame: &Frame) -> bool {
+    let file = frame.file.as_deref().filter(|_| frame.module.is_none()).unwrap_or_default();
+    file.contains("/lib/python3") || file.contains("/bin/") || file.starts_with("<frozen ")
+}
+
+fn is_python_package(frame: &Frame) -> bool {
+    let file = frame.file.as_deref().unwrap_or_default();
+    file.contains("/site-packages/") || file.contains("/dist-packages/")
 }
 
 /// `function (file:line)`, as far as it is known; else `module+offset`; else `an unknown place`.
@@ -108,7 +123,14 @@ mod tests {
         let go = frame("net.(*conn).Read", "/srv/go", "/usr/lib/go/src/net/net.go");
         let own = frame("handle_request", "/srv/app", "src/server.rs");
         let blind = frame("", "/srv/app", "");
-        let cases: [(&[&Frame], Option<&Frame>); 8] = [
+        let python = frame("socket.accept", "", "/usr/lib/python3.11/socket.py");
+        let package = frame("Session.get", "", "/srv/venv/lib/python3.11/site-packages/requests/sessions.py");
+        let frozen = frame("_run_code", "", "<frozen runpy>");
+        let script = frame("<module>", "", "/srv/venv/bin/serve");
+        let cases: [(&[&Frame], Option<&Frame>); 11] = [
+            (&[&libc, &python, &package, &script], Some(&package)),
+            (&[&libc, &python, &own, &script], Some(&own)),
+            (&[&libc, &python, &package, &frozen, &own], Some(&own)),
             (&[&libc, &own], Some(&own)),
             (&[&std, &krate, &own], Some(&own)),
             (&[&go, &own], Some(&own)),

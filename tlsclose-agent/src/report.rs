@@ -157,7 +157,22 @@ fn seconds(span: Duration) -> f64 {
 }
 
 fn features(watch: &Watch) -> Vec<Feature> {
-    watch.kernel.features.iter().map(|feature| feature.described()).collect()
+    let unknown: Vec<String> = watch.attribution.python.unknown().collect();
+    let described = watch.kernel.features.iter().map(|feature| feature.described());
+    described.map(|feature| with_unknown_python(feature, &unknown)).collect()
+}
+
+/// Where an interpreter was seen that is not known, not all Python programs have their frames.
+fn with_unknown_python(feature: Feature, unknown: &[String]) -> Feature {
+    if feature.name != "python_frames" || !feature.available || unknown.is_empty() {
+        return feature;
+    }
+    Feature {
+        available: false,
+        probe: format!("not known: {}", unknown.join(", ")),
+        without: "stacks of these interpreters show their own functions".to_owned(),
+        ..feature
+    }
 }
 
 #[cfg(test)]

@@ -228,14 +228,27 @@ impl Watch {
     fn drain(&mut self) {
         let attribution = &mut self.attribution;
         let mut learned = Vec::new();
+        let mut interpreters = Vec::new();
         self.kernel.drain_stacks(|record| match record {
-            Record::Frames(header, frames) => {
-                let Attribution { paths, modules, symbols, .. } = &mut *attribution;
-                learned.extend(paths.walked(&header, frames, modules, symbols));
-            }
-            Record::Copy(header, bytes) => {
-                let Attribution { paths, modules, symbols, .. } = &mut *attribution;
-                learned.extend(paths.copied(&header, bytes, modules, symbols));
+            Record::Frames(header, frames) => match attribution.late_python(&header) {
+                Some(interpreter) => interpreters.push(interpreter),
+                None => {
+                    let Attribution { paths, modules, symbols, .. } = &mut *attribution;
+                    learned.extend(paths.walked(&header, frames, modules, symbols));
+                }
+            },
+            Record::Copy(header, bytes) => match attribution.late_python(&header) {
+                Some(interpreter) => interpreters.push(interpreter),
+                None => {
+                    let Attribution { paths, modules, symbols, .. } = &mut *attribution;
+                    learned.extend(paths.copied(&header, bytes, modules, symbols));
+                }
+            },
+            Record::Python(header, frames) => attribution.python_stack(&header, frames),
+            Record::PythonCode(code) => attribution.python.code(code),
+            Record::PythonStart(start) => {
+                let Attribution { python, modules, symbols, .. } = &mut *attribution;
+                interpreters.extend(python.started(&start, modules, symbols));
             }
             Record::End(end) => {
                 let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
@@ -245,8 +258,15 @@ impl Watch {
         for (leaf, rule) in learned {
             self.kernel.set_leaf(leaf, rule);
         }
-        for key in attribution.paths.forgotten() {
+        for (image, interpreter) in interpreters {
+            self.kernel.set_python(image, interpreter);
+        }
+        let python = attribution.python.forgotten();
+        for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
             self.kernel.forget_stack(key);
+        }
+        for id in python.codes {
+            self.kernel.forget_code(id);
         }
     }
 

@@ -4,12 +4,13 @@
 //! Sequence numbers are TCP's (RFC 9293, section 3.4), modulo 2^32.
 
 mod control;
+mod python;
 mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{control::*, stack::*};
-use crate::limits::{COPY_PAGES, PAGE, STACK_FRAMES};
+pub use self::{control::*, python::*, stack::*};
+use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
 pub mod state {
@@ -214,9 +215,14 @@ const _: () = {
     assert!(size_of::<HalfClosed>() == 48);
     assert!(offset_of!(Holder, origin) == 24);
     assert!(size_of::<Holder>() == 200);
-    assert!(size_of::<StackHeader>() == 64);
-    assert!(size_of::<StackFrames>() == 64 + 8 * STACK_FRAMES);
-    assert!(size_of::<StackCopy<COPY_PAGES>>() == 64 + COPY_PAGES * PAGE);
+    assert!(size_of::<StackHeader>() == 72);
+    assert!(size_of::<StackFrames>() == 72 + 8 * STACK_FRAMES);
+    assert!(size_of::<StackCopy<COPY_PAGES>>() == 72 + COPY_PAGES * PAGE);
+    assert!(size_of::<Interpreter>() == 88);
+    assert!(size_of::<PythonStack>() == 72 + 24 * PYTHON_FRAMES);
+    assert!(size_of::<PythonText>() == 16 + PYTHON_TEXT);
+    assert!(size_of::<PythonCode>() == 64 + 2 * PYTHON_TEXT + PYTHON_TABLE);
+    assert!(size_of::<PythonStart>() == 24);
     assert!(size_of::<ProcessEnd>() == 32);
     assert!(size_of::<Transition>() == 64);
     assert!(size_of::<CensusCounts>() == 168);

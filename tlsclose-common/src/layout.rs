@@ -66,6 +66,11 @@ layout! {
     task_self_exec_id = "task_struct"."self_exec_id",
     task_files = "task_struct"."files",
     task_comm = "task_struct"."comm",
+    task_mm = "task_struct"."mm",
+    // include/linux/mm_types.h, include/linux/dcache.h
+    mm_exe_file = "mm_struct"."exe_file",
+    file_dentry = "file"."f_path.dentry",
+    dentry_name = "dentry"."d_name.name",
     // include/linux/fdtable.h
     files_fdt = "files_struct"."fdt",
     fdt_max_fds = "fdtable"."max_fds",
@@ -93,6 +98,9 @@ impl FileRef {
 
 /// Offset of `task_struct.io_uring`, or [`ABSENT`] on kernels built without io_uring.
 pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
+
+/// Offset of the user-space thread pointer, or [`ABSENT`] where the architecture keeps none in memory.
+pub const TASK_THREAD_POINTER: (&str, &str) = ("task_struct", "thread.fsbase");
 
 /// An optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -16,6 +16,27 @@ pub const COPY_HOLES: usize = 2;
 /// How many seconds' worth of copies may be taken at once.
 pub const COPIES_BURST_SECONDS: u64 = 5;
 
+/// Frames of one walked Python stack, innermost first.
+pub const PYTHON_FRAMES: usize = 48;
+
+/// Thread states of a CPython process that are looked through for the current thread's.
+pub const PYTHON_THREADS: usize = 256;
+
+/// Bytes of a name or a file copied out of CPython (the end of longer file names).
+pub const PYTHON_TEXT: usize = 256;
+
+/// Bytes of a line table copied out of CPython.
+pub const PYTHON_TABLE: usize = 16_384;
+
+/// Entries of `PYTHON` (LRU): CPython processes.
+pub const PYTHON_ENTRIES: u32 = 1_024;
+
+/// Entries of `PYTHON_THREAD` (LRU): threads whose thread state is remembered.
+pub const PYTHON_THREAD_ENTRIES: u32 = 4_096;
+
+/// Entries of `PYTHON_CODES` (LRU): code objects that the agent has been sent.
+pub const PYTHON_CODE_ENTRIES: u32 = 16_384;
+
 /// A frame pointer further than this above the stack pointer is none.
 pub const STACK_SPAN: u64 = 16 << 20;
 

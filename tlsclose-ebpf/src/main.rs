@@ -18,6 +18,7 @@ mod kernel;
 mod maps;
 mod open;
 mod process;
+mod python;
 mod stack;
 mod stream;
 mod transition;

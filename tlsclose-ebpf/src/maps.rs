@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{
-        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin,
-        StackFrames,
+        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, Interpreter, LOST_SLOTS, LeafKey, LeafRule,
+        Lost, Origin, PythonCode, PythonStack, StackFrames,
     },
     limits::*,
 };
@@ -77,6 +77,31 @@ pub static CENSUS: PerCpuArray<CensusCounts> = PerCpuArray::with_max_entries(1, 
 /// Room for the stack being walked on this CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<StackFrames> = PerCpuArray::with_max_entries(1, 0);
+
+/// How to walk the Python stacks of a process, by [`tlsclose_common::facts::StackHeader::image`];
+/// filled in by the agent, and handed on at fork.
+#[map]
+pub static PYTHON: LruHashMap<u64, Interpreter> = LruHashMap::with_max_entries(PYTHON_ENTRIES, 0);
+
+/// Thread states by thread.
+#[map]
+pub static PYTHON_THREAD: LruHashMap<u64, u64> = LruHashMap::with_max_entries(PYTHON_THREAD_ENTRIES, 0);
+
+/// Code objects that the agent has been sent.
+#[map]
+pub static PYTHON_CODES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(PYTHON_CODE_ENTRIES, 0);
+
+/// The rules of the Python process whose stack is being walked on this CPU.
+#[map]
+pub static PYTHON_RULES: PerCpuArray<Interpreter> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for the Python stack being walked on this CPU.
+#[map]
+pub static PYTHON_STACK: PerCpuArray<PythonStack> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for the code object being copied on this CPU.
+#[map]
+pub static PYTHON_CODE: PerCpuArray<PythonCode> = PerCpuArray::with_max_entries(1, 0);
 
 /// New stacks, and the ends of processes, for the agent.
 #[map]

@@ -5,11 +5,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use tlsclose_common::facts::{Lost, ProcessEnd, record};
+use tlsclose_common::facts::{Lost, ProcessEnd, PythonStart, record};
 
 use crate::{
     kernel::Task,
-    maps::{ARMED, EMFILE, PROCESS_BUDGET, STACK_RING, lost},
+    maps::{ARMED, EMFILE, PROCESS_BUDGET, PYTHON, STACK_RING, lost},
 };
 
 /// `sched_process_exit(struct task_struct *p)`, since 2.6; a `bool group_dead` follows from 6.16.
@@ -24,8 +24,43 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
-    ended(&ctx, Task::from_ptr(task), 1);
+    let task = Task::from_ptr(task);
+    ended(&ctx, task, 1);
+    if task.executes_python() {
+        python_starts(task);
+    }
     0
+}
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, since 2.6.
+///
+/// A child has its parent's memory: what is known of one interpreter holds for the other.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    let (parent, child): (*const c_void, *const c_void) = (ctx.arg(0), ctx.arg(1));
+    let (parent, child) = (Task::from_ptr(parent), Task::from_ptr(child));
+    if !child.is_leader() {
+        return 0;
+    }
+    if let Some(interpreter) = PYTHON.get_ptr(parent.image(parent.started_at())) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        let interpreter = unsafe { *interpreter };
+        if PYTHON.insert(child.image(child.started_at()), interpreter, 0).is_err() {
+            lost(Lost::ProcessesMapFull);
+        }
+    }
+    0
+}
+
+/// Tells the agent, which has until the first line of Python runs to recognise the interpreter.
+#[inline(always)]
+fn python_starts(task: Task) {
+    let started_at = task.started_at();
+    let start =
+        PythonStart { kind: record::PYTHON_START, tgid: task.tgid(), started_at, image: task.image(started_at) };
+    if STACK_RING.output::<PythonStart>(&start, 0).is_err() {
+        lost(Lost::EventsRingFull);
+    }
 }
 
 #[inline(always)]

@@ -15,7 +15,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_probe_read_user},
 };
 use tlsclose_common::{
-    facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record},
+    facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record, told},
     limits::{COPIES_PER_LEAF, COPY_HOLES, COPY_PAGES, DEEP_COPY_PAGES, PAGE, STACK_FRAMES, STACK_SPAN},
 };
 
@@ -24,6 +24,7 @@ use crate::{
     budget,
     kernel::Task,
     maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, lost},
+    python,
 };
 
 /// Process of the current task.
@@ -41,8 +42,15 @@ pub fn sample(tgid: u32) -> u64 {
 }
 
 /// Takes the current task's user stack.
-#[inline(never)]
+#[inline(always)]
 pub fn take(tgid: u32) -> u64 {
+    take_stack(tgid)
+}
+
+/// A function that the verifier looks at once in each program, and not for each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_stack(tgid: u32) -> u64 {
     let task = Task::current();
     if task.without_user_stack() {
         return 0;
@@ -50,7 +58,7 @@ pub fn take(tgid: u32) -> u64 {
     let started_at = task.started_at();
     let image = task.image(started_at);
     let registers = user_registers(task.as_ptr());
-    let header = StackHeader {
+    let mut header = StackHeader {
         kind: record::FRAMES,
         tgid,
         key: 0,
@@ -60,7 +68,11 @@ pub fn take(tgid: u32) -> u64 {
         sp: registers.sp,
         fp: registers.fp,
         filled: 0,
+        python: told::NOTHING,
     };
+    if let Some(key) = python::take(&mut header) {
+        return key;
+    }
     let place = LeafKey { image, pc: registers.pc };
     let Some(rule) = LEAVES.get_ptr_mut(place) else {
         let rule = LeafRule { status: leaf::UNKNOWN, copies: 1, return_address: 0, frame_pointer: 0 };
@@ -208,13 +220,13 @@ fn deliver(stack: &mut StackFrames) -> u64 {
 
 /// Stores through memory, so that the verifier does not carry one state per loop exit onwards.
 #[inline(always)]
-fn put<T>(place: &mut T, value: T) {
+pub fn put<T>(place: &mut T, value: T) {
     // SAFETY: a valid, aligned reference.
     unsafe { core::ptr::write_volatile(place, value) };
 }
 
 #[inline(always)]
-fn user_word(address: u64) -> u64 {
+pub fn user_word(address: u64) -> u64 {
     let mut word = 0u64;
     // SAFETY: the helper checks the address, and zeroes the word on a fault.
     unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const c_void) };
@@ -224,7 +236,7 @@ fn user_word(address: u64) -> u64 {
 /// One round of a 64-bit mixer (the finaliser of splitmix64, shortened): good enough that two
 /// stacks share a key once in 2^64 / n^2.
 #[inline(always)]
-fn mix(hash: u64, word: u64) -> u64 {
+pub fn mix(hash: u64, word: u64) -> u64 {
     let x = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x ^ (x >> 29)
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tlsclose_common::facts::call;
+use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
 
 use super::{
     closes::Closes,
@@ -13,6 +13,7 @@ use super::{
     modules::Modules,
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
+    python::Python,
     site::site_id,
     symbols::Symbolizer,
     worker::Worker,
@@ -37,6 +38,7 @@ pub struct Attribution {
     pub paths: Paths,
     pub closes: Closes,
     containers: Containers,
+    pub python: Python,
     identities: HashMap<ProcessKey, ProcessIdentity>,
     vitals: HashMap<ProcessKey, (Instant, Vitals)>,
     cmdlines: Option<Worker>,
@@ -57,6 +59,7 @@ impl Attribution {
             paths: Paths::default(),
             closes: Closes::default(),
             containers,
+            python: Python::default(),
             identities: HashMap::new(),
             vitals: HashMap::new(),
             cmdlines: show_cmdline.then(Worker::default),
@@ -150,8 +153,22 @@ impl Attribution {
         (!stack.is_empty()).then_some(UsualClose { sockets, whole, stack })
     }
 
+    /// For a stack of native frames that is to be dropped because its process is CPython: how the
+    /// process is to be walked.
+    pub fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
+        let mapped = self.paths.look(header, header.pc, &mut self.modules)?;
+        self.python.late(header, &mapped, &self.modules, &mut self.symbols)
+    }
+
+    /// Takes in a stack of Python frames.
+    pub fn python_stack(&mut self, header: &StackHeader, frames: &[PythonFrame]) {
+        if let Some(places) = self.python.places(header, frames) {
+            self.paths.python(header, &places, &mut self.modules);
+        }
+    }
+
     fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
-        self.paths.frames(path, &self.modules, &mut self.symbols)
+        self.paths.frames(path, &self.modules, &mut self.symbols, &self.python)
     }
 }
 

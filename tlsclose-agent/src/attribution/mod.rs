@@ -11,6 +11,7 @@ pub mod describe;
 pub mod modules;
 pub mod paths;
 pub mod process;
+pub mod python;
 pub mod site;
 pub mod stacks;
 pub mod symbols;

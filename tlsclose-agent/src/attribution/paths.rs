@@ -10,13 +10,14 @@ use std::{
 };
 
 use tlsclose_common::{
-    facts::{LeafKey, LeafRule, StackHeader, leaf},
+    facts::{LeafKey, LeafRule, StackHeader, leaf, told},
     limits::COPY_PAGES,
 };
 
 use super::{
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
+    python::{self, Python},
     site::is_runtime_module,
     stacks::{Caller, NO_TABLES, Step, fold, normalize, walk_copy},
     symbols::Symbolizer,
@@ -182,6 +183,19 @@ impl Paths {
         Some((key, rule))
     }
 
+    /// Takes in a stack of Python frames, which stand in for those of their interpreter: of the
+    /// native frames only the one that made the system call is kept.
+    pub fn python(&mut self, header: &StackHeader, places: &[(ModuleId, u64)], modules: &mut Modules) {
+        let leaf = self.mapped(header, header.pc, modules).and_then(|mapped| mapped.find(header.pc));
+        let path: Vec<_> = leaf.into_iter().chain(places.iter().copied()).collect();
+        if let Some(id) = self.intern(&path) {
+            self.walked.insert(header.key, id);
+        }
+        if let Some(last) = path.last().filter(|_| header.python == told::WALKED) {
+            self.is_root(*last);
+        }
+    }
+
     /// The address space of a process is gone, or another program's now.
     pub fn forget_process(&mut self, process: ProcessId) {
         self.images.retain(|_, image| image.process != process);
@@ -196,14 +210,23 @@ impl Paths {
 
     /// Names the frames of a path, inlined functions expanded, innermost first; and whether they
     /// reach the start of the program or of a thread.
-    pub fn frames(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer) -> (Vec<Frame>, bool) {
+    pub fn frames(
+        &self,
+        path: PathId,
+        modules: &Modules,
+        symbols: &mut Symbolizer,
+        python: &Python,
+    ) -> (Vec<Frame>, bool) {
         let Some(path) = (path.0 as usize).checked_sub(1).and_then(|index| self.paths.get(index)) else {
             return (Vec::new(), false);
         };
+        let native = path.iter().take_while(|(module, _)| *module != python::MODULE);
         let addresses: Vec<_> =
-            path.iter().enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
+            native.enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
         let is_whole = path.last().is_some_and(|last| self.roots.contains(last));
-        (symbols.names(modules, &addresses).into_iter().flatten().collect(), is_whole)
+        let native = symbols.names(modules, &addresses).into_iter().flatten();
+        let frames = native.chain(path[addresses.len()..].iter().map(|(_, number)| python.frame(*number)));
+        (frames.collect(), is_whole)
     }
 
     /// Where the program's own frames end, and only such follow as start a program or a thread.
@@ -289,17 +312,19 @@ impl Paths {
 
     /// The mappings of the program that the stack is from, read again when `address` is new to them.
     fn mapped(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
+        let mapped = self.look(header, address, modules);
+        self.lost.process_gone += u64::from(mapped.is_none());
+        mapped
+    }
+
+    /// As [`Self::mapped`], where a process that is gone is no loss yet.
+    pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
         let known = self.images.get(&header.image);
         let current = known.is_some_and(|image| image.mapped.find(address).is_some() || image.read.elapsed() < REREAD);
         if !current {
             let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
-            match modules.of_process(process) {
-                Some(mapped) => self.remember(header.image, process, mapped),
-                None if known.is_none() => {
-                    self.lost.process_gone += 1;
-                    return None;
-                }
-                None => {}
+            if let Some(mapped) = modules.of_process(process) {
+                self.remember(header.image, process, mapped);
             }
         }
         self.images.get(&header.image).map(|image| Arc::clone(&image.mapped))

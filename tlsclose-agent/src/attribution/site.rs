@@ -55,7 +55,9 @@ fn is_own(frame: &Frame) -> bool {
 /// What a frame counts by.
 fn key(frame: &Frame) -> String {
     if let Some(function) = &frame.function {
-        return without_clone(function).to_owned();
+        // Python's functions belong to a file; its directory is not the same on every host.
+        let file = frame.file.as_deref().filter(|_| frame.module.is_none()).map(base_name);
+        return without_clone(function).to_owned() + file.unwrap_or_default();
     }
     let offset = frame.offset.as_deref().unwrap_or_default();
     match (&frame.build_id, &frame.module) {

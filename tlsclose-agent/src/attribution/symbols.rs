@@ -22,6 +22,7 @@ mod elf;
 mod frames;
 mod names;
 mod protocol;
+mod runtime;
 mod sandbox;
 mod starts;
 mod strikes;
@@ -42,6 +43,7 @@ use cache::Cache;
 use client::{Copy, Helper, Launch, nonsense};
 use frames::{checked, clean, frames, is_build_id};
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
+pub use runtime::Runtime;
 use strikes::{Starts, Strikes};
 
 /// For names, in a module that was asked about before.
@@ -142,6 +144,24 @@ impl Symbolizer {
         let request = Request::Caller { module: module.0, offset, is_leaf };
         match self.ask(module, &request, deadline)? {
             Answer::Caller(rule) => Some(checked(rule)),
+            other => {
+                self.failed(Some(module), &nonsense(&other));
+                None
+            }
+        }
+    }
+
+    /// Where a module keeps CPython's runtime. None when that cannot be said now, Some(None) when
+    /// it is no CPython.
+    pub fn python(&mut self, modules: &Modules, module: ModuleId) -> Option<Option<Runtime>> {
+        let has_file = modules.get(module)?.file().is_some();
+        if !has_file || self.strikes.is_out(module) {
+            return Some(None);
+        }
+        self.load(modules, module)?;
+        let request = Request::Python { module: module.0 };
+        match self.ask(module, &request, FIRST_DEADLINE)? {
+            Answer::Python(runtime) => Some(runtime),
             other => {
                 self.failed(Some(module), &nonsense(&other));
                 None

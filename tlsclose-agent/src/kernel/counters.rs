@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 /// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 10] = [
+const LOSSES: [(Lost, &str, &str); 12] = [
     (Lost::SocketsMapFull, "sockets", "map_full"),
     (Lost::OriginsMapFull, "stacks", "map_full"),
     (Lost::StacksBudget, "stacks", "budget"),
@@ -37,6 +37,8 @@ const LOSSES: [(Lost, &str, &str); 10] = [
     (Lost::EventsRingFull, "events", "ring_full"),
     (Lost::SocketsStale, "events", "stale"),
     (Lost::CopiesBudget, "stacks", "copy_budget"),
+    (Lost::PythonThreads, "stacks", "python_threads"),
+    (Lost::PythonUnreadable, "stacks", "python_unreadable"),
     (Lost::ProcessesMapFull, "stacks", "process_map_full"),
 ];
 

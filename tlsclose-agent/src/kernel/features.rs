@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 9] = [
+pub const HOOKS: [Hook; 11] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -42,6 +42,11 @@ pub const HOOKS: [Hook; 9] = [
         without: "nothing works: the agent does not start",
     },
     Hook {
+        attach_point: "sched_process_fork",
+        feature: "process_forks",
+        without: "the first sockets of a forked Python worker have no code path",
+    },
+    Hook {
         attach_point: "sock_recv_length",
         feature: "eof_stacks",
         without: "the line of code where a read returned 0 is not known",
@@ -60,6 +65,11 @@ pub const HOOKS: [Hook; 9] = [
         attach_point: "sys_exit_accept4",
         feature: "accept4_stacks",
         without: "the line of code where accept4() took a socket is not known",
+    },
+    Hook {
+        attach_point: "task_struct.thread.fsbase",
+        feature: "python_frames",
+        without: "stacks of Python programs show functions of the interpreter",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

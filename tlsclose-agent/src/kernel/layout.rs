@@ -1,6 +1,6 @@
 //! What the programs must know about the running kernel, from its BTF.
 
-use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING};
+use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
 
 use super::btf::{Btf, BtfError};
 
@@ -10,6 +10,7 @@ pub struct Resolved {
     pub layout: Layout,
     pub file_ref: FileRef,
     pub task_io_uring: u32,
+    pub task_thread_pointer: u32,
     /// Word indices of program counter, stack pointer and frame pointer in `struct pt_regs`.
     pub pt_regs: [u32; 3],
     /// 0 where there is no `tcp_recvmsg`.
@@ -22,6 +23,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         layout: Layout::resolve(|structure, path| btf.offset(structure, path))?,
         file_ref: file_ref(btf)?,
         task_io_uring: btf.offset(TASK_IO_URING.0, TASK_IO_URING.1).unwrap_or(ABSENT),
+        task_thread_pointer: btf.offset(TASK_THREAD_POINTER.0, TASK_THREAD_POINTER.1).unwrap_or(ABSENT),
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
     })

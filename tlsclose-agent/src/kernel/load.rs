@@ -9,7 +9,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
-    facts::{CensusCounts, ClosePair, Control, Durations, LeafKey, LeafRule},
+    facts::{CensusCounts, ClosePair, Control, Durations, Interpreter, LeafKey, LeafRule},
+    layout::ABSENT,
     limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
 };
 
@@ -76,6 +77,8 @@ pub struct Kernel {
     pub(super) control_now: Control,
     pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
     pub(super) closes: HashMap<MapData, Fact<ClosePair>, u64>,
+    pub(super) python: HashMap<MapData, u64, Fact<Interpreter>>,
+    pub(super) python_codes: HashMap<MapData, u64, u32>,
     pub(super) armed: HashMap<MapData, u32, u32>,
     pub(super) emfile: HashMap<MapData, u32, u64>,
     pub(super) seen: HashMap<MapData, u64, u32>,
@@ -91,11 +94,12 @@ pub struct Kernel {
 }
 
 /// The programs on `tp_btf`, and whether the agent can run without each.
-const TRACEPOINTS: [(&str, &str, bool); 6] = [
+const TRACEPOINTS: [(&str, &str, bool); 7] = [
     ("set_state", "inet_sock_set_state", true),
     ("destroy_sock", "tcp_destroy_sock", true),
     ("process_exit", "sched_process_exit", true),
     ("process_exec", "sched_process_exec", true),
+    ("process_fork", "sched_process_fork", false),
     ("recv_length", "sock_recv_length", false),
     ("send_length", "sock_send_length", false),
 ];
@@ -106,6 +110,9 @@ const HELPERS: [(&str, &str); 2] = [("task_pt_regs", "5.15"), ("sock_from_file",
 /// Where a tracepoint is missing: the program and the function at whose end it runs.
 const FALLBACKS: [(&str, &str, &str); 2] =
     [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
+
+/// What tells a thread of a Python process from its others.
+const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
 const ACCEPTS: [(&str, &str); 2] = [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4")];
 
@@ -154,6 +161,11 @@ impl Kernel {
         let census: &mut Iter = program(&mut ebpf, "census")?;
         census.load("task_file", &kernel_btf).map_err(|error| refused("iter/task_file", &error.into()))?;
         features.push(Feature::attached("iter/task_file"));
+        features.push(if resolved.task_thread_pointer == ABSENT {
+            Feature::missing(THREAD_POINTER, "not in this kernel")
+        } else {
+            Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
+        });
         Self::assemble(ebpf, options, features)
     }
 
@@ -178,6 +190,8 @@ impl Kernel {
             },
             leaves: map!("LEAVES"),
             closes: map!("CLOSES"),
+            python: map!("PYTHON"),
+            python_codes: map!("PYTHON_CODES"),
             armed: map!("ARMED"),
             emfile: map!("EMFILE"),
             seen: map!("STACKS_SEEN"),
@@ -215,6 +229,7 @@ fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> 
         .override_global("LAYOUT", &layout, true)
         .override_global("FILE_REF", &file_ref, true)
         .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
+        .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
         .override_global("PT_REGS", &resolved.pt_regs, true)
         .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
         .override_global(aya_log::LEVEL, &log_level, true)

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 use tlsclose_common::{
-    facts::{Budget, CensusCounts, ClosePair, Control, Durations, LeafKey, LeafRule},
+    facts::{Budget, CensusCounts, ClosePair, Control, Durations, Interpreter, LeafKey, LeafRule},
     layout::{FileRef, Layout},
 };
 
@@ -18,7 +18,7 @@ macro_rules! facts {
     };
 }
 
-facts!(Budget, CensusCounts, ClosePair, Control, Durations, FileRef, Layout, LeafKey, LeafRule);
+facts!(Budget, CensusCounts, ClosePair, Control, Durations, FileRef, Interpreter, Layout, LeafKey, LeafRule);
 
 /// Reads a fact out of bytes that the kernel wrote, whatever their alignment.
 pub fn read<T: Copy>(bytes: &[u8]) -> Option<T>
@@ -30,6 +30,23 @@ where
     }
     // SAFETY: `Plain` promises that every bit pattern is a value; the length was checked.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// As [`read`], of a record that was sent without the end of its last field: that is zero.
+pub fn read_short<T: Copy>(bytes: &[u8]) -> Option<Box<T>>
+where
+    Record<T>: Plain,
+{
+    if bytes.len() > size_of::<T>() {
+        return None;
+    }
+    let mut record = Box::<T>::new_uninit();
+    // SAFETY: the zeros and the copy lie within the record; `Plain` promises that every bit pattern is a value.
+    Some(unsafe {
+        record.as_mut_ptr().write_bytes(0, 1);
+        record.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        record.assume_init()
+    })
 }
 
 /// A record type; see [`Plain`].
@@ -51,6 +68,9 @@ macro_rules! plain {
 plain!(
     tlsclose_common::facts::Holder,
     tlsclose_common::facts::ProcessEnd,
+    tlsclose_common::facts::PythonStack,
+    tlsclose_common::facts::PythonCode,
+    tlsclose_common::facts::PythonStart,
     tlsclose_common::facts::StackHeader,
     tlsclose_common::facts::StackFrames,
     tlsclose_common::facts::Transition,

@@ -2,11 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use tlsclose_common::facts::{ClosePair, LeafKey, LeafRule, ProcessEnd, StackFrames, StackHeader, Transition, record};
+use tlsclose_common::facts::{
+    ClosePair, Interpreter, LeafKey, LeafRule, ProcessEnd, PythonCode, PythonFrame, PythonStack, PythonStart,
+    StackFrames, StackHeader, Transition, record,
+};
 
 use super::{
     load::Kernel,
-    pod::{Fact, read},
+    pod::{Fact, read, read_short},
 };
 
 /// One record of the stack ring.
@@ -15,6 +18,11 @@ pub enum Record<'a> {
     Frames(StackHeader, &'a [u64]),
     /// Registers and whole pages of the stack, beginning with the one that holds the stack pointer.
     Copy(StackHeader, &'a [u8]),
+    /// Frames of Python, innermost first.
+    Python(StackHeader, &'a [PythonFrame]),
+    /// A code object that Python frames refer to.
+    PythonCode(&'a PythonCode),
+    PythonStart(PythonStart),
     End(ProcessEnd),
 }
 
@@ -34,6 +42,22 @@ impl Kernel {
                     }
                 }
                 record::COPY => each(Record::Copy(header, item.get(size_of::<StackHeader>()..).unwrap_or_default())),
+                record::PYTHON => {
+                    if let Some(stack) = read::<PythonStack>(&item) {
+                        let filled = (header.filled as usize).min(stack.frames.len());
+                        each(Record::Python(header, &stack.frames[..filled]));
+                    }
+                }
+                record::PYTHON_CODE => {
+                    if let Some(code) = read_short::<PythonCode>(&item) {
+                        each(Record::PythonCode(&code));
+                    }
+                }
+                record::PYTHON_START => {
+                    if let Some(start) = read::<PythonStart>(&item) {
+                        each(Record::PythonStart(start));
+                    }
+                }
                 record::PROCESS_END => {
                     if let Some(end) = read::<ProcessEnd>(&item) {
                         each(Record::End(end));
@@ -53,6 +77,19 @@ impl Kernel {
     pub fn forget_stack(&mut self, key: u64) {
         // Fails only when the kernel has forgotten it already.
         let _ = self.seen.remove(&key);
+    }
+
+    /// Has a code object sent again when it is seen next.
+    pub fn forget_code(&mut self, id: u64) {
+        // Fails only when the kernel has forgotten it already.
+        let _ = self.python_codes.remove(&id);
+    }
+
+    /// Tells the programs how to walk the Python stacks of a process.
+    pub fn set_python(&mut self, image: u64, interpreter: Interpreter) {
+        if let Err(error) = self.python.insert(image, Fact(interpreter), 0) {
+            log::warn!("cannot store how to walk a Python process: {error}");
+        }
     }
 
     /// Hands over every transition in the stream.

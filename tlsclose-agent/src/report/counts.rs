@@ -51,6 +51,10 @@ pub(super) fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, St
     add("stacks", "process_gone", paths.process_gone);
     add("stacks", "no_file", paths.no_file);
     add("stacks", "paths_full", paths.full);
+    let python = watch.attribution.python.lost;
+    add("stacks", "python_late", python.late);
+    add("stacks", "python_code_missing", python.code_missing);
+    add("stacks", "paths_full", python.full);
     add("stacks", "symbols_failed", watch.attribution.symbols.failures);
     let (missed, refused) = watch.attribution.modules.timeouts();
     add("stacks", "file_hung", missed + refused);

@@ -50,6 +50,10 @@ pub enum Lost {
     ProcessesMapFull = 8,
     /// The budget for copies of stack memory was used up.
     CopiesBudget = 9,
+    /// A CPython process has more threads than are looked through.
+    PythonThreads = 10,
+    /// A code object could not be copied.
+    PythonUnreadable = 11,
 }
 
 /// Slots of the `LOST` array.

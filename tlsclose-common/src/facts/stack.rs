@@ -71,6 +71,8 @@ pub struct StackHeader {
     pub fp: u64,
     /// Frames that are filled ([`record::FRAMES`]) or a bitmap of the pages that could be read ([`record::COPY`]).
     pub filled: u64,
+    /// One of [`super::told`].
+    pub python: u64,
 }
 
 /// Values of [`StackHeader::kind`].
@@ -81,6 +83,12 @@ pub mod record {
     pub const COPY: u32 = 2;
     /// A [`super::ProcessEnd`].
     pub const PROCESS_END: u32 = 3;
+    /// A [`super::PythonStack`].
+    pub const PYTHON: u32 = 4;
+    /// A [`super::PythonCode`].
+    pub const PYTHON_CODE: u32 = 5;
+    /// A [`super::PythonStart`].
+    pub const PYTHON_START: u32 = 6;
 }
 
 /// A stack walked in the kernel with a known leaf rule: program counters, innermost first.

@@ -17,6 +17,8 @@ const PF_KTHREAD: u32 = 0x20_0000;
 
 #[unsafe(no_mangle)]
 static TASK_IO_URING: u32 = ABSENT;
+#[unsafe(no_mangle)]
+static TASK_THREAD_POINTER: u32 = ABSENT;
 
 /// A task and the process it belongs to.
 #[derive(Clone, Copy)]
@@ -86,6 +88,28 @@ impl Task {
         // SAFETY: as for `field!`.
         let context = unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(offset as usize).cast::<u64>()) };
         context != 0
+    }
+
+    /// What user space calls pthread_self(); 0 where it is not known.
+    #[inline(always)]
+    pub fn thread_pointer(self) -> u64 {
+        let offset = global!(TASK_THREAD_POINTER);
+        if offset == ABSENT {
+            return 0;
+        }
+        // SAFETY: as for `field!`.
+        unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(offset as usize).cast::<u64>()) }
+    }
+
+    /// The file it executes is called `python…`.
+    #[inline(always)]
+    pub fn executes_python(self) -> bool {
+        const PYTHON: u64 = u64::from_le_bytes(*b"python\0\0");
+        let mm: *const c_void = field!(self.0, task_mm: *const c_void);
+        let file: *const c_void = field!(mm, mm_exe_file: *const c_void);
+        let dentry: *const c_void = field!(file, file_dentry: *const c_void);
+        let name: u64 = field!(dentry, dentry_name: u64);
+        u64::from_le(word_at(name)) & 0xffff_ffff_ffff == PYTHON
     }
 
     /// The TCP socket behind one of the task's descriptors: its address and [`Tcp::peer`].

@@ -28,6 +28,18 @@ impl MappedModules {
         (address < range.end).then_some((range.module, offset))
     }
 
+    /// The modules, each once, by ascending address, and where the beginnings of their files
+    /// would be mapped.
+    pub fn bases(&self) -> Vec<(ModuleId, u64)> {
+        let mut bases: Vec<(ModuleId, u64)> = Vec::new();
+        for range in &self.ranges {
+            if !bases.iter().any(|(module, _)| *module == range.module) {
+                bases.push((range.module, range.start.wrapping_sub(range.offset)));
+            }
+        }
+        bases
+    }
+
     /// The modules, each once per mapping.
     #[cfg(test)]
     pub fn ids(&self) -> impl Iterator<Item = ModuleId> + '_ {

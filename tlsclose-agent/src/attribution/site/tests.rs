@@ -103,6 +103,19 @@ fn every_cause_has_its_own_site() {
 }
 
 #[test]
+fn a_function_of_python_counts_with_the_name_of_its_file() {
+    let python = |file: &str, line| Frame {
+        function: Some("handle".into()),
+        file: Some(file.into()),
+        line: Some(line),
+        ..Frame::default()
+    };
+    let here = site(&[python("/srv/app/server.py", 88)], &[]);
+    assert_eq!(site(&[python("/home/me/venv/server.py", 90)], &[]), here);
+    assert_ne!(site(&[python("/srv/app/client.py", 88)], &[]), here);
+}
+
+#[test]
 fn a_frame_without_a_name_counts_by_build_and_offset() {
     let at = |build, offset| site(&[unnamed("/srv/payments", build, offset)], &[]);
     assert_eq!(at("aa", "0x1"), at("aa", "0x1"));

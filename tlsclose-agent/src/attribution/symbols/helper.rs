@@ -15,6 +15,7 @@ use super::confine::{Confined, confine};
 use super::elf::Elf;
 use super::names::Namer;
 use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
+use super::runtime::{Runtime, runtime};
 use super::starts::Starts;
 use super::unwind::caller;
 use crate::attribution::stacks::Caller;
@@ -76,6 +77,10 @@ fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<Owned
         },
         Request::Caller { module, offset, is_leaf } => match modules.get_mut(&module) {
             Some(module) => Answer::Caller(module.caller(offset, is_leaf).into()),
+            None => unknown(),
+        },
+        Request::Python { module } => match modules.get(&module) {
+            Some(module) => Answer::Python(module.python()),
             None => unknown(),
         },
         #[cfg(test)]
@@ -148,6 +153,10 @@ impl Module {
         let Some(file) = self.elf.parse() else { return Caller::Unknown };
         let starts = self.starts.get_or_insert_with(|| Starts::of(&file));
         caller(&file, starts, offset, is_leaf)
+    }
+
+    fn python(&self) -> Option<Runtime> {
+        runtime(&self.elf.parse()?)
     }
 }
 

@@ -13,6 +13,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tlsclose_common::facts::LeafRule;
 
+use super::runtime::Runtime;
 use crate::attribution::stacks::Caller;
 
 /// Longest message in either direction, in bytes.
@@ -55,6 +56,10 @@ pub enum Request {
         offset: u64,
         /// The code made a system call; else it called a function.
         is_leaf: bool,
+    },
+    /// Where the module keeps CPython's runtime.
+    Python {
+        module: u32,
     },
     /// Try what is denied; answered by [`Answer::Refused`] with what could be done nevertheless.
     #[cfg(test)]
@@ -105,6 +110,8 @@ pub enum Answer {
     /// For every place its functions, innermost first. Empty where nothing is known.
     Names(Vec<Vec<Name>>),
     Caller(Rule),
+    /// None where it is no CPython.
+    Python(Option<Runtime>),
     /// It could not be done; why.
     Refused(String),
 }

@@ -11,7 +11,7 @@ use super::family::{Family, Type};
 use crate::snapshot::Snapshot;
 
 /// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
-pub const REASONS: [(&str, &str); 16] = [
+pub const REASONS: [(&str, &str); 20] = [
     ("sockets", "map_full"),
     ("stacks", "budget"),
     ("stacks", "busy"),
@@ -23,6 +23,10 @@ pub const REASONS: [(&str, &str); 16] = [
     ("stacks", "paths_full"),
     ("stacks", "process_gone"),
     ("stacks", "process_map_full"),
+    ("stacks", "python_code_missing"),
+    ("stacks", "python_late"),
+    ("stacks", "python_threads"),
+    ("stacks", "python_unreadable"),
     ("stacks", "ring_full"),
     ("stacks", "symbols_failed"),
     ("events", "recursion"),
@@ -80,6 +84,10 @@ tlsclose_lost_total{what=\"stacks\",reason=\"no_file\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"paths_full\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"process_gone\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"process_map_full\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"python_code_missing\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"python_late\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"python_threads\"} 0
+tlsclose_lost_total{what=\"stacks\",reason=\"python_unreadable\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"ring_full\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"symbols_failed\"} 0
 ",

@@ -1,0 +1,239 @@
+//! Python programs are found by their own functions, files and lines.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::Child;
+use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::seconds;
+
+const SOURCE: &str = "tests/leaky/python/leaky.py";
+
+/// Debian's; in PATH there may be a script that only looks like one.
+fn python() -> PathBuf {
+    PathBuf::from("/usr/bin/python3")
+}
+
+fn script() -> PathBuf {
+    root().join(SOURCE)
+}
+
+fn line(marker: &str) -> u64 {
+    marked_line(&std::fs::read_to_string(script()).expect("the source"), marker)
+}
+
+fn start(namespace: &Netns, interpreter: &Path, arguments: &[&str]) -> Child {
+    let mut command = namespace.command(interpreter);
+    // No cache of compiled modules may be left in the repository.
+    Child::spawn(command.arg("-B").arg(script()).args(arguments))
+}
+
+/// The one site of a process whose sockets all linger.
+fn site_of(agent: &Agent, child: &mut Child) -> Value {
+    let sockets: u64 = child.wait_for_line("ready ", seconds(30)).parse().expect("a number");
+    let sites = sites_with(agent, child.pid(), sockets);
+    let [site] = &sites[..] else { panic!("{} sites: {sites:#?}", sites.len()) };
+    site.clone()
+}
+
+fn sites_with(agent: &Agent, pid: u32, sockets: u64) -> Vec<Value> {
+    let what = format!("{sockets} sockets of {pid}");
+    agent.wait_for(&what, seconds(20), |report| sockets_of(report, pid) >= sockets);
+    agent.wait_for_censuses(2);
+    let report = agent.leaks();
+    assert_eq!(sockets_of(&report, pid), sockets, "{report:#}");
+    sites_of(&report, pid).into_iter().cloned().collect()
+}
+
+/// The frames of the program's own file in a touch, as (function, line), innermost first.
+fn own_frames(touch: &Value) -> Vec<(&str, u64)> {
+    let frames = frames_in(&touch["stack"], SOURCE);
+    frames.into_iter().map(|frame| (function(frame), frame["line"].as_u64().unwrap_or(0))).collect()
+}
+
+/// The stack begins in libc, goes on in Python, and shows nothing of the interpreter.
+fn assert_is_python(touch: &Value) {
+    let mut frames = list(&touch["stack"]);
+    let leaf = frames.next().unwrap_or_else(|| panic!("no frames: {touch:#}"));
+    assert!(leaf["module"].as_str().is_some_and(|module| module.contains("libc")), "{touch:#}");
+    for frame in frames {
+        assert!(frame["module"].is_null() && !frame["function"].is_null() && !frame["line"].is_null(), "{touch:#}");
+    }
+}
+
+/// Functions of a class have its name before them since 3.11.
+fn method(class: &str, name: &str, interpreter: &str) -> String {
+    let qualified = !["3.8", "3.9", "3.10"].iter().any(|old| interpreter.ends_with(old));
+    if qualified { format!("{class}.{name}") } else { name.to_owned() }
+}
+
+fn assert_names_server(site: &Value, pid: u32, is_threaded: bool) {
+    let exe = process_of(site, pid).expect("its process")["exe"].as_str().expect("a path").to_owned();
+    let method = |name| method("EofForget", name, &exe);
+    assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
+    let inner = [("opened", method("accept"), method("serve")), ("touched", method("handle"), method("serve"))];
+    for (touch, innermost, caller) in inner {
+        assert_is_python(&site[touch]);
+        let lines = (line(&format!("eof_forget {touch}")), line(&format!("eof_forget {touch} caller")));
+        let found = own_frames(&site[touch]);
+        assert_eq!(found[..2], [(&*innermost, lines.0), (&*caller, lines.1)], "{exe}: {site:#}");
+        let outer: Vec<&str> = found[2..].iter().map(|(function, _)| *function).collect();
+        let expected: &[&str] = if is_threaded { &[] } else { &["by_threads", "main", "<module>"] };
+        assert_eq!(outer, expected, "{exe}: {site:#}");
+    }
+    let why = site["why"].as_str().expect("text");
+    assert!(why.contains(&format!("leaky.py:{})", line("eof_forget touched"))), "{why}");
+}
+
+#[test]
+fn a_python_server_is_named_to_the_line() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["eof_forget", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    assert_names_server(&site, child.pid(), false);
+}
+
+#[test]
+fn a_python_server_with_threads_is_named_to_the_line() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["eof_forget", "--threads", "3", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    assert_names_server(&site, child.pid(), true);
+}
+
+#[test]
+fn a_python_client_is_named_to_the_line() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    for threads in ["0", "2"] {
+        let mut child = start(&namespace, &python(), &["client_half_close", "--threads", threads, "--for", "40"]);
+        let site = site_of(&agent, &mut child);
+        assert_eq!(site["kind"], "fin_wait2_held", "{site:#}");
+        for (touch, innermost) in [("opened", "ClientHalfClose.connect"), ("touched", "ClientHalfClose.finish")] {
+            assert_is_python(&site[touch]);
+            let lines = ["", " caller"].map(|which| line(&format!("client_half_close {touch}{which}")));
+            let expected = [(innermost, lines[0]), ("ClientHalfClose.connect_all", lines[1])];
+            assert_eq!(own_frames(&site[touch])[..2], expected, "{site:#}");
+        }
+    }
+}
+
+/// A coroutine that connects or sends runs, with those that wait for it, on the stack.
+#[test]
+fn a_coroutine_that_connects_is_named_to_the_line() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["asyncio", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    for (touch, innermost) in [("opened", "aio_connect"), ("touched", "aio_finish")] {
+        assert_is_python(&site[touch]);
+        let lines = ["", " caller"].map(|which| line(&format!("asyncio {touch}{which}")));
+        let expected = [(innermost, lines[0]), ("aio_connect_all", lines[1])];
+        assert_eq!(own_frames(&site[touch])[..2], expected, "{site:#}");
+    }
+}
+
+/// The event loop accepts and reads for its coroutines: it is what the stack shows.
+#[test]
+fn an_asyncio_server_is_named_by_its_event_loop() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["asyncio_server", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    for (touch, handler) in [("opened", "_accept_connection"), ("touched", "_read_ready")] {
+        assert_is_python(&site[touch]);
+        let in_loop = list(&site[touch]["stack"]).any(|frame| function(frame).ends_with(handler));
+        assert!(in_loop, "{site:#}");
+        assert_eq!(own_frames(&site[touch])[0], ("main", line("asyncio_server loop")), "{site:#}");
+    }
+}
+
+/// Code objects that are freed after each call, so that the next one lies at the same address.
+#[test]
+fn functions_made_at_run_time_keep_their_names_and_lines() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["generated", "--count", "30", "--rate", "50", "--for", "40"]);
+    let sockets: u64 = child.wait_for_line("ready ", seconds(30)).parse().expect("a number");
+    let sites = sites_with(&agent, child.pid(), sockets);
+    let mut found = Vec::new();
+    for site in &sites {
+        let frame = *frames_in(&site["opened"]["stack"], "generated.py").first().unwrap_or_else(|| panic!("{site:#}"));
+        let line = frame["line"].as_u64().expect("a line");
+        assert_eq!(function(frame), format!("at_{line}"), "{site:#}");
+        found.push(line);
+    }
+    found.sort_unstable();
+    assert_eq!(found, [3, 40, 300], "one site for each function: {sites:#?}");
+}
+
+/// Every CPython that pyenv has installed, as `3.X` and the path.
+fn installed() -> Vec<(String, PathBuf)> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv"));
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).or(home);
+    let versions = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok()).into_iter().flatten().flatten();
+    let found = versions.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let version = name.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+        let program = entry.path().join(format!("bin/python{version}"));
+        program.is_file().then_some((version, program))
+    });
+    found.collect()
+}
+
+#[test]
+fn every_installed_python_is_named_to_the_line() {
+    const KNOWN: [&str; 7] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"];
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let known = installed().into_iter().filter(|(version, _)| KNOWN.contains(&&**version));
+    let programs = known.map(|(_, program)| program).chain([python()]);
+    let mut children: Vec<Child> = programs
+        .map(|program| start(&namespace, &program, &["eof_forget", "--rate", "5", "--for", "60", "--threads", "2"]))
+        .collect();
+    for child in &mut children {
+        let site = site_of(&agent, child);
+        assert_names_server(&site, child.pid(), true);
+    }
+}
+
+/// 3.7 is not supported: its stacks stay native, and the agent says so.
+#[test]
+fn an_interpreter_that_is_not_known_is_reported_as_such() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let Some((_, program)) = installed().into_iter().find(|(version, _)| version == "3.7") else {
+        println!("skipped: pyenv has no Python 3.7");
+        return;
+    };
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &program, &["eof_forget", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    for touch in ["opened", "touched"] {
+        assert_eq!(own_frames(&site[touch]), [], "{site:#}");
+    }
+    let doctor = agent.get("/api/v1/doctor").json();
+    let feature = list(&doctor["features"]).find(|feature| feature["name"] == "python_frames").expect("the feature");
+    assert_eq!(feature["available"], false, "{feature:#}");
+    assert!(feature["probe"].as_str().is_some_and(|probe| probe.contains("python3.7")), "{feature:#}");
+}
