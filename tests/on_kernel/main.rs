@@ -10,6 +10,7 @@ mod containers;
 mod false_alarms;
 mod findings;
 mod http;
+mod languages;
 mod lifecycle;
 mod metrics;
 mod programs;

@@ -96,6 +96,24 @@ pub fn leaky_c_static() -> PathBuf {
     leaky_c().with_file_name("leaky-static")
 }
 
+/// A program that is built beside those in C.
+///
+/// # Panics
+/// When it is not.
+pub fn beside_leaky_c(name: &str) -> PathBuf {
+    let program = leaky_c().with_file_name(name);
+    assert!(program.is_file(), "{} is not built: `cargo xtask test` does it", program.display());
+    program
+}
+
+/// The Rust programs without frame pointers.
+///
+/// # Panics
+/// When they are not built.
+pub fn leaky_rust_frameless() -> PathBuf {
+    beside_leaky_c("../frameless/release/leaky")
+}
+
 /// The Rust programs.
 pub fn leaky_rust() -> PathBuf {
     built("TLSCLOSE_LEAKY_RUST", "leaky/release/leaky")

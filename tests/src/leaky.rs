@@ -6,7 +6,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::child::{Child, copy_of};
-use crate::host::{leaky_c, leaky_c_frameless, leaky_c_optimised, leaky_rust, root, unique_comm};
+use crate::host::{
+    beside_leaky_c, leaky_c, leaky_c_frameless, leaky_c_optimised, leaky_rust, leaky_rust_frameless, root, unique_comm,
+};
 use crate::netns::Netns;
 use crate::report::marked_line;
 use crate::seconds;
@@ -18,7 +20,18 @@ pub enum Language {
     OptimisedC,
     /// Optimised, without frame pointers.
     FramelessC,
+    /// The same, with libc linked in.
+    StaticC,
+    /// The same as `FramelessC`, without symbols.
+    StrippedC,
+    /// Optimised, with templates, exceptions and inlined members.
+    Cpp,
     Rust,
+    /// Without frame pointers.
+    FramelessRust,
+    Go,
+    /// Without symbols and DWARF.
+    StrippedGo,
 }
 
 impl Language {
@@ -27,15 +40,23 @@ impl Language {
             Language::C => leaky_c(),
             Language::OptimisedC => leaky_c_optimised(),
             Language::FramelessC => leaky_c_frameless(),
+            Language::StaticC => beside_leaky_c("leaky-static"),
+            Language::StrippedC => beside_leaky_c("leaky-stripped"),
+            Language::Cpp => beside_leaky_c("leaky-cpp"),
             Language::Rust => leaky_rust(),
+            Language::FramelessRust => leaky_rust_frameless(),
+            Language::Go => beside_leaky_c("leaky-go"),
+            Language::StrippedGo => beside_leaky_c("leaky-go-stripped"),
         }
     }
 
     /// The file with the code paths of all ways, below the repository.
     pub fn source(self) -> &'static str {
         match self {
-            Language::C | Language::OptimisedC | Language::FramelessC => "tests/leaky/c/ways.c",
-            Language::Rust => "tests/leaky/rust/ways.rs",
+            Language::Cpp => "tests/leaky/cpp/leaky.cc",
+            Language::Rust | Language::FramelessRust => "tests/leaky/rust/ways.rs",
+            Language::Go | Language::StrippedGo => "tests/leaky/go/leaky.go",
+            _ => "tests/leaky/c/ways.c",
         }
     }
 }
@@ -89,7 +110,8 @@ impl Way {
     pub fn opened_call(&self, language: Language) -> &'static str {
         match (self.is_client, language, self.name) {
             (true, ..) => "connect",
-            (_, Language::C | Language::OptimisedC | Language::FramelessC, "half_close") => "accept",
+            (_, Language::Rust | Language::FramelessRust, _) => "accept4",
+            (.., "half_close") => "accept",
             _ => "accept4",
         }
     }

@@ -18,7 +18,7 @@ const LIBRARIES: [&str; 11] = [
 ];
 
 /// Functions of language runtimes that are linked into the program itself.
-const RUNTIMES: [&str; 22] = [
+const RUNTIMES: [&str; 23] = [
     "std::",
     "<std::",
     "core::",
@@ -34,6 +34,7 @@ const RUNTIMES: [&str; 22] = [
     "__libc_",
     "__GI_",
     "runtime.",
+    "runtime/",
     "syscall.",
     "internal/",
     "net.",

@@ -79,7 +79,7 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
         if LEAVES.insert(place, rule, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
-        return send_copy::<COPY_PAGES>(header);
+        return send_copy::<DEEP_COPY_PAGES>(header);
     };
     // SAFETY: LRU entries are recycled, never unmapped: at worst one stack is walked by another
     // leaf's rule, and ends at the first address that belongs to no file.
@@ -90,7 +90,7 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
             return 0;
         }
         rule.copies += 1;
-        return send_copy::<COPY_PAGES>(header);
+        return send_copy::<DEEP_COPY_PAGES>(header);
     }
     if rule.status == leaf::COPY {
         return send_copy::<COPY_PAGES>(header);

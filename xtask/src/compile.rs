@@ -60,7 +60,7 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
         (beside("leaky-o2"), "-O2", "-fno-omit-frame-pointer", "-pie"),
         (beside("leaky-frameless"), "-O2", "-fomit-frame-pointer", "-pie"),
         // For containers with nothing else in them.
-        (beside("leaky-static"), "-O1", "-fno-omit-frame-pointer", "-static"),
+        (beside("leaky-static"), "-O2", "-fomit-frame-pointer", "-static"),
     ];
     for (program, optimised, frames, linked) in variants {
         let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
@@ -68,6 +68,26 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
         compile.args(["-fno-optimize-sibling-calls", "-pthread", "-o"]).arg(program).args(&sources);
         compile.current_dir(workspace::root());
         log.step(&format!("building the leaking programs in C with {optimised} {frames} {linked}"), compile)?;
+    }
+    Ok(())
+}
+
+/// Those in C++ and in Go, and what is left of some when their symbols are taken away.
+pub fn leaky_others(log: &mut Log) -> Result<()> {
+    let beside = |name| leaky_c_program().with_file_name(name);
+    let mut cpp = Command::new(env::var_os("CXX").unwrap_or("c++".into()));
+    cpp.args(["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Wl,--build-id", "-o"]);
+    cpp.arg(beside("leaky-cpp")).arg("tests/leaky/cpp/leaky.cc").current_dir(workspace::root());
+    log.step("building the leaking program in C++", cpp)?;
+    let mut stripped = Command::new("strip");
+    stripped.arg("-o").arg(beside("leaky-stripped")).arg(beside("leaky-frameless"));
+    log.step("stripping one in C", stripped)?;
+    for (program, flags) in [("leaky-go", ""), ("leaky-go-stripped", "-s -w")] {
+        let mut go = Command::new("go");
+        go.args(["build", "-trimpath", "-ldflags", flags, "-o"]).arg(beside(program)).arg("leaky.go");
+        go.current_dir(workspace::root().join("tests/leaky/go")).env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+        go.env("GOCACHE", workspace::target("leaky/go-cache"));
+        log.step("building the leaking program in Go", go)?;
     }
     Ok(())
 }
@@ -81,5 +101,12 @@ pub fn leaky_rust(log: &mut Log) -> Result<()> {
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=yes");
     // Line numbers, as a program has that somebody wants to debug.
     build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");
-    log.step("building the leaking programs in Rust", build)
+    log.step("building the leaking programs in Rust", build)?;
+    // As people build them: without frame pointers.
+    let mut build = workspace::cargo("build");
+    build.args(["--release", "--package", "tlsclose-tests", "--bins"]);
+    build.env("CARGO_TARGET_DIR", workspace::target("leaky/frameless"));
+    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=no");
+    build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    log.step("building the leaking programs in Rust without frame pointers", build)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, StackHeader, leaf, told},
-    limits::COPY_PAGES,
+    limits::{COPY_PAGES, PAGE},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     process::ProcessId,
     python::{self, Python},
     site::is_runtime_module,
-    stacks::{Caller, NO_TABLES, Step, fold, normalize, walk_copy},
+    stacks::{Caller, NO_TABLES, Step, Walk, fold, normalize, walk_copy},
     symbols::Symbolizer,
 };
 use crate::{finding::Frame, tracker::PathId};
@@ -40,6 +40,9 @@ const REREAD: Duration = Duration::from_secs(1);
 /// A chain of runtime frames up to the root longer than this is no start of a program or a thread:
 /// `__libc_start_call_main`, `__libc_start_main` and `_start` are three.
 const START_MAX: usize = 3;
+
+/// How far above the stack pointer an ordinary copy reaches, in bytes.
+const COPY_REACH: u64 = ((COPY_PAGES - 1) * PAGE) as u64;
 
 type Place = (ModuleId, u64);
 type Path = Arc<[Place]>;
@@ -144,7 +147,7 @@ impl Paths {
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
         let mut callers = Vec::new();
-        let (pcs, left_copy) = walk_copy(header, bytes, |depth, pc| {
+        let Walk { pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let caller = match mapped.find(pc - u64::from(depth > 0)) {
                 Some(place) => self.caller(place, depth == 0, modules, symbols),
                 // A leaf outside of all files is JIT code: no tables anywhere. Elsewhere it is garbage.
@@ -164,7 +167,7 @@ impl Paths {
         let start = self.start_of(&path, is_whole, modules);
         let by_stack_pointer = |caller: &Option<Caller>| caller.is_some_and(Caller::is_by_stack_pointer);
         let needs_copies = callers.iter().take(start).skip(1).any(by_stack_pointer);
-        let is_deep = bytes.len() > COPY_PAGES * tlsclose_common::limits::PAGE;
+        let is_deep = bytes.len() > COPY_PAGES * PAGE;
         // A stack that did not fit will be walked in the kernel, or copied again, deeper: this one,
         // cut short, would be another path for the same cause. So would one that was cut because
         // the helper did not answer.
@@ -174,7 +177,7 @@ impl Paths {
             self.copied.insert(header.key, id);
         }
         let rule = if needs_copies {
-            self.need_copies(key, left_copy)
+            self.need_copies(key, left_copy || reach > COPY_REACH)
         } else if let Some(status) = self.needs.get(&key) {
             copies(*status)
         } else {

@@ -54,13 +54,22 @@ pub enum Step {
     Stop,
 }
 
+/// What became of a copied stack.
+#[derive(Debug)]
+pub struct Walk {
+    /// Program counters, innermost first.
+    pub pcs: Vec<u64>,
+    /// It ended because the copy did.
+    pub left_copy: bool,
+    /// How far above the stack pointer words were used, in bytes.
+    pub reach: u64,
+}
+
 /// Unwinds a copied stack. `step` is asked for each frame, by depth and program counter; frames
 /// with no rule ([`leaf::NONE`]) are left by their frame pointer. Each frame lies above the one
 /// before. `bytes` is `StackCopy::pages`; its contents are the process's to choose.
-///
-/// The second value says whether the walk ended because the copy did.
-pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize, u64) -> Step) -> (Vec<u64>, bool) {
-    let stack = Stack { header, bytes, left: Cell::new(false) };
+pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize, u64) -> Step) -> Walk {
+    let stack = Stack { header, bytes, left: Cell::new(false), reach: Cell::new(0) };
     let mut frame = Frame { pc: header.pc, stack_pointer: header.sp, frame_pointer: header.fp };
     let mut pcs = Vec::new();
     while pcs.len() < FRAMES_MAX {
@@ -71,7 +80,7 @@ pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize,
             _ => break,
         }
     }
-    (pcs, stack.left.get())
+    Walk { pcs, left_copy: stack.left.get(), reach: stack.reach.get() }
 }
 
 /// Registers in a frame, those of its callers as they are once the inner ones have returned.
@@ -86,6 +95,7 @@ struct Stack<'a> {
     bytes: &'a [u8],
     /// A word was asked for that lies in the stack, but above the copy.
     left: Cell<bool>,
+    reach: Cell<u64>,
 }
 
 impl Stack<'_> {
@@ -131,6 +141,7 @@ impl Stack<'_> {
             self.left.set(self.left.get() || address - self.header.sp < STACK_SPAN);
             return None;
         }
+        self.reach.set(self.reach.get().max(address + 8 - self.header.sp));
         let at = usize::try_from(address - page_start).ok()?;
         let end = at + 8;
         let word = self.bytes.get(at..end)?;

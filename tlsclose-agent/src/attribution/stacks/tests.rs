@@ -26,7 +26,7 @@ impl Copy {
     }
 
     fn walk(&self, rule: LeafRule) -> Vec<u64> {
-        walk_copy(&self.header, &self.bytes, leaf_only(rule)).0
+        walk_copy(&self.header, &self.bytes, leaf_only(rule)).pcs
     }
 }
 
@@ -112,13 +112,13 @@ fn functions_without_frame_pointers_are_left_by_their_rules() {
     let words = [(SP, 0x1111), (SP + 0x28, 0x2222), (SP + 0x30, SP + 0x60), (SP + 0x38, 0x3333)];
     let copy = Copy::new(0xdead_beef, &words);
     let by_stack = |return_address, saved| Step::By(rule(leaf::FROM_STACK_POINTER, return_address, saved));
-    let (found, left) = walk_copy(&copy.header, &copy.bytes, |_, pc| match pc {
+    let Walk { pcs: found, left_copy: left, reach } = walk_copy(&copy.header, &copy.bytes, |_, pc| match pc {
         PC => by_stack(0, leaf::UNCHANGED),
         0x1111 => by_stack(0x20, leaf::UNCHANGED),
         0x2222 => by_stack(8, 0),
         _ => Step::Stop,
     });
-    assert_eq!((found.as_slice(), left), ([PC, 0x1111, 0x2222, 0x3333].as_slice(), false));
+    assert_eq!((found.as_slice(), left, reach), ([PC, 0x1111, 0x2222, 0x3333].as_slice(), false, 0x40));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_walk_that_leaves_the_copy_says_so() {
     for (fp, left) in [(above, true), (above + 4096, true), (u64::MAX - 7, false), (7, false), (0, false)] {
         let copy = Copy::new(fp, &[(SP, 0x1111)]);
         let by_stack = rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED);
-        assert_eq!(walk_copy(&copy.header, &copy.bytes, leaf_only(by_stack)).1, left, "{fp:#x}");
+        assert_eq!(walk_copy(&copy.header, &copy.bytes, leaf_only(by_stack)).left_copy, left, "{fp:#x}");
     }
 }
 
@@ -174,7 +174,7 @@ proptest! {
         (status, return_address, frame_pointer) in (0..5u32, any::<i32>(), any::<i32>()),
     ) {
         let header = StackHeader { pc, sp, fp, filled, ..StackHeader::default() };
-        let (pcs, _) = walk_copy(&header, &bytes, |_, _| Step::By(rule(status, return_address, frame_pointer)));
+        let Walk { pcs, .. } = walk_copy(&header, &bytes, |_, _| Step::By(rule(status, return_address, frame_pointer)));
         prop_assert!(!pcs.is_empty() && pcs.len() <= FRAMES_MAX);
     }
 
@@ -185,6 +185,6 @@ proptest! {
     ) {
         let bytes: Vec<u8> = words.iter().flat_map(|w| (SP - SP % 4096 + w / 8 * 8).to_le_bytes()).collect();
         let header = StackHeader { pc: PC, sp: SP, fp: SP + at, filled: u64::MAX, ..StackHeader::default() };
-        prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).0.len() <= FRAMES_MAX);
+        prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).pcs.len() <= FRAMES_MAX);
     }
 }

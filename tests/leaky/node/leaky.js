@@ -1,0 +1,20 @@
+// A client in JavaScript that keeps its side open when the server has ended its own.
+// `node --perf-basic-prof leaky.js COUNT SECONDS`
+'use strict';
+const net = require('net');
+const [count, seconds] = process.argv.slice(2).map(Number);
+const held = [];
+
+function dialBackend(port, left) {
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  held.push(socket);
+  socket.resume();
+  socket.on('end', () => {
+    if (left > 1) dialBackend(port, left - 1);
+    else console.log(`ready ${held.length}`);
+  });
+}
+
+const server = net.createServer((socket) => socket.end());
+server.listen(0, '127.0.0.1', () => dialBackend(server.address().port, count));
+setTimeout(() => process.exit(0), seconds * 1000);

@@ -1,0 +1,158 @@
+//! The same finding in every language and build: function, file and line where there are any, and
+//! what a symbol server needs where there are none.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
+use tlsclose_tests::host::{leaky_c_frameless, on_kernel, root};
+use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, list, marked_line};
+use tlsclose_tests::{seconds, wait_for};
+
+fn start(namespace: &Netns, language: Language) -> Leaky {
+    Leaky::start(namespace, language, way_named("eof_forget"), &["--count", "3", "--for", "60"])
+}
+
+/// The frames of the program's source: function and line.
+fn own<'a>(touch: &'a Value, source: &str) -> Vec<(&'a str, Option<u64>)> {
+    let frames = frames_in(&touch["stack"], source).into_iter();
+    frames.map(|frame| (frame["function"].as_str().unwrap_or_default(), frame["line"].as_u64())).collect()
+}
+
+fn lines<'a>(language: Language, expected: &[(&'a str, &str)]) -> Vec<(&'a str, Option<u64>)> {
+    let source = fs::read_to_string(root().join(language.source())).expect("the source");
+    let line = |marker: &str| Some(marked_line(&source, &format!("eof_forget {marker}")));
+    expected.iter().map(|(function, marker)| (*function, line(marker))).collect()
+}
+
+#[test]
+fn cpp_names_templates_inlined_members_and_what_throws() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = start(&namespace, Language::Cpp);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    let opened = [
+        ("Server<Plain>::eof_forget_accept()", "opened"),
+        ("Server<Plain>::admit()", "opened caller"),
+        ("Server<Plain>::serve(int)", "opened outer"),
+        ("main", "main"),
+    ];
+    assert_eq!(own(&site["opened"], "leaky.cc"), lines(Language::Cpp, &opened), "{site:#}");
+    let touched =
+        [("Reader<Plain>::handle(int)", "touched"), ("Server<Plain>::serve(int)", "touched caller"), ("main", "main")];
+    assert_eq!(own(&site["touched"], "leaky.cc"), lines(Language::Cpp, &touched), "{site:#}");
+    assert_whole(&site);
+}
+
+fn assert_whole(site: &Value) {
+    for touch in ["opened", "touched"] {
+        assert_eq!(site[touch]["whole"], true, "{site:#}");
+    }
+}
+
+#[test]
+fn rust_without_frame_pointers_is_named_to_the_line() {
+    check_ways(Language::FramelessRust);
+}
+
+#[test]
+fn a_static_program_is_named_to_the_line() {
+    check_ways(Language::StaticC);
+}
+
+fn check_ways(language: Language) {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let begin = |way: &Way| Leaky::start(&namespace, language, way, &["--count", "3", "--for", "60"]);
+    let programs: Vec<Leaky> = WAYS.iter().map(begin).collect();
+    for mut leaky in programs {
+        leaky.ready();
+        let site = wait_for_site(&agent, &leaky, 3);
+        assert_names_everything(&site, &mut leaky);
+    }
+}
+
+#[test]
+fn go_is_named_from_the_goroutine_to_the_system_call() {
+    if !on_kernel(&["go"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = start(&namespace, Language::Go);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    let opened = lines(Language::Go, &[("main.eof_forget_accept", "opened"), ("main.serve", "opened caller")]);
+    assert_eq!(own(&site["opened"], "leaky.go")[..2], opened, "{site:#}");
+    let touched = lines(Language::Go, &[("main.eof_forget_handle", "touched"), ("main.serve", "touched caller")]);
+    assert_eq!(own(&site["touched"], "leaky.go")[..2], touched, "{site:#}");
+    let has = |function: &str| list(&site["opened"]["stack"]).any(|frame| frame["function"] == function);
+    assert!(has("syscall.accept4") && has("net.(*TCPListener).Accept"), "{site:#}");
+    let why = site["why"].as_str().unwrap_or_default();
+    assert!(why.contains("read returned 0 in main.eof_forget_handle"), "{why}");
+    assert_whole(&site);
+}
+
+/// Module, offset and build id are there, and lead to function and line in the program as it was
+/// before it was stripped.
+#[test]
+fn a_stripped_program_yields_what_a_symbol_server_needs() {
+    if !on_kernel(&["addr2line"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = start(&namespace, Language::StrippedC);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    assert_whole(&site);
+    let language = Language::StrippedC;
+    for (touch, function) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
+        let is_own = |frame: &&Value| frame["module"] == leaky.executable().to_str().expect("UTF-8");
+        let innermost = list(&site[touch]["stack"]).find(is_own).expect("an own frame");
+        assert_eq!((&innermost["function"], &innermost["line"]), (&Value::Null, &Value::Null), "{site:#}");
+        assert_eq!(innermost["build_id"].as_str().map(str::len), Some(40), "{site:#}");
+        let offset = innermost["offset"].as_str().and_then(|offset| u64::from_str_radix(&offset[2..], 16).ok());
+        // A return address belongs to the call before it. In this program offsets are addresses.
+        let call = format!("{:#x}", offset.expect("an offset") - 1);
+        let named = Command::new("addr2line").args(["-f", "-e"]).arg(leaky_c_frameless()).arg(call).output();
+        let named = String::from_utf8(named.expect("addr2line").stdout).expect("UTF-8");
+        let line = leaky.way.line(language, touch);
+        let (name, place) = named.trim().split_once('\n').expect("two lines");
+        assert_eq!(name, function, "{site:#}");
+        assert!(place.contains(&format!("ways.c:{line}")), "{place} is not line {line}");
+    }
+}
+
+/// The process that opened the sockets is gone, and its file replaced, before anybody asks for a name.
+#[test]
+fn the_path_of_a_process_that_died_is_complete() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&["--census-interval=1s"]));
+    let way = way_named("eof_forget");
+    let mut leaky = Leaky::start(&namespace, Language::Cpp, way, &["--count", "3", "--for", "60", "--hand-over"]);
+    let heir: u32 = leaky.child().wait_for_line("heir ", seconds(10)).parse().expect("a PID");
+    fs::remove_file(leaky.executable()).expect("the executable");
+    fs::copy("/bin/true", leaky.executable()).expect("another program");
+    wait_for("the end of the process that opened", seconds(5), || leaky.child().try_wait().map(|_| ()));
+    let is_held = |report: &Value| !tlsclose_tests::report::sites_of(report, heir).is_empty();
+    let report = agent.wait_for("its sockets", seconds(20), is_held);
+    let sites = tlsclose_tests::report::sites_of(&report, heir);
+    let [site] = sites[..] else { panic!("{sites:#?}") };
+    let opened = own(&site["opened"], "leaky.cc");
+    assert_eq!(opened.first().map(|frame| frame.0), Some("Server<Plain>::eof_forget_accept()"), "{site:#}");
+    let touched = own(&site["touched"], "leaky.cc");
+    assert_eq!(touched.first().map(|frame| frame.0), Some("Reader<Plain>::handle(int)"), "{site:#}");
+    assert_whole(site);
+    let heir = rustix::process::Pid::from_raw(heir as i32).expect("a PID");
+    rustix::process::kill_process(heir, rustix::process::Signal::KILL).expect("to end it");
+}
