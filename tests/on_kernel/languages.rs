@@ -83,11 +83,21 @@ fn check_ways(language: Language) {
 
 #[test]
 fn go_is_named_from_the_goroutine_to_the_system_call() {
+    check_go(Language::Go);
+}
+
+/// By the table that Go's runtime itself needs.
+#[test]
+fn go_without_symbols_is_named_all_the_same() {
+    check_go(Language::StrippedGo);
+}
+
+fn check_go(language: Language) {
     if !on_kernel(&["go"]) {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
-    let mut leaky = start(&namespace, Language::Go);
+    let mut leaky = start(&namespace, language);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
     let opened = lines(Language::Go, &[("main.eof_forget_accept", "opened"), ("main.serve", "opened caller")]);

@@ -20,6 +20,7 @@ mod copy;
 mod demangle;
 mod elf;
 mod frames;
+mod go_table;
 mod names;
 mod protocol;
 mod runtime;

@@ -13,6 +13,7 @@ use rustix::net::SendFlags;
 
 use super::confine::{Confined, confine};
 use super::elf::Elf;
+use super::go_table::GoTable;
 use super::names::Namer;
 use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
 use super::runtime::{Runtime, runtime};
@@ -104,6 +105,8 @@ struct Module {
     debug: Option<(Namer, Elf)>,
     /// Read when first asked for.
     starts: Option<Starts>,
+    /// In a program of Go.
+    go_table: Option<GoTable>,
 }
 
 impl Module {
@@ -111,7 +114,8 @@ impl Module {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let elf = Elf::new(File::from(fd));
         let namer = Namer::new(&path, debug_info && !elf.links_to_a_trap());
-        Ok(Self { namer, elf, debug: None, starts: None })
+        let go_table = elf.parse().and_then(|file| GoTable::of(&file));
+        Ok(Self { namer, elf, debug: None, starts: None, go_table })
     }
 
     fn answer(&self) -> Answer {
@@ -134,7 +138,8 @@ impl Module {
         fits
     }
 
-    /// By the separate debug file, and where that knows nothing by the file itself.
+    /// By the separate debug file, and where that knows nothing by the file itself; without symbols
+    /// by Go's own table.
     fn names(&mut self, places: &[Place]) -> Vec<Vec<Name>> {
         let mut names = self.namer.names(places);
         if let Some((namer, _)) = &mut self.debug {
@@ -146,12 +151,17 @@ impl Module {
                 }
             }
         }
+        if let Some(table) = &self.go_table {
+            for (names, place) in names.iter_mut().zip(places).filter(|(names, _)| names.is_empty()) {
+                names.extend(self.elf.address(place.looked_up()).and_then(|address| table.name(address)));
+            }
+        }
         names
     }
 
     fn caller(&mut self, offset: u64, is_leaf: bool) -> Caller {
         let Some(file) = self.elf.parse() else { return Caller::Unknown };
-        let starts = self.starts.get_or_insert_with(|| Starts::of(&file));
+        let starts = self.starts.get_or_insert_with(|| Starts::of(&file, self.go_table.as_ref()));
         caller(&file, starts, offset, is_leaf)
     }
 

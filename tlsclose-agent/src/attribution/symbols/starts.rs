@@ -5,6 +5,8 @@ use std::ops::Range;
 use object::read::ReadRef;
 use object::{Object, ObjectSection, ObjectSymbol};
 
+use super::go_table::GoTable;
+
 /// The code at a program's entry, up to its one call; also for symbols without a size. In bytes.
 const START_BYTES: u64 = 64;
 
@@ -30,7 +32,7 @@ pub struct Starts {
 }
 
 impl Starts {
-    pub fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Self {
+    pub fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, go_table: Option<&GoTable>) -> Self {
         let entry = file.entry();
         let entry = (entry != 0).then(|| entry..entry.saturating_add(START_BYTES));
         let symbols = file.symbols().chain(file.dynamic_symbols());
@@ -41,7 +43,11 @@ impl Starts {
             symbol.address()..symbol.address().saturating_add(size)
         };
         Self {
-            ranges: entry.into_iter().chain(named.map(range)).collect(),
+            ranges: entry
+                .into_iter()
+                .chain(named.map(range))
+                .chain(go_table.map(|t| t.ranges(&STARTS)).unwrap_or_default())
+                .collect(),
             is_go: [".gopclntab", ".go.buildinfo"]
                 .iter()
                 .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0)),
