@@ -5,12 +5,14 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
-use tlsclose_tests::agent::Agent;
+use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
+use tlsclose_tests::host::tool;
 use tlsclose_tests::host::{leaky_c_frameless, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, list, marked_line};
+use tlsclose_tests::report::{frames_in, function, list, marked_line};
 use tlsclose_tests::{seconds, wait_for};
 
 fn start(namespace: &Netns, language: Language) -> Leaky {
@@ -111,6 +113,44 @@ fn check_go(language: Language) {
     assert_whole(&site);
 }
 
+#[test]
+fn recursion_makes_one_site_whatever_its_depth() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let arguments = ["--count", "0", "--depths", "3,20,60,90", "--for", "60"];
+    let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    let dives = |touch: &str| list(&site[touch]["stack"]).filter(|frame| function(frame) == "dive").count();
+    // The innermost one is at another place than those that repeat.
+    assert_eq!((dives("opened"), dives("touched")), (3, 3), "{site:#}");
+    assert_whole(&site);
+}
+
+/// 1,000 calls of some 100 bytes are more than any copy holds.
+#[test]
+fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let arguments = ["--count", "0", "--depths", "1000,1000,1000", "--for", "60"];
+    let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    for (touch, innermost) in
+        [("opened", "Server<Plain>::eof_forget_accept()"), ("touched", "Reader<Plain>::handle(int)")]
+    {
+        assert_eq!(site[touch]["whole"], false, "{site:#}");
+        assert_eq!(own(&site[touch], "leaky.cc").first().map(|frame| frame.0), Some(innermost), "{site:#}");
+    }
+    let mut leaks = tlsclose_command(&["leaks", "-c", &leaky.comm, "--socket"]);
+    let table = String::from_utf8(leaks.arg(agent.socket()).output().expect("a table").stdout).expect("UTF-8");
+    assert_eq!(table.matches("\n    … (cut)\n").count(), 2, "{table}");
+}
+
 /// Module, offset and build id are there, and lead to function and line in the program as it was
 /// before it was stripped.
 #[test]
@@ -165,4 +205,46 @@ fn the_path_of_a_process_that_died_is_complete() {
     assert_whole(site);
     let heir = rustix::process::Pid::from_raw(heir as i32).expect("a PID");
     rustix::process::kill_process(heir, rustix::process::Signal::KILL).expect("to end it");
+}
+
+/// As Debian ships it: optimised, without frame pointers, stripped. It is stopped while it holds a
+/// connection, so that it cannot close it.
+#[test]
+fn nginx_is_named_by_what_it_exports() {
+    if !on_kernel(&["nginx", "bash"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let root = directory.path().display();
+    let configuration = format!(
+        "user root; master_process off; daemon off; pid {root}/pid; error_log stderr;
+         events {{ worker_connections 64; }}
+         http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
+           fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+           server {{ listen 127.0.0.1:8083; root {root}; }} }}"
+    );
+    let file = directory.path().join("nginx.conf");
+    fs::write(&file, configuration).expect("a configuration");
+    let nginx = Child::spawn(namespace.command(tool("nginx")).args(["-e", "stderr", "-c"]).arg(&file));
+    namespace.wait_for_listener(8083);
+    // The first copies tell how to unwind; then one connection that stays.
+    let client = "for i in 1 2 3; do exec 3<>/dev/tcp/127.0.0.1/8083; sleep 0.5; done; echo connected now; sleep 1";
+    let mut client = Child::spawn(namespace.command("bash").args(["-c", client]));
+    client.wait_for_line("connected ", seconds(10));
+    nginx.signal(rustix::process::Signal::STOP);
+    client.wait(seconds(5)).expect("its end");
+    let sites = |report: &Value| tlsclose_tests::report::sites_of(report, nginx.pid()).into_iter().cloned().collect();
+    let report = agent.wait_for("its connection", seconds(20), |report| {
+        let sites: Vec<Value> = sites(report);
+        !sites.is_empty()
+    });
+    let sites: Vec<Value> = sites(&report);
+    let opened = &sites[0]["opened"];
+    let functions: Vec<_> = list(&opened["stack"]).filter_map(|frame| frame["function"].as_str()).collect();
+    assert!(functions.contains(&"ngx_event_accept"), "{opened:#}");
+    assert!(functions.contains(&"main"), "{opened:#}");
+    assert_eq!(opened["whole"], true, "{opened:#}");
+    let is_placed = |frame: &Value| frame["build_id"].is_string() && frame["offset"].is_string();
+    assert!(list(&opened["stack"]).all(is_placed), "{opened:#}");
 }

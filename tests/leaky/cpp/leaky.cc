@@ -1,6 +1,7 @@
 // A server in C++ that forgets to close its sockets when a handler throws: templates, virtual
 // functions, exceptions and inlined members between main and the calls.
 // `leaky eof_forget --count N --for SECONDS [--hand-over]`; the peers are connections of its own.
+// With --depths D,D,… one socket more is opened for each, below that many calls of a function by itself.
 // With --hand-over a child is left with the sockets, and the process that opened them ends.
 #include <arpa/inet.h>
 #include <cstdio>
@@ -89,19 +90,32 @@ private:
     std::unique_ptr<Handler> handler_;
 };
 
+OWN_FRAME static int dive(Server<Plain> &server, int depth)
+{
+    volatile char room[64];
+    room[0] = 0;
+    int failed = depth > 0 ? dive(server, depth - 1) : server.serve(1);
+    return failed + room[0];
+}
+
 int main(int argc, char **argv)
 {
     int count = 3;
     unsigned seconds = 30;
+    const char *depths = "";
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "--count") == 0)
             count = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--for") == 0)
             seconds = static_cast<unsigned>(atoi(argv[i + 1]));
+        if (strcmp(argv[i], "--depths") == 0)
+            depths = argv[i + 1];
     }
     alarm(seconds);
     Server<Plain> server;
     int failed = server.serve(count); // LINE: eof_forget main
+    for (const char *at = depths; *at; at += strcspn(at, ",") + (strchr(at, ',') != nullptr))
+        failed += dive(server, atoi(at));
     printf("ready %d\n", failed);
     fflush(stdout);
     if (strcmp(argv[argc - 1], "--hand-over") == 0) {
