@@ -3,6 +3,7 @@
 //! `cargo xtask test` builds what these need. Each module is one promise.
 #![forbid(unsafe_code)]
 
+mod accept_queue;
 mod alerts;
 mod bad_conditions;
 mod command_line;

@@ -22,6 +22,8 @@ pub enum Kind {
     ResetHeld,
     /// CLOSE after a connect() that failed, and a file still holds it.
     ConnectFailedHeld,
+    /// CLOSE_WAIT in an accept queue: the peer gave up before anybody accepted.
+    CloseWaitNotAccepted,
 }
 
 /// How sure we are that it is a leak.
@@ -150,6 +152,9 @@ pub struct Site {
     pub closed_elsewhere: Option<ClosedElsewhere>,
     pub usual_close: Option<UsualClose>,
     pub examples: Vec<Example>,
+    /// The queues in which connections wait that nobody accepts; of that kind only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept_queues: Vec<AcceptQueue>,
     pub why: String,
     pub fix: String,
 }
@@ -207,7 +212,7 @@ pub struct Container {
 /// A call on a socket, and the code path that made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Touch {
-    /// `accept4`, `accept`, `connect`, `read`, `send`, `shutdown`.
+    /// `accept4`, `accept`, `connect`, `listen`, `read`, `send`, `shutdown`.
     pub call: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<i64>,
@@ -262,6 +267,20 @@ pub struct Example {
     pub send_queue: u32,
     pub netns: u32,
     pub tls: Option<serde_json::Value>,
+}
+
+/// The accept queue of one listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptQueue {
+    /// `address:port` that it listens on.
+    pub local: String,
+    pub netns: u32,
+    /// Connections in the queue, how many fit, and how many of them their peer has given up.
+    pub length: u32,
+    pub limit: u32,
+    pub half_closed: u32,
+    /// Who could accept them.
+    pub holders: Vec<HolderInfo>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod logging;
 mod names;
 mod output;
 mod place;
+mod queues;
 mod report;
 mod sites;
 mod snapshot;

@@ -7,8 +7,14 @@ use crate::finding::{End, Ended, Kind, State};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 5] =
-        [Self::CloseWaitEofRead, Self::CloseWaitUnread, Self::FinWait2Held, Self::ResetHeld, Self::ConnectFailedHeld];
+    pub const ALL: [Self; 6] = [
+        Self::CloseWaitEofRead,
+        Self::CloseWaitUnread,
+        Self::FinWait2Held,
+        Self::ResetHeld,
+        Self::ConnectFailedHeld,
+        Self::CloseWaitNotAccepted,
+    ];
 
     /// The name in JSON, in metric labels and on the command line.
     pub fn name(self) -> &'static str {
@@ -18,6 +24,7 @@ impl Kind {
             Self::FinWait2Held => "fin_wait2_held",
             Self::ResetHeld => "reset_held",
             Self::ConnectFailedHeld => "connect_failed_held",
+            Self::CloseWaitNotAccepted => "close_wait_not_accepted",
         }
     }
 }
@@ -129,7 +136,7 @@ mod tests {
         assert_eq!(
             "close_wait".parse::<Kind>().unwrap_err(),
             "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
-             reset_held, connect_failed_held"
+             reset_held, connect_failed_held, close_wait_not_accepted"
         );
     }
 }

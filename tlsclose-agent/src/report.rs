@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use self::{
     counts::{histogram, losses, programs, sockets, transitions},
-    series::{adopted, processes, series, site_infos},
+    series::{accept_queues, adopted, processes, series, site_infos},
     sites::site,
 };
 use crate::{
@@ -89,6 +89,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         series: series(watch, now),
         site_infos: site_infos(watch),
         processes: processes(watch),
+        accept_queues: accept_queues(watch),
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),
         orphans: sockstat.orphans,

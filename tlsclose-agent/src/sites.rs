@@ -27,6 +27,8 @@ pub const UNSAMPLED: &str = "unsampled";
 const RETENTION: Duration = Duration::from_secs(300);
 /// Example sockets kept for a site.
 const EXAMPLES: usize = 5;
+/// Listeners kept for a site.
+const LISTENERS: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -73,6 +75,8 @@ pub struct Tally {
     pub oldest: Option<Moment>,
     pub age_is_minimum: bool,
     pub examples: Vec<Socket>,
+    /// Addresses of listeners in whose accept queues they are.
+    pub listeners: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -319,6 +323,7 @@ impl Tally {
             self.oldest = Some(socket.clock);
             self.age_is_minimum = socket.age_is_minimum;
         }
+        self.keep_listener(socket.last.listener);
         self.keep_example(socket);
     }
 
@@ -331,8 +336,15 @@ impl Tally {
             self.oldest = Some(theirs);
             self.age_is_minimum = other.age_is_minimum;
         }
+        other.listeners.iter().for_each(|listener| self.keep_listener(*listener));
         for example in &other.examples {
             self.keep_example(example);
+        }
+    }
+
+    fn keep_listener(&mut self, listener: u64) {
+        if listener != 0 && self.listeners.len() < LISTENERS {
+            self.listeners.insert(listener);
         }
     }
 

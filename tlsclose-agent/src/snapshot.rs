@@ -66,6 +66,14 @@ pub struct ProcessSeries {
     pub emfile_errors_total: u64,
 }
 
+/// The fullest accept queue of a workload: connections in it, and how many fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSeries {
+    pub identity: Identity,
+    pub length: u64,
+    pub limit: u64,
+}
+
 /// Cumulative histogram: upper bounds in seconds with the number of observations at or below each
 /// (the last bound is infinity), and the sum of all observations.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,6 +116,7 @@ pub struct Snapshot {
     pub series: Vec<SiteSeries>,
     pub site_infos: Vec<SiteInfo>,
     pub processes: Vec<ProcessSeries>,
+    pub accept_queues: Vec<QueueSeries>,
     /// Adopted sockets by identity and kind.
     pub adopted: BTreeMap<(Identity, Kind), u64>,
     /// By state, all eleven present.
@@ -148,6 +157,7 @@ impl Snapshot {
             series: Vec::new(),
             site_infos: Vec::new(),
             processes: Vec::new(),
+            accept_queues: Vec::new(),
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),
             orphans: 0,

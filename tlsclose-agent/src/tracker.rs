@@ -152,6 +152,11 @@ impl Tracker {
                 self.replaced.push((seen.census, gone));
             }
             *seen = fresh;
+        } else if socket.group.kind == Kind::CloseWaitNotAccepted && kind != Kind::CloseWaitNotAccepted {
+            // Somebody has accepted it after all: from now on it is judged anew.
+            socket.end(End::Touched, &mut self.changes);
+            *socket = Socket::new(record, kind, held_by, socket.adopted, (self.now, false), &mut path);
+            *seen = fresh;
         } else if seen.census == self.census {
             socket.also_held_by(held_by, record);
             seen.settled = false;

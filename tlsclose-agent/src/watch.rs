@@ -23,6 +23,7 @@ use crate::{
     config::Rules,
     host::{Namespaces, facts::HostFact},
     kernel::{census::CensusError, load::Kernel, stacks::Record},
+    queues::Queues,
     report::{self, CensusLog},
     sites::{Limits, Sites, is_complete},
     snapshot::Snapshot,
@@ -57,6 +58,7 @@ pub struct Watch {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
     pub(crate) tracker: Tracker,
+    pub(crate) queues: Queues,
     pub(crate) sites: Sites,
     pub(crate) attribution: Attribution,
     pub(crate) log: CensusLog,
@@ -78,6 +80,7 @@ impl Watch {
                 settings.show_cmdline,
             ),
             tracker: Tracker::default(),
+            queues: Queues::default(),
             log: CensusLog::new(settings.census_interval),
             namespaces: Namespaces::default(),
             ignored: 0,
@@ -125,8 +128,12 @@ impl Watch {
         let jiffies_now =
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
-        let (tracker, paths) = (&mut self.tracker, &self.attribution.paths);
-        let totals = self.kernel.census(|record| tracker.observe(record, ticks, |key| paths.by_key(key)))?;
+        let (tracker, queues, paths) = (&mut self.tracker, &mut self.queues, &self.attribution.paths);
+        queues.begin();
+        let totals = self.kernel.census(|record| {
+            queues.observe(record);
+            tracker.observe(record, ticks, |key| paths.by_key(key));
+        })?;
         self.log.record(&totals, self.settings.census_interval, CENSUS_SHARE);
         // Stacks taken while the census ran.
         self.drain();

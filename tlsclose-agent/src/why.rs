@@ -56,6 +56,17 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
             Some(call) => format!("The {}{} failed and no close followed.", call.call, call.place),
             None => "A connect failed and no close followed.".to_owned(),
         },
+        Kind::CloseWaitNotAccepted => match (&last, &origin) {
+            (Some(call), _) => format!(
+                "Peer closed before anybody accepted the connection; {}{} took the last one out of the queue.",
+                call.call, call.place
+            ),
+            (None, Some(call)) => format!(
+                "Peer closed before anybody accepted the connection; no accept was seen since {}{}.",
+                call.call, call.place
+            ),
+            (None, None) => "Peer closed before anybody accepted the connection.".to_owned(),
+        },
     }
 }
 
@@ -84,6 +95,9 @@ pub fn fix(kind: Kind) -> String {
         }
         Kind::ConnectFailedHeld => {
             "Close the socket when connect fails, before the next attempt makes a new one."
+        }
+        Kind::CloseWaitNotAccepted => {
+            "Keep accepting: find out what holds the accept loop up (a lock, a full pool, EMFILE), or close the listener."
         }
     }
     .to_owned()
@@ -147,7 +161,8 @@ mod tests {
         let data = touch("recv", Some(512), "handle_request", 131);
         let end = touch("shutdown", None, "finish", 12);
         let connect = touch("connect", None, "dial", 5);
-        let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 12] = [
+        let listen = touch("listen", None, "main", 20);
+        let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 15] = [
             (
                 Kind::CloseWaitEofRead,
                 Some(&accept),
@@ -210,6 +225,19 @@ mod tests {
                 "The connect in dial (src/server.rs:5) failed and no close followed.",
             ),
             (Kind::ConnectFailedHeld, None, None, "A connect failed and no close followed."),
+            (
+                Kind::CloseWaitNotAccepted,
+                Some(&listen),
+                Some(&accept),
+                "Peer closed before anybody accepted the connection; accept4 in accept_loop (src/server.rs:88) took the last one out of the queue.",
+            ),
+            (
+                Kind::CloseWaitNotAccepted,
+                Some(&listen),
+                None,
+                "Peer closed before anybody accepted the connection; no accept was seen since listen in main (src/server.rs:20).",
+            ),
+            (Kind::CloseWaitNotAccepted, None, None, "Peer closed before anybody accepted the connection."),
         ];
         for (kind, opened, touched, expected) in cases {
             assert_eq!(why(kind, opened, touched), expected, "{kind}");

@@ -5,11 +5,12 @@
 
 mod control;
 mod python;
+mod queue;
 mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{control::*, python::*, stack::*};
+pub use self::{control::*, python::*, queue::*, stack::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -37,6 +38,7 @@ pub mod call {
     pub const SEND: u8 = 5;
     pub const SHUTDOWN: u8 = 6;
     pub const CLOSE: u8 = 7;
+    pub const LISTEN: u8 = 8;
 }
 
 /// `ORIGIN`: who opened a socket, with which stack. Lossy: only sampled openings are in it.
@@ -151,6 +153,11 @@ pub mod holder {
     pub const HALF: u8 = 2;
     /// A map entry for this address belonged to another socket and was ignored.
     pub const STALE: u8 = 4;
+    /// A child in an accept queue: `tgid`, `fd` and `origin` are its listener's, and `file` is the
+    /// address of the listener's socket.
+    pub const QUEUED: u8 = 8;
+    /// A listener with children in its accept queue: see [`super::AcceptQueue`].
+    pub const QUEUE: u8 = 16;
 }
 
 /// Counters of one census, kept per CPU and reset by the agent before each one.

@@ -43,6 +43,8 @@ layout! {
     sk_shutdown = "sock"."sk_shutdown",
     sk_socket = "sock"."sk_socket",
     sk_lock_owned = "sock"."sk_lock.owned",
+    sk_ack_backlog = "sock"."sk_ack_backlog",
+    sk_max_ack_backlog = "sock"."sk_max_ack_backlog",
     // include/linux/tcp.h, include/net/inet_sock.h: behind a cast to tcp_sock
     tcp_write_seq = "tcp_sock"."write_seq",
     tcp_snd_una = "tcp_sock"."snd_una",
@@ -53,6 +55,11 @@ layout! {
     tcp_bytes_received = "tcp_sock"."bytes_received",
     tcp_bytes_acked = "tcp_sock"."bytes_acked",
     inet_sport = "inet_sock"."inet_sport",
+    // include/net/inet_connection_sock.h, include/net/request_sock.h: the accept queue
+    tcp_queue_head = "tcp_sock"."inet_conn.icsk_accept_queue.rskq_accept_head",
+    request_next = "request_sock"."dl_next",
+    request_sk = "request_sock"."sk",
+    request_listener = "request_sock"."__req_common.skc_listener",
     // include/linux/net.h, include/linux/fs.h
     socket_file = "socket"."file",
     socket_sk = "socket"."sk",
@@ -101,6 +108,9 @@ pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
 
 /// Offset of the user-space thread pointer, or [`ABSENT`] where the architecture keeps none in memory.
 pub const TASK_THREAD_POINTER: (&str, &str) = ("task_struct", "thread.fsbase");
+
+/// Enumerator that a kernel has which knows `bpf_loop` (5.17).
+pub const BPF_LOOP: (&str, &str) = ("bpf_func_id", "BPF_FUNC_loop");
 
 /// An optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -88,6 +88,15 @@ pub const ARMED_STACKS_PER_SECOND: u32 = 200;
 /// Files shared by several descriptors that one census can tell apart.
 pub const SHARED_FILES_ENTRIES: u32 = 8_192;
 
+/// Listeners whose calls of listen and accept are remembered (LRU).
+pub const LISTENER_ENTRIES: u32 = 4_096;
+
+/// Children of one accept queue that a census writes out: all that one file writes must fit into 32 KiB.
+pub const QUEUE_RECORDS: u32 = 32;
+
+/// Children of one accept queue that a census looks at.
+pub const QUEUE_WALK: u32 = 8_192;
+
 /// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
 pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
     [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];

@@ -10,6 +10,10 @@ use core::ptr::addr_of;
 #[unsafe(no_mangle)]
 static PT_REGS: [u32; 3] = [16, 19, 4];
 
+/// Index of a system call's first argument, as it was when the call began.
+#[unsafe(no_mangle)]
+static FIRST_ARGUMENT: u32 = 14;
+
 pub struct Registers {
     pub pc: u64,
     pub sp: u64,
@@ -25,5 +29,15 @@ pub fn user_registers(task: *const core::ffi::c_void) -> Registers {
         let regs = aya_ebpf::helpers::generated::bpf_task_pt_regs(task as *mut _) as *const u64;
         let index = |i: usize| core::ptr::read_volatile((addr_of!(PT_REGS) as *const u32).add(i)) as usize;
         Registers { pc: *regs.add(index(0)), sp: *regs.add(index(1)), fp: *regs.add(index(2)) }
+    }
+}
+
+/// First argument of the system call that the current task is in.
+#[inline(always)]
+pub fn first_argument(task: *const core::ffi::c_void) -> u64 {
+    // SAFETY: as in `user_registers`.
+    unsafe {
+        let regs = aya_ebpf::helpers::generated::bpf_task_pt_regs(task as *mut _) as *const u64;
+        *regs.add(core::ptr::read_volatile(addr_of!(FIRST_ARGUMENT)) as usize)
     }
 }

@@ -4,12 +4,13 @@
 //! network namespace (kernel/bpf/task_iter.c). Half-closed sockets are written out, the others
 //! only counted. A socket reset by its peer is in no listing of the kernel, but its descriptor is.
 
-use core::{ffi::c_void, ptr::addr_of};
+use core::{ffi::c_void, mem::MaybeUninit, ptr::addr_of};
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
 
 use crate::{
+    accept_queue,
     kernel::{Sequences, Task, Tcp, global, is_half_closed, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, lost},
 };
@@ -82,14 +83,48 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
         // Only the iterator holds it: its owner is inside the last close().
         return None;
     }
-    if references == 2 || first_sight(file) {
+    let first_holder = references == 2 || first_sight(file);
+    if first_holder {
         // SAFETY: 16 slots, index below 16.
         unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state_now as usize & 15) += 1 };
     }
-    if is_half_closed(state_now) || global!(CENSUS_OF_ALL) != 0 {
-        write_out(meta, task, fd, file, sk, state_now)?;
+    let all = global!(CENSUS_OF_ALL) != 0;
+    let is_listener = state_now == state::LISTEN && !all;
+    if !is_half_closed(state_now) && !is_listener && !all {
+        return None;
     }
+    let held_by = HeldBy { started_at: task.started_at(), file: file as u64, tgid: task.tgid(), fd };
+    // SAFETY: the verifier knows the iterator's context.
+    let seq = unsafe { (*meta).seq };
+    if is_listener {
+        return accept_queue::write_out(seq, sk, held_by, first_holder);
+    }
+    let mut record = MaybeUninit::<Holder>::uninit();
+    fill(record.as_mut_ptr(), held_by, sk, 0)?;
+    // SAFETY: `fill` has written every field.
+    let record = unsafe { record.assume_init_mut() };
+    if state_now == state::CLOSE && record.flags & holder::HALF == 0 && !was_connected(sk) {
+        return None;
+    }
+    if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
+        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+        let origin = unsafe { &*origin };
+        if origin.peer == sk.peer() {
+            record.origin = *origin;
+            record.flags |= holder::ORIGIN;
+        } else {
+            record.flags |= holder::STALE;
+        }
+    }
+    emit(seq, record);
     Some(())
+}
+
+/// Writes a record out.
+#[inline(always)]
+pub fn emit(seq: *mut c_void, record: *mut Holder) {
+    // SAFETY: the record is initialised memory of this size, `seq` the iterator's output.
+    unsafe { bpf_seq_write(seq.cast(), record.cast(), size_of::<Holder>() as u32) };
 }
 
 /// This census has not counted a file that somebody besides one descriptor and the iterator holds.
@@ -110,68 +145,59 @@ fn first_sight(file: *const c_void) -> bool {
     true
 }
 
+/// A descriptor, and the process that it belongs to.
+#[derive(Clone, Copy)]
+pub struct HeldBy {
+    pub started_at: u64,
+    /// See [`Holder::file`].
+    pub file: u64,
+    pub tgid: u32,
+    pub fd: u32,
+}
+
+/// Writes every field of the record: what the socket itself says, and what is known of its half-closing.
 #[inline(always)]
-fn write_out(meta: *const Meta, task: Task, fd: u32, file: *const c_void, sk: Tcp, state_now: u8) -> Option<()> {
+pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<()> {
     let sequences = sk.sequences()?;
     let (local, remote) = sk.addresses();
-    let mut record = Holder {
-        sk: sk.address(),
-        started_at: task.started_at(),
-        file: file as u64,
-        origin: NO_ORIGIN,
-        half: HalfClosed::NEW,
-        tgid: task.tgid(),
-        fd,
-        netns: sk.netns(),
-        write_seq: sequences.write_seq(),
-        snd_una: sequences.snd_una(),
-        copied_seq: sequences.copied_seq(),
-        rcv_nxt: sequences.rcv_nxt(),
-        lsndtime: sequences.lsndtime(),
-        rcv_tstamp: sequences.rcv_tstamp(),
-        local: [0; 16],
-        remote: [0; 16],
-        local_port: local_port(sk, sequences),
-        remote_port: sk.remote_port(),
-        family: sk.family(),
-        state: state_now,
-        shutdown: sk.shutdown(),
-        flags: 0,
-        pad: [0; 4],
-    };
-    // SAFETY: 16 bytes each; unaligned, because the record packs them behind words of four bytes.
+    // SAFETY: the callers' records, which nothing else refers to; the addresses are 16 bytes each,
+    // and unaligned, because the record packs them behind words of four bytes.
     unsafe {
-        (&raw mut record.local).cast::<[u64; 2]>().write_unaligned(local);
-        (&raw mut record.remote).cast::<[u64; 2]>().write_unaligned(remote);
+        (*record).sk = sk.address();
+        (*record).started_at = held_by.started_at;
+        (*record).file = held_by.file;
+        (*record).origin = NO_ORIGIN;
+        (*record).half = HalfClosed::NEW;
+        (*record).tgid = held_by.tgid;
+        (*record).fd = held_by.fd;
+        (*record).netns = sk.netns();
+        (*record).write_seq = sequences.write_seq();
+        (*record).snd_una = sequences.snd_una();
+        (*record).copied_seq = sequences.copied_seq();
+        (*record).rcv_nxt = sequences.rcv_nxt();
+        (*record).lsndtime = sequences.lsndtime();
+        (*record).rcv_tstamp = sequences.rcv_tstamp();
+        (&raw mut (*record).local).cast::<[u64; 2]>().write_unaligned(local);
+        (&raw mut (*record).remote).cast::<[u64; 2]>().write_unaligned(remote);
+        (*record).local_port = local_port(sk, sequences);
+        (*record).remote_port = sk.remote_port();
+        (*record).family = sk.family();
+        (*record).state = sk.state();
+        (*record).shutdown = sk.shutdown();
+        (*record).flags = flags;
+        (*record).pad = [0; 4];
     }
-    let peer = sk.peer();
     if let Some(half) = HALF_CLOSED.get_ptr(sk.address()) {
         // SAFETY: valid until the program ends.
         let half = unsafe { &*half };
-        if half.peer == peer {
+        // SAFETY: as above.
+        let record = unsafe { &mut *record };
+        if half.peer == sk.peer() {
             record.half = *half;
             record.flags |= holder::HALF;
         } else {
             record.flags |= holder::STALE;
         }
-    }
-    if state_now == state::CLOSE && record.flags & holder::HALF == 0 && !was_connected(sk) {
-        return None;
-    }
-    if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
-        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-        let origin = unsafe { &*origin };
-        if origin.peer == peer {
-            record.origin = *origin;
-            record.flags |= holder::ORIGIN;
-        } else {
-            record.flags |= holder::STALE;
-        }
-    }
-    // SAFETY: the record is initialised memory of this size, `seq` the iterator's output.
-    unsafe {
-        let seq = (*meta).seq;
-        bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Holder>() as u32);
     }
     Some(())
 }
@@ -192,7 +218,7 @@ fn was_connected(sk: Tcp) -> bool {
     sk.shutdown() & 3 == 3 && sk.remote_port() != 0
 }
 
-const NO_ORIGIN: Origin = Origin {
+pub const NO_ORIGIN: Origin = Origin {
     opened_at: 0,
     opened: 0,
     touched: 0,

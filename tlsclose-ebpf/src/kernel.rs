@@ -18,7 +18,7 @@ use tlsclose_common::{
 
 pub use self::{
     task::Task,
-    tcp::{Hold, Sequences, Tcp},
+    tcp::{Hold, Request, Sequences, Tcp},
 };
 
 #[unsafe(no_mangle)]

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{
-        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, Interpreter, LOST_SLOTS, LeafKey, LeafRule,
-        Lost, Origin, PythonCode, PythonStack, StackFrames,
+        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey,
+        LeafRule, Lost, Origin, PythonCode, PythonStack, StackFrames,
     },
     limits::*,
 };
@@ -16,6 +16,14 @@ use tlsclose_common::{
 /// Who opened a socket, by address. Lossy.
 #[map]
 pub static ORIGIN: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN_ENTRIES, 0);
+
+/// Where listeners were made, and where they were last accepted from, by address.
+#[map]
+pub static LISTENERS: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(LISTENER_ENTRIES, 0);
+
+/// Room for the record of a child in an accept queue.
+#[map]
+pub static QUEUED: PerCpuArray<Holder> = PerCpuArray::with_max_entries(1, 0);
 
 /// Half-closed sockets that a file holds, by address. Exact.
 #[map]

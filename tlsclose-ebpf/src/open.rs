@@ -5,7 +5,7 @@ use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracep
 use tlsclose_common::facts::{Lost, Origin, call};
 
 use crate::{
-    budget,
+    accept_queue, budget,
     kernel::{Task, Tcp},
     maps::{EMFILE, ORIGIN, lost},
     stack, stream,
@@ -61,6 +61,9 @@ fn accepted(ctx: &TracePointContext, which: u8) {
     let Some((sk, peer)) = Task::current().socket_at(result as u32) else { return };
     let opened = if sampled { stack::take(tgid) } else { 0 };
     keep(sk, peer, tgid, opened, which);
+    if opened != 0 {
+        accept_queue::accepted(Task::current(), tgid, opened, which);
+    }
 }
 
 /// The first read or send on a socket whose process uses io_uring, where no accept hook runs.

@@ -13,7 +13,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    closing, half_closed,
+    accept_queue, closing, half_closed,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
     open, stream,
@@ -44,6 +44,7 @@ fn count(old: i32, new: i32) {
 fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
         state::SYN_SENT => open::connecting(sk),
+        state::LISTEN => accept_queue::listening(sk),
         state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
             // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
@@ -74,7 +75,8 @@ fn transition(sk: Tcp, old: u8, new: u8) {
 fn closed(sk: Tcp, old: u8) {
     match (sk.hold(), old) {
         (Hold::File, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED),
-        (Hold::File, state::LISTEN | state::CLOSE) => {}
+        (_, state::LISTEN) => accept_queue::ended(sk),
+        (Hold::File, state::CLOSE) => {}
         (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED),
         // A child in the accept queue: its end is `tcp_destroy_sock`.
         (Hold::NoSocket, state::CLOSE_WAIT) => {}

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Forks the other end. Returns 0 there. */
-static pid_t fork_peer(void)
+pid_t fork_peer(void)
 {
     pid_t pid = fork();
     if (pid < 0)

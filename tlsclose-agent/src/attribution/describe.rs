@@ -186,6 +186,7 @@ fn call_name(which: u8) -> &'static str {
         call::SEND => "send",
         call::SHUTDOWN => "shutdown",
         call::CLOSE => "close",
+        call::LISTEN => "listen",
         _ => "",
     }
 }

@@ -96,7 +96,8 @@ pub struct DoctorArgs {
 /// Explain a kind of finding: what it means, how it is proved, how to fix it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Kinds: close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held.
+Kinds: close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held,
+close_wait_not_accepted.
 
 Example:
   tlsclose explain close_wait_eof_read")]

@@ -155,6 +155,13 @@ impl Btf {
         (prototype.kind() == kind::FUNC_PROTO).then_some(prototype.vlen() as u32)
     }
 
+    /// The enumeration exists and has the enumerator.
+    pub fn has_enumerator(&self, enumeration: &str, name: &str) -> bool {
+        let Some(ty) = self.find(|kind| kind == kind::ENUM, enumeration) else { return false };
+        (0..ty.vlen())
+            .any(|i| word(&self.types, ty.at + 12 + i * 8).is_some_and(|offset| self.name(offset) == name.as_bytes()))
+    }
+
     /// The structure exists and has the field.
     pub fn has_field(&self, structure: &str, path: &str) -> bool {
         self.offset(structure, path).is_ok()

@@ -1,6 +1,6 @@
 //! What the programs must know about the running kernel, from its BTF.
 
-use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
+use tlsclose_common::layout::{ABSENT, BPF_LOOP, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
 
 use super::btf::{Btf, BtfError};
 
@@ -15,6 +15,10 @@ pub struct Resolved {
     pub pt_regs: [u32; 3],
     /// 0 where there is no `tcp_recvmsg`.
     pub recvmsg_parameters: u32,
+    /// Word index in `struct pt_regs` of a system call's first argument, which stays there.
+    pub first_argument: u32,
+    /// 1: the kernel knows `bpf_loop`.
+    pub bpf_loop: u32,
 }
 
 /// Resolves every offset, or names the first one that this kernel does not have.
@@ -26,6 +30,8 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         task_thread_pointer: btf.offset(TASK_THREAD_POINTER.0, TASK_THREAD_POINTER.1).unwrap_or(ABSENT),
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
+        first_argument: first_argument(btf)?,
+        bpf_loop: u32::from(btf.has_enumerator(BPF_LOOP.0, BPF_LOOP.1)),
     })
 }
 
@@ -42,6 +48,17 @@ fn file_ref(btf: &Btf) -> Result<FileRef, BtfError> {
 fn pt_regs(btf: &Btf) -> Result<[u32; 3], BtfError> {
     let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
     Ok([word("ip")?, word("sp")?, word("bp")?])
+}
+
+#[cfg(target_arch = "x86_64")]
+fn first_argument(btf: &Btf) -> Result<u32, BtfError> {
+    Ok(btf.offset("pt_regs", "di")? / 8)
+}
+
+/// The result takes the place of the first argument in x0 (arch/arm64/kernel/syscall.c).
+#[cfg(target_arch = "aarch64")]
+fn first_argument(btf: &Btf) -> Result<u32, BtfError> {
+    Ok(btf.offset("pt_regs", "orig_x0")? / 8)
 }
 
 /// The frame pointer is x29 (arch/arm64/include/asm/ptrace.h).

@@ -232,6 +232,8 @@ fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> 
         .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
         .override_global("PT_REGS", &resolved.pt_regs, true)
         .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
+        .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
+        .override_global("BPF_LOOP", &resolved.bpf_loop, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("STREAM", &stream, true)
         .override_global("CENSUS_OF_ALL", &all, true)

@@ -19,6 +19,7 @@ mod host;
 mod lost;
 mod own;
 mod processes;
+mod queues;
 mod sites;
 mod sockets;
 pub mod text;
@@ -35,6 +36,7 @@ pub fn families() -> Vec<Declared> {
         sockets::families(),
         sites::families(),
         processes::families(),
+        queues::families(),
         lost::families(),
         census::families(),
         bpf::families(),
@@ -81,6 +83,7 @@ impl Collector for OfSnapshot {
         sockets::encode(snapshot, encoder)?;
         sites::encode(snapshot, encoder)?;
         processes::encode(snapshot, encoder)?;
+        queues::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;
         bpf::encode(snapshot, encoder)?;

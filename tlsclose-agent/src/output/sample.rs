@@ -120,6 +120,7 @@ fn leaking() -> Site {
             example("10.0.0.4:8443", "10.0.9.3:51236", State::CloseWait, 900.0, 213),
             example("10.0.0.4:8443", "10.0.9.4:51237", State::CloseWait, 60.5, 214),
         ],
+        accept_queues: vec![],
         why: "Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.".to_owned(),
         fix: "Close the connection when read returns 0.".to_owned(),
     }
@@ -146,6 +147,7 @@ fn lingering() -> Site {
         closed_elsewhere: None,
         usual_close: None,
         examples: vec![],
+        accept_queues: vec![],
         why: "The program ended its side.".to_owned(),
         fix: "Bound the drain.".to_owned(),
     }
@@ -188,6 +190,7 @@ pub fn snapshot() -> Snapshot {
             fds_exhausted_seconds: Some(32600.5),
             emfile_errors_total: 3,
         }],
+        accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128 }],
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
         ignored: 0,

@@ -3,7 +3,7 @@
 use super::escape::escape;
 use super::filter::{Sort, order};
 use crate::duration::human;
-use crate::finding::{Process, Report, Site, Status, Touch};
+use crate::finding::{HolderInfo, Process, Report, Site, Status, Touch};
 
 mod colour;
 mod stack;
@@ -98,6 +98,7 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
             stack::cut(text);
         }
     }
+    accept_queues(text, site);
     examples(text, site, layout);
     if layout.wide && !site.builds.is_empty() {
         *text += &format!("  builds   {}\n", escape(&site.builds.join(" ")));
@@ -187,6 +188,26 @@ fn touch(text: &mut String, title: &str, touch: Option<&Touch>, layout: &Layout)
     }
 }
 
+fn accept_queues(text: &mut String, site: &Site) {
+    for queue in &site.accept_queues {
+        *text += &format!(
+            "  accept queue of {}  {} of {}, {} given up by their peer",
+            escape(&queue.local),
+            queue.length,
+            queue.limit,
+            queue.half_closed
+        );
+        held_by(text, &queue.holders);
+        text.push('\n');
+    }
+}
+
+fn held_by(text: &mut String, holders: &[HolderInfo]) {
+    for holder in holders {
+        *text += &format!("  {}[{}] fd {}", escape(&holder.comm), holder.pid, holder.fd);
+    }
+}
+
 fn examples(text: &mut String, site: &Site, layout: &Layout) {
     let shown = if layout.wide { usize::MAX } else { EXAMPLES };
     if site.examples.is_empty() {
@@ -201,9 +222,7 @@ fn examples(text: &mut String, site: &Site, layout: &Layout) {
             example.state.name(),
             human(example.age_seconds)
         );
-        for holder in &example.holders {
-            *text += &format!("  {}[{}] fd {}", escape(&holder.comm), holder.pid, holder.fd);
-        }
+        held_by(text, &example.holders);
         if example.recv_queue > 0 || example.send_queue > 0 {
             *text += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
         }

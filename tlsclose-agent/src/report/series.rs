@@ -70,6 +70,23 @@ pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
     worst.into_values().collect()
 }
 
+/// The fullest accept queue of each workload that has one with connections in it.
+pub(super) fn accept_queues(watch: &mut Watch) -> Vec<QueueSeries> {
+    let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
+    for listener in watch.queues.iter() {
+        let first = listener.holders.first().and_then(|held| watch.attribution.identity(held.process));
+        let Some(comm) = first.map(|who| who.comm.clone()) else { continue };
+        let identity = Identity { comm, ..Identity::default() };
+        let (length, limit) = (u64::from(listener.queue.length), u64::from(listener.queue.limit));
+        let series = QueueSeries { identity: identity.clone(), length, limit };
+        let fullness = |it: &QueueSeries| it.length as f64 / (it.limit + 1) as f64;
+        if fullest.get(&identity).is_none_or(|known| fullness(&series) > fullness(known)) {
+            fullest.insert(identity, series);
+        }
+    }
+    fullest.into_values().collect()
+}
+
 pub(super) fn adopted(watch: &Watch) -> BTreeMap<(Identity, Kind), u64> {
     let mut adopted = BTreeMap::new();
     for ((identity, kind, _), record) in &watch.sites.series {

@@ -6,8 +6,9 @@ use super::seconds;
 use crate::{
     clock::Moment,
     finding::*,
+    queues::Listener,
     sites::{SiteKey, SiteRecord, Tally},
-    tracker::{ProcessKey, Socket},
+    tracker::{HeldBy, ProcessKey, Socket},
     watch::Watch,
     why,
 };
@@ -33,9 +34,15 @@ pub(super) fn site(
             describe_process(watch, process, tally.lingering, per_minute * share)
         })
         .collect();
+    let listeners: Vec<Listener> =
+        record.now.listeners.iter().filter_map(|listener| watch.queues.get(*listener).cloned()).collect();
     let mut touched = record.touched;
     if let (Some(touch), Some(socket)) = (&mut touched, record.now.examples.first()) {
-        touch.seconds_ago = (socket.last.touched_at != 0).then(|| seconds(now.since(Moment(socket.last.touched_at))));
+        let at = match key.kind {
+            Kind::CloseWaitNotAccepted => listeners.iter().map(|it| it.accepted_at).max().unwrap_or_default(),
+            _ => socket.last.touched_at,
+        };
+        touch.seconds_ago = (at != 0).then(|| seconds(now.since(Moment(at))));
     }
     let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
@@ -61,6 +68,7 @@ pub(super) fn site(
         closed_elsewhere: None,
         usual_close,
         examples,
+        accept_queues: listeners.iter().map(|listener| accept_queue(watch, listener)).collect(),
     }
 }
 
@@ -89,25 +97,41 @@ pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64,
 }
 
 fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
-    let holders = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
+    let holding = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
     let last = &socket.last;
     Example {
         local: address(last.family, last.local, last.local_port),
         remote: address(last.family, last.remote, last.remote_port),
         state: State::numbered(last.state).unwrap_or(State::Close),
         age_seconds: seconds(now.since(socket.clock)),
-        holders: holders
-            .map(|held| HolderInfo {
-                pid: held.process.tgid,
-                comm: watch.attribution.known_identity(held.process).map(|who| who.comm.clone()).unwrap_or_default(),
-                fd: held.fd,
-            })
-            .collect(),
+        holders: holders(watch, holding),
         recv_queue: last.recv_queue,
         send_queue: last.send_queue,
         netns: last.netns,
         tls: None,
     }
+}
+
+fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {
+    for held in &listener.holders {
+        // Not all of them hold a lingering socket: they were not looked at yet.
+        watch.attribution.identity(held.process);
+    }
+    AcceptQueue {
+        local: address(listener.family, listener.local, listener.local_port),
+        netns: listener.netns,
+        length: listener.queue.length,
+        limit: listener.queue.limit,
+        half_closed: listener.queue.half_closed,
+        holders: holders(watch, listener.holders.iter()),
+    }
+}
+
+fn holders<'a>(watch: &Watch, holding: impl Iterator<Item = &'a HeldBy>) -> Vec<HolderInfo> {
+    let comm = |held: &HeldBy| watch.attribution.known_identity(held.process).map(|who| who.comm.clone());
+    holding
+        .map(|held| HolderInfo { pid: held.process.tgid, comm: comm(held).unwrap_or_default(), fd: held.fd })
+        .collect()
 }
 
 /// `address:port`; IPv6 in brackets, v4-mapped as IPv4.

@@ -14,6 +14,7 @@ use crate::{clock::Moment, finding::Kind};
 /// What is wrong with the socket, if anything can be.
 pub fn classify(record: &Holder) -> Option<Kind> {
     match record.state {
+        state::CLOSE_WAIT if record.flags & holder::QUEUED != 0 => Some(Kind::CloseWaitNotAccepted),
         state::CLOSE_WAIT if record.copied_seq == record.rcv_nxt => Some(Kind::CloseWaitEofRead),
         state::CLOSE_WAIT => Some(Kind::CloseWaitUnread),
         state::FIN_WAIT2 => Some(Kind::FinWait2Held),
@@ -26,8 +27,12 @@ pub fn classify(record: &Holder) -> Option<Kind> {
 
 /// The stack of the last touch that tells the kind's story: the read that returned 0, or the
 /// shutdown. Where nobody read the end, the last ordinary read or send, which is sampled for armed
-/// processes only: it is shown, but makes no site of its own.
+/// processes only: it is shown, but makes no site of its own. Of a connection in an accept queue,
+/// the last call that accepted another one.
 pub fn touched(record: &Holder) -> (u64, u8) {
+    if record.flags & holder::QUEUED != 0 {
+        return (record.origin.touched, record.origin.touched_call);
+    }
     let wanted = match record.state {
         state::FIN_WAIT2 => call::SHUTDOWN,
         state::CLOSE_WAIT => call::READ,
@@ -97,5 +102,6 @@ pub fn last_seen(record: &Holder) -> LastSeen {
         recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
         send_queue: record.write_seq.wrapping_sub(record.snd_una),
         touched_at: record.half.touched_at,
+        listener: if record.flags & holder::QUEUED != 0 { record.file } else { 0 },
     }
 }

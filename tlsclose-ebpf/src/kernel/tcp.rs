@@ -75,6 +75,12 @@ impl Tcp {
         field!(self.0, sk_num: u16)
     }
 
+    /// Of a listener: children in its accept queue, and how many fit.
+    #[inline(always)]
+    pub fn backlog(self) -> (u32, u32) {
+        (field!(self.0, sk_ack_backlog: u32), field!(self.0, sk_max_ack_backlog: u32))
+    }
+
     #[inline(always)]
     pub fn netns(self) -> u32 {
         let net: *const c_void = field!(self.0, sk_net: *const c_void);
@@ -164,6 +170,12 @@ impl Sequences {
         u16::from_be(field!(self.0, inet_sport: u16))
     }
 
+    /// Of a listener: the first child in its accept queue.
+    #[inline(always)]
+    pub fn queue(self) -> Request {
+        Request(field!(self.0, tcp_queue_head: *const c_void))
+    }
+
     /// Bytes read so far by the program.
     #[inline(always)]
     pub fn read_bytes(self) -> u64 {
@@ -176,6 +188,34 @@ impl Sequences {
     pub fn written_bytes(self) -> u64 {
         let acked = field!(self.0, tcp_bytes_acked: u64);
         acked.wrapping_add(self.write_seq().wrapping_sub(self.snd_una()) as u64)
+    }
+}
+
+/// A `struct request_sock` in an accept queue. The queue may change while it is read: the memory
+/// stays a socket's (`SLAB_TYPESAFE_BY_RCU`), but perhaps of another queue.
+#[derive(Clone, Copy)]
+pub struct Request(*const c_void);
+
+impl Request {
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.0.is_null()
+    }
+
+    #[inline(always)]
+    pub fn next(self) -> Self {
+        Self(field!(self.0, request_next: *const c_void))
+    }
+
+    #[inline(always)]
+    pub fn child(self) -> Option<Tcp> {
+        Tcp::new(field!(self.0, request_sk: *const c_void))
+    }
+
+    /// Address of the listener that this is queued at.
+    #[inline(always)]
+    pub fn listener(self) -> u64 {
+        field!(self.0, request_listener: u64)
     }
 }
 

@@ -60,6 +60,8 @@ fn site(full: &Site) -> Site {
             stack: stack(&usual.stack),
         }),
         examples: Vec::new(),
+        // Addresses.
+        accept_queues: Vec::new(),
         fix: full.fix.clone(),
     }
 }

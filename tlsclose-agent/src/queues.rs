@@ -1,0 +1,97 @@
+//! Accept queues with connections in them, as one census shows them. Pure.
+
+use std::collections::BTreeMap;
+
+use tlsclose_common::facts::{AcceptQueue, Holder};
+
+use crate::tracker::{HeldBy, ProcessKey};
+
+/// Holders kept for one listener: workers share it.
+const HOLDERS: usize = 16;
+
+/// A listening socket with connections in its accept queue. Members of an SO_REUSEPORT group are
+/// one each.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub queue: AcceptQueue,
+    pub local: [u8; 16],
+    pub local_port: u16,
+    pub family: u8,
+    pub netns: u32,
+    /// When somebody last accepted from it, in ns of CLOCK_MONOTONIC; 0 when not known.
+    pub accepted_at: u64,
+    pub holders: Vec<HeldBy>,
+}
+
+/// All of them, by address of the socket.
+#[derive(Debug, Default)]
+pub struct Queues {
+    listeners: BTreeMap<u64, Listener>,
+}
+
+impl Queues {
+    /// Starts a census.
+    pub fn begin(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// Takes in one record, if it is of a listener. However many descriptors and processes share
+    /// it, it is one.
+    pub fn observe(&mut self, record: &Holder) {
+        let Some(queue) = record.accept_queue() else { return };
+        let holder = HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
+        let listener = self.listeners.entry(record.sk).or_insert_with(|| Listener {
+            queue,
+            local: record.local,
+            local_port: record.local_port,
+            family: record.family,
+            netns: record.netns,
+            accepted_at: record.origin.touched_at,
+            holders: Vec::new(),
+        });
+        if listener.holders.len() < HOLDERS {
+            listener.holders.push(holder);
+        }
+    }
+
+    pub fn get(&self, sk: u64) -> Option<&Listener> {
+        self.listeners.get(&sk)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(sk: u64, tgid: u32, length: u32) -> Holder {
+        let mut record = Holder { sk, tgid, fd: 3, local_port: 80, ..Holder::default() };
+        record.set_accept_queue(AcceptQueue { length, limit: 128, walked: length, half_closed: 1 });
+        record
+    }
+
+    #[test]
+    fn a_listener_shared_by_workers_is_one_with_all_its_holders() {
+        let mut queues = Queues::default();
+        queues.begin();
+        for record in [record(1, 10, 5), record(1, 11, 5), record(2, 10, 7)] {
+            queues.observe(&record);
+        }
+        queues.observe(&Holder { sk: 3, ..Holder::default() });
+        assert_eq!(queues.iter().map(|it| it.queue.length).collect::<Vec<_>>(), [5, 7]);
+        let holders = &queues.get(1).unwrap().holders;
+        assert_eq!(holders.iter().map(|it| it.process.tgid).collect::<Vec<_>>(), [10, 11]);
+    }
+
+    #[test]
+    fn a_queue_that_a_census_does_not_show_is_empty() {
+        let mut queues = Queues::default();
+        queues.begin();
+        queues.observe(&record(1, 10, 5));
+        queues.begin();
+        assert_eq!(queues.iter().count(), 0);
+    }
+}
