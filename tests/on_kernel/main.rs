@@ -16,6 +16,7 @@ mod lifecycle;
 mod metrics;
 mod programs;
 mod python;
+mod shared;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;

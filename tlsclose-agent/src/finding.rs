@@ -24,6 +24,8 @@ pub enum Kind {
     ConnectFailedHeld,
     /// CLOSE_WAIT in an accept queue: the peer gave up before anybody accepted.
     CloseWaitNotAccepted,
+    /// CLOSE_WAIT after a close() that left it open, because something else holds the file.
+    CloseWaitSharedFd,
 }
 
 /// How sure we are that it is a leak.
@@ -195,7 +197,27 @@ pub struct Process {
     pub fds_exhausted_in_seconds: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub emfile_errors: u64,
+    /// Calls of close() for descriptors that were not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_closes: Option<BadCloses>,
     pub container: Option<Container>,
+}
+
+/// Calls of close() that failed with EBADF: what is closed twice may be somebody else's by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BadCloses {
+    pub calls: u64,
+    /// The descriptor that the last one asked for; -1 is common and harmless.
+    pub fd: i32,
+    pub stack: Vec<Frame>,
+}
+
+/// What came of a call of close().
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloseResult {
+    Closed,
+    StillHeld,
+    BadFd,
 }
 
 /// Where a process runs. What its runtime did not say is empty.
@@ -262,11 +284,26 @@ pub struct Example {
     pub state: State,
     pub age_seconds: f64,
     pub holders: Vec<HolderInfo>,
+    /// A file holds it, and no descriptor table shows whose: a blocked thread, io_uring, or in
+    /// flight in a Unix socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holder_unknown: bool,
+    /// Threads that are inside a call on the descriptor that was closed, and so keep it open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_threads: Vec<BlockedThread>,
     /// Bytes not read by the program (the FIN counts as one), bytes not acknowledged by the peer.
     pub recv_queue: u32,
     pub send_queue: u32,
     pub netns: u32,
     pub tls: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedThread {
+    pub pid: u32,
+    pub tid: u32,
+    /// `recvfrom`, `read`, …
+    pub call: String,
 }
 
 /// The accept queue of one listening socket.

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::finding::{End, Ended, Kind, State};
+use crate::finding::{CloseResult, End, Ended, Kind, State};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CloseWaitEofRead,
         Self::CloseWaitUnread,
         Self::FinWait2Held,
         Self::ResetHeld,
         Self::ConnectFailedHeld,
         Self::CloseWaitNotAccepted,
+        Self::CloseWaitSharedFd,
     ];
 
     /// The name in JSON, in metric labels and on the command line.
@@ -25,6 +26,7 @@ impl Kind {
             Self::ResetHeld => "reset_held",
             Self::ConnectFailedHeld => "connect_failed_held",
             Self::CloseWaitNotAccepted => "close_wait_not_accepted",
+            Self::CloseWaitSharedFd => "close_wait_shared_fd",
         }
     }
 }
@@ -68,6 +70,16 @@ impl Ended {
             End::Touched => self.touched,
             End::Reclassified => self.reclassified,
             End::ProcessExit => self.process_exit,
+        }
+    }
+}
+
+impl CloseResult {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::StillHeld => "still_held",
+            Self::BadFd => "bad_fd",
         }
     }
 }
@@ -136,7 +148,7 @@ mod tests {
         assert_eq!(
             "close_wait".parse::<Kind>().unwrap_err(),
             "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
-             reset_held, connect_failed_held, close_wait_not_accepted"
+             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd"
         );
     }
 }

@@ -90,6 +90,8 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         site_infos: site_infos(watch),
         processes: processes(watch),
         accept_queues: accept_queues(watch),
+        close_calls: watch.kernel.close_calls().to_vec(),
+        unheld: watch.log.last.unheld,
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),
         orphans: sockstat.orphans,

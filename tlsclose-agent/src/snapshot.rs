@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CensusInfo, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
+use crate::finding::{CensusInfo, CloseResult, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
 use crate::host::facts::HostFact;
 
 /// Identity labels of a metric series. Empty outside a container.
@@ -117,6 +117,10 @@ pub struct Snapshot {
     pub site_infos: Vec<SiteInfo>,
     pub processes: Vec<ProcessSeries>,
     pub accept_queues: Vec<QueueSeries>,
+    /// Calls of close() by processes with TCP sockets.
+    pub close_calls: Vec<(CloseResult, u64)>,
+    /// Half-closed sockets that a file holds and no descriptor table shows.
+    pub unheld: u64,
     /// Adopted sockets by identity and kind.
     pub adopted: BTreeMap<(Identity, Kind), u64>,
     /// By state, all eleven present.
@@ -158,6 +162,8 @@ impl Snapshot {
             site_infos: Vec::new(),
             processes: Vec::new(),
             accept_queues: Vec::new(),
+            close_calls: Vec::new(),
+            unheld: 0,
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),
             orphans: 0,

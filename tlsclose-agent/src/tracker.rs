@@ -38,6 +38,13 @@ pub struct ProcessKey {
     pub started_at: u64,
 }
 
+impl ProcessKey {
+    /// Nobody's: of a socket of which no holder and no user is known.
+    pub fn is_known(self) -> bool {
+        self.tgid != 0
+    }
+}
+
 /// Sockets that are treated alike: same process, same kind, same code paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group {

@@ -11,12 +11,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tlsclose_common::facts::holder;
 
 use crate::{
     attribution::{
         Attribution,
         closes::Closed,
         containers::{Containers, Whereabouts},
+        last_user::LastUsers,
         process::Procfs,
     },
     clock::{Moment, ticks_per_second},
@@ -62,6 +64,7 @@ pub struct Watch {
     pub(crate) sites: Sites,
     pub(crate) attribution: Attribution,
     pub(crate) log: CensusLog,
+    last_users: LastUsers,
     pub(crate) namespaces: Namespaces,
     pub(crate) ignored: u64,
     ticks_base: (u64, Moment),
@@ -83,6 +86,7 @@ impl Watch {
             queues: Queues::default(),
             log: CensusLog::new(settings.census_interval),
             namespaces: Namespaces::default(),
+            last_users: LastUsers::new(),
             ignored: 0,
             ticks_base: (0, Moment(0)),
             ticks_per_second: 0,
@@ -129,10 +133,15 @@ impl Watch {
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
         let (tracker, queues, paths) = (&mut self.tracker, &mut self.queues, &self.attribution.paths);
+        let (last_users, procfs) = (&self.last_users, &self.attribution.procfs);
         queues.begin();
         let totals = self.kernel.census(|record| {
             queues.observe(record);
-            tracker.observe(record, ticks, |key| paths.by_key(key));
+            if record.flags & holder::UNHELD == 0 {
+                tracker.observe(record, ticks, |key| paths.by_key(key));
+            } else {
+                tracker.observe(&last_users.filled_in(record, procfs), ticks, |key| paths.by_key(key));
+            }
         })?;
         self.log.record(&totals, self.settings.census_interval, CENSUS_SHARE);
         // Stacks taken while the census ran.
@@ -156,7 +165,7 @@ impl Watch {
         let (attribution, settings, sites) = (&mut self.attribution, &self.settings, &self.sites);
         let procfs = attribution.procfs.clone();
         let changes = self.tracker.finish(
-            |process| procfs.is_alive(process.into()),
+            |process| !process.is_known() || procfs.is_alive(process.into()),
             |group| leak_after(attribution, settings, sites, &group),
         );
         self.place_changed(&changes, now);
@@ -226,6 +235,7 @@ impl Watch {
             .sockets()
             .filter(|socket| socket.sightings >= 2)
             .map(|socket| socket.group.process.tgid)
+            .filter(|tgid| *tgid != 0)
             .take(tlsclose_common::limits::ARMED_ENTRIES as usize * 64)
             .collect();
         self.kernel.arm(&armed);

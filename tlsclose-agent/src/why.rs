@@ -1,6 +1,6 @@
 //! One sentence why a site is a finding, and one sentence what to do about it.
 
-use crate::finding::{Kind, Touch, UsualClose};
+use crate::finding::{ClosedElsewhere, Kind, Touch, UsualClose};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
@@ -67,6 +67,7 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
             ),
             (None, None) => "Peer closed before anybody accepted the connection.".to_owned(),
         },
+        Kind::CloseWaitSharedFd => "Peer closed, and close was called, but not for the last reference.".to_owned(),
     }
 }
 
@@ -78,6 +79,15 @@ pub fn siblings(usual: Option<&UsualClose>, sockets: u64) -> String {
     let these = if sockets == 1 { "this one was".to_owned() } else { format!("these {sockets} were") };
     let theirs = if usual.sockets == 1 { "sibling was" } else { "siblings were" };
     format!(" At least {} {theirs} closed in {}; {these} not.", usual.sockets, place::describe(frame))
+}
+
+/// Who called close() without closing it; a sentence to go behind [`why`], or nothing.
+pub fn closed_in_vain(kind: Kind, elsewhere: Option<&ClosedElsewhere>) -> String {
+    let Some(elsewhere) = elsewhere else { return String::new() };
+    let place = place::principal(&elsewhere.stack);
+    let place = place.map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    let also = if kind == Kind::CloseWaitSharedFd { "" } else { "Before, " };
+    format!(" {also}{}[{}] called close{place}; something else held the socket.", elsewhere.comm, elsewhere.pid)
 }
 
 /// What to do, in one sentence.
@@ -98,6 +108,9 @@ pub fn fix(kind: Kind) -> String {
         }
         Kind::CloseWaitNotAccepted => {
             "Keep accepting: find out what holds the accept loop up (a lock, a full pool, EMFILE), or close the listener."
+        }
+        Kind::CloseWaitSharedFd => {
+            "Close every copy: open with SOCK_CLOEXEC, close in the child after fork, call shutdown before close, wake the thread that waits on it."
         }
     }
     .to_owned()
@@ -162,7 +175,7 @@ mod tests {
         let end = touch("shutdown", None, "finish", 12);
         let connect = touch("connect", None, "dial", 5);
         let listen = touch("listen", None, "main", 20);
-        let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 15] = [
+        let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 16] = [
             (
                 Kind::CloseWaitEofRead,
                 Some(&accept),
@@ -238,6 +251,12 @@ mod tests {
                 "Peer closed before anybody accepted the connection; no accept was seen since listen in main (src/server.rs:20).",
             ),
             (Kind::CloseWaitNotAccepted, None, None, "Peer closed before anybody accepted the connection."),
+            (
+                Kind::CloseWaitSharedFd,
+                Some(&accept),
+                Some(&eof),
+                "Peer closed, and close was called, but not for the last reference.",
+            ),
         ];
         for (kind, opened, touched, expected) in cases {
             assert_eq!(why(kind, opened, touched), expected, "{kind}");
@@ -252,6 +271,22 @@ mod tests {
             why(Kind::CloseWaitEofRead, None, Some(&eof)),
             "Peer closed; read returned 0 and no close followed."
         );
+    }
+
+    #[test]
+    fn a_close_in_vain_is_named_with_its_place() {
+        let stack = touch("close", None, "finish", 7).stack;
+        let parent = ClosedElsewhere { pid: 7, comm: "server".to_owned(), stack };
+        assert_eq!(
+            closed_in_vain(Kind::CloseWaitSharedFd, Some(&parent)),
+            " server[7] called close in finish (src/server.rs:7); something else held the socket."
+        );
+        let unsampled = ClosedElsewhere { stack: vec![], ..parent };
+        assert_eq!(
+            closed_in_vain(Kind::FinWait2Held, Some(&unsampled)),
+            " Before, server[7] called close; something else held the socket."
+        );
+        assert_eq!(closed_in_vain(Kind::FinWait2Held, None), "");
     }
 
     #[test]

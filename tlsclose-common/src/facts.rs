@@ -3,6 +3,7 @@
 //! Times are `bpf_ktime_get_ns()`: nanoseconds of `CLOCK_MONOTONIC`.
 //! Sequence numbers are TCP's (RFC 9293, section 3.4), modulo 2^32.
 
+mod close_calls;
 mod control;
 mod python;
 mod queue;
@@ -10,7 +11,7 @@ mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{control::*, python::*, queue::*, stack::*};
+pub use self::{close_calls::*, control::*, python::*, queue::*, stack::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -39,6 +40,8 @@ pub mod call {
     pub const SHUTDOWN: u8 = 6;
     pub const CLOSE: u8 = 7;
     pub const LISTEN: u8 = 8;
+    /// dup2() or dup3(), which close what they replace.
+    pub const DUP: u8 = 9;
 }
 
 /// `ORIGIN`: who opened a socket, with which stack. Lossy: only sampled openings are in it.
@@ -83,6 +86,9 @@ pub struct HalfClosed {
     /// Bits of [`half`].
     pub flags: u8,
     pub pad: u8,
+    /// Number of the census that last met it in a descriptor table or in an accept queue.
+    pub census: u32,
+    pub pad2: u32,
 }
 
 impl HalfClosed {
@@ -99,6 +105,8 @@ impl HalfClosed {
         touched_call: call::NONE,
         flags: 0,
         pad: 0,
+        census: 0,
+        pad2: 0,
     };
 }
 
@@ -158,6 +166,13 @@ pub mod holder {
     pub const QUEUED: u8 = 8;
     /// A listener with children in its accept queue: see [`super::AcceptQueue`].
     pub const QUEUE: u8 = 16;
+    /// A close() of one of its descriptors left it open: see [`super::Closer`].
+    pub const CLOSED: u8 = 32;
+    /// That close() came after the read or shutdown in `half`, or that was made by another process
+    /// than `tgid`.
+    pub const CLOSED_LAST: u8 = 64;
+    /// No descriptor table shows who holds it. `tgid` is 0, or the process that called close().
+    pub const UNHELD: u8 = 128;
 }
 
 /// Counters of one census, kept per CPU and reset by the agent before each one.
@@ -173,6 +188,10 @@ pub struct CensusCounts {
     pub now: u64,
     /// Address of the task looked at last: a change counts a task.
     pub last_task: u64,
+    /// The task last noted in `SOCKET_PROCESSES`.
+    pub noted_task: u64,
+    /// Half-closed sockets that no descriptor table shows.
+    pub unheld: u64,
 }
 
 /// How long sockets stayed in one state: counts by [`crate::limits::HALF_CLOSED_BUCKETS_MS`],
@@ -219,9 +238,11 @@ pub struct Transition {
 
 const _: () = {
     assert!(size_of::<Origin>() == 48);
-    assert!(size_of::<HalfClosed>() == 48);
+    assert!(size_of::<HalfClosed>() == 56);
+    assert!(size_of::<Closer>() == 64);
+    assert!(size_of::<BadCloses>() == 32);
     assert!(offset_of!(Holder, origin) == 24);
-    assert!(size_of::<Holder>() == 200);
+    assert!(size_of::<Holder>() == 208);
     assert!(size_of::<StackHeader>() == 72);
     assert!(size_of::<StackFrames>() == 72 + 8 * STACK_FRAMES);
     assert!(size_of::<StackCopy<COPY_PAGES>>() == 72 + COPY_PAGES * PAGE);
@@ -232,6 +253,6 @@ const _: () = {
     assert!(size_of::<PythonStart>() == 24);
     assert!(size_of::<ProcessEnd>() == 32);
     assert!(size_of::<Transition>() == 64);
-    assert!(size_of::<CensusCounts>() == 168);
+    assert!(size_of::<CensusCounts>() == 184);
     assert!(size_of::<LeafRule>() == 16);
 };

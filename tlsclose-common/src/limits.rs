@@ -97,6 +97,21 @@ pub const QUEUE_RECORDS: u32 = 32;
 /// Children of one accept queue that a census looks at.
 pub const QUEUE_WALK: u32 = 8_192;
 
+/// Processes with TCP sockets that are known at once (LRU).
+pub const SOCKET_PROCESS_ENTRIES: u32 = 16_384;
+
+/// Censuses after which a process that no longer shows a TCP socket is forgotten.
+pub const CENSUSES_REMEMBERED: u32 = 3;
+
+/// Calls of close() that left a socket open and are remembered (LRU).
+pub const CLOSER_ENTRIES: u32 = 8_192;
+
+/// Descriptors that one close_range() is looked at for.
+pub const CLOSE_RANGE_WALK: u32 = 1_024;
+
+/// Half-closed sockets without a known holder that one census writes out: they must fit into 32 KiB.
+pub const UNHELD_RECORDS: u64 = 100;
+
 /// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
 pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
     [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];

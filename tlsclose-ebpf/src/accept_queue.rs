@@ -23,7 +23,7 @@ use crate::{
 /// Set at load: 1 where the kernel knows `bpf_loop` (5.17). A plain loop over so many branches is
 /// more than the verifier takes: before, a queue's length is all that is known.
 #[unsafe(no_mangle)]
-static BPF_LOOP: u32 = 0;
+pub static BPF_LOOP: u32 = 0;
 
 /// listen() moves CLOSE → LISTEN in process context, under the caller.
 #[inline(always)]

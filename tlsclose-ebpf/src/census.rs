@@ -10,9 +10,10 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_writ
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
 
 use crate::{
-    accept_queue,
+    accept_queue, close_evidence,
     kernel::{Sequences, Task, Tcp, global, is_half_closed, references, sock_of},
-    maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, lost},
+    maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
+    unheld,
 };
 
 /// Set at load: 1 to write out every TCP socket, not only half-closed ones.
@@ -46,7 +47,10 @@ pub struct Meta {
 pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
     // SAFETY: the verifier knows the context's members.
     let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, (*ctx).file) };
-    if !task.is_null() && !file.is_null() {
+    if task.is_null() {
+        // SAFETY: as above.
+        unheld::sweep(unsafe { (*meta).seq });
+    } else if !file.is_null() {
         descriptor(meta, Task::from_ptr(task), fd, file);
     }
     0
@@ -77,6 +81,10 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
         return None;
     }
     let sk = Tcp::new(sk)?;
+    if counts.noted_task != task.as_ptr() as u64 {
+        counts.noted_task = task.as_ptr() as u64;
+        note_process(task.tgid());
+    }
     let state_now = sk.state();
     let references = references(file);
     if references < 2 {
@@ -116,6 +124,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
             record.flags |= holder::STALE;
         }
     }
+    close_evidence::add(record, sk.peer());
     emit(seq, record);
     Some(())
 }
@@ -125,6 +134,18 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
 pub fn emit(seq: *mut c_void, record: *mut Holder) {
     // SAFETY: the record is initialised memory of this size, `seq` the iterator's output.
     unsafe { bpf_seq_write(seq.cast(), record.cast(), size_of::<Holder>() as u32) };
+}
+
+/// The process has a TCP socket: its calls of close() are of interest.
+#[inline(always)]
+fn note_process(tgid: u32) {
+    let Some(control) = CONTROL.get(0) else { return };
+    if let Some(seen) = SOCKET_PROCESSES.get_ptr_mut(tgid) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        unsafe { *seen = control.census };
+    } else if SOCKET_PROCESSES.insert(tgid, control.census, 0).is_err() {
+        lost(Lost::ProcessesMapFull);
+    }
 }
 
 /// This census has not counted a file that somebody besides one descriptor and the iterator holds.
@@ -187,12 +208,13 @@ pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<
         (*record).flags = flags;
         (*record).pad = [0; 4];
     }
-    if let Some(half) = HALF_CLOSED.get_ptr(sk.address()) {
+    if let Some(half) = HALF_CLOSED.get_ptr_mut(sk.address()) {
         // SAFETY: valid until the program ends.
-        let half = unsafe { &*half };
+        let half = unsafe { &mut *half };
         // SAFETY: as above.
         let record = unsafe { &mut *record };
         if half.peer == sk.peer() {
+            half.census = CONTROL.get(0)?.census;
             record.half = *half;
             record.flags |= holder::HALF;
         } else {

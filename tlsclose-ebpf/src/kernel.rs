@@ -7,6 +7,7 @@
 
 mod task;
 mod tcp;
+mod unheld;
 
 use core::ffi::c_void;
 
@@ -17,8 +18,9 @@ use tlsclose_common::{
 };
 
 pub use self::{
-    task::Task,
+    task::{Task, socket_of},
     tcp::{Hold, Request, Sequences, Tcp},
+    unheld::Stray,
 };
 
 #[unsafe(no_mangle)]
@@ -58,7 +60,17 @@ pub const AF_INET6: u16 = 10;
 pub fn references(file: *const c_void) -> u64 {
     let offset = global!(FILE_REF.offset) as usize;
     // SAFETY: as for `field!`.
-    let count = unsafe { core::ptr::read_volatile(file.byte_add(offset).cast::<u64>()) };
+    counted(unsafe { core::ptr::read_volatile(file.byte_add(offset).cast::<u64>()) })
+}
+
+/// The same for a file of which only the address is known.
+#[inline(always)]
+pub fn references_at(file: u64) -> u64 {
+    counted(word_at(file + global!(FILE_REF.offset) as u64))
+}
+
+#[inline(always)]
+fn counted(count: u64) -> u64 {
     if global!(FILE_REF.biased) == 0 {
         count
     } else if (count as i64) < 0 {

@@ -10,6 +10,8 @@ mod accept_queue;
 mod arch;
 mod budget;
 mod census;
+mod close_calls;
+mod close_evidence;
 mod closing;
 mod gone;
 mod half_closed;
@@ -23,6 +25,7 @@ mod python;
 mod stack;
 mod stream;
 mod transition;
+mod unheld;
 
 #[cfg(not(test))]
 #[panic_handler]

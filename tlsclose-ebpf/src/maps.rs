@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{
-        Budget, CensusCounts, ClosePair, Control, Durations, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey,
-        LeafRule, Lost, Origin, PythonCode, PythonStack, StackFrames,
+        BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations, HalfClosed, Holder, Interpreter,
+        LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack, StackFrames, close_call,
     },
     limits::*,
 };
@@ -16,6 +16,22 @@ use tlsclose_common::{
 /// Who opened a socket, by address. Lossy.
 #[map]
 pub static ORIGIN: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN_ENTRIES, 0);
+
+/// Processes that a recent census met with a TCP socket: the number of that census.
+#[map]
+pub static SOCKET_PROCESSES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(SOCKET_PROCESS_ENTRIES, 0);
+
+/// Calls of close() that left a socket open, by its address.
+#[map]
+pub static CLOSERS: LruHashMap<u64, Closer> = LruHashMap::with_max_entries(CLOSER_ENTRIES, 0);
+
+/// Calls of close() for what was not open, by process.
+#[map]
+pub static BAD_CLOSES: LruHashMap<u32, BadCloses> = LruHashMap::with_max_entries(PROCESS_ENTRIES, 0);
+
+/// Calls of close() by processes with TCP sockets, by result.
+#[map]
+pub static CLOSE_CALLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(close_call::RESULTS, 0);
 
 /// Where listeners were made, and where they were last accepted from, by address.
 #[map]

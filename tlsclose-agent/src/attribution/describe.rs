@@ -124,7 +124,10 @@ impl Attribution {
     /// Identity, code paths and site of a group; None when the process was gone before it could
     /// be looked at.
     pub fn describe(&mut self, group: &Group) -> Option<Described> {
-        let (comm, exe) = self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?;
+        let (comm, exe) = match group.process.is_known() {
+            true => self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?,
+            false => Default::default(),
+        };
         let container = self.container(group.process);
         let (opened, opened_whole) = self.frames(group.opened);
         let (touched, touched_whole) = self.frames(group.touched);
@@ -167,6 +170,12 @@ impl Attribution {
         }
     }
 
+    /// The code path under a key that the kernel side gave out; empty when it is not known.
+    pub fn stack_of(&mut self, key: u64) -> Vec<Frame> {
+        let path = self.paths.by_key(key).unwrap_or(PathId::NONE);
+        self.frames(path).0
+    }
+
     fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
         self.paths.frames(path, &self.modules, &mut self.symbols, &self.python)
     }
@@ -187,6 +196,7 @@ fn call_name(which: u8) -> &'static str {
         call::SHUTDOWN => "shutdown",
         call::CLOSE => "close",
         call::LISTEN => "listen",
+        call::DUP => "dup2",
         _ => "",
     }
 }

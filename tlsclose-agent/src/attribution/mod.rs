@@ -5,9 +5,11 @@
 //! any read, files lie about their format, names contain what they like.
 #![forbid(unsafe_code)]
 
+pub mod blocked;
 pub mod closes;
 pub mod containers;
 pub mod describe;
+pub mod last_user;
 pub mod modules;
 pub mod paths;
 pub mod process;

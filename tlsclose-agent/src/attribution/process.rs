@@ -113,10 +113,23 @@ impl Procfs {
         })
     }
 
+    /// When the process that has this PID now was started: ns of CLOCK_BOOTTIME, rounded down to ticks.
+    pub fn started_at(&self, tgid: u32) -> Option<u64> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(self.root.join(tgid.to_string()), flags, Mode::empty()).ok()?;
+        let ticks = start_ticks(&read(&dir, "stat")?)?;
+        u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks)).ok()
+    }
+
     /// The process is neither dead nor dying: what it still closes it closes because it ends.
     pub fn is_alive(&self, id: ProcessId) -> bool {
         let Some(dir) = self.open(id) else { return false };
         read(&dir, "stat").is_some_and(|stat| is_running(&stat))
+    }
+
+    /// `/proc/PID`, if it is this process's now.
+    pub fn path_of(&self, id: ProcessId) -> Option<PathBuf> {
+        self.open(id).map(|_| self.root.join(id.tgid.to_string()))
     }
 
     /// A descriptor of `/proc/PID` of exactly this process.

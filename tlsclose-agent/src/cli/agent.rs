@@ -100,6 +100,14 @@ pub enum Switch {
     On,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    #[default]
+    Auto,
+    On,
+    Off,
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
@@ -114,6 +122,10 @@ pub struct WatchArgs {
     /// How often all sockets are looked at; stretched so that it costs at most 1 % of a core
     #[arg(long, env = "TLSCLOSE_CENSUS_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = parse_positive, hide_env = true)]
     pub census_interval: Duration,
+
+    /// Watch calls of close(), for what they leave open or close twice; auto: where the host allows it
+    #[arg(long, env = "TLSCLOSE_CLOSE_CALLS", value_enum, default_value_t, value_name = "WHEN", hide_env = true)]
+    pub close_calls: When,
 
     /// Rules for some programs or sites: another leak-after, or ignore
     #[arg(long, env = "TLSCLOSE_CONFIG", value_name = "FILE", hide_env = true)]

@@ -97,7 +97,7 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Kinds: close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held,
-close_wait_not_accepted.
+close_wait_not_accepted, close_wait_shared_fd.
 
 Example:
   tlsclose explain close_wait_eof_read")]

@@ -13,10 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Done, Failure, load, runtime};
 use crate::{
-    cli::{AgentArgs, agent::Switch},
+    cli::{
+        AgentArgs,
+        agent::{Switch, When},
+    },
     config::Rules,
     host::facts,
-    kernel::load::Options,
+    kernel::load::{CloseCalls, Options},
     logging,
     output::http::{self, Listeners, OwnerSocket, host},
     sites::Limits,
@@ -51,6 +54,11 @@ pub fn run(args: AgentArgs) -> Done {
         max_sockets: args.bounds.max_sockets,
         stacks_per_second: args.bounds.max_stacks_per_second,
         copies_per_second: args.bounds.max_stack_copies_per_second,
+        close_calls: match args.watch.close_calls {
+            When::Auto => CloseCalls::Auto,
+            When::On => CloseCalls::On,
+            When::Off => CloseCalls::Off,
+        },
         ..Options::default()
     };
     runtime()?.block_on(serve(&args, settings, options))

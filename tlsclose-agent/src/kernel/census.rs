@@ -8,6 +8,8 @@ use std::{
 use aya::{maps::PerCpuValues, programs::Iter};
 use tlsclose_common::facts::{CensusCounts, Holder};
 
+use crate::clock::Moment;
+
 use super::{
     load::Kernel,
     pod::{Fact, read},
@@ -24,6 +26,8 @@ pub struct Totals {
     pub sockets: [u64; 16],
     pub tasks: u64,
     pub fds: u64,
+    /// Half-closed sockets that a file holds and no descriptor table shows.
+    pub unheld: u64,
     /// Duration, reading and handling of the records included.
     pub took: Duration,
     /// What of it this thread was running: a busy host makes a census long, but not dear.
@@ -43,6 +47,7 @@ impl Kernel {
         let failed = |error: &dyn std::fmt::Display| CensusError(error.to_string());
         let (start, cpu_before) = (Instant::now(), thread_cpu_time());
         self.control_now.census = self.control_now.census.wrapping_add(1);
+        self.control_now.census_began = Moment::now().0;
         self.write_control();
         self.reset_counts().map_err(|error| failed(&error))?;
 
@@ -85,6 +90,7 @@ impl Kernel {
             }
             totals.fds += cpu.fds;
             totals.tasks += cpu.tasks;
+            totals.unheld += cpu.unheld;
             if cpu.now > totals.now {
                 totals.now = cpu.now;
                 totals.jiffies = cpu.jiffies;

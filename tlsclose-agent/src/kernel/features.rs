@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 11] = [
+pub const HOOKS: [Hook; 15] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -70,6 +70,26 @@ pub const HOOKS: [Hook; 11] = [
         attach_point: "task_struct.thread.fsbase",
         feature: "python_frames",
         without: "stacks of Python programs show functions of the interpreter",
+    },
+    Hook {
+        attach_point: "sys_enter_close",
+        feature: "close_calls",
+        without: "who called close() on a socket that something else keeps open is not known, nor what was closed twice",
+    },
+    Hook {
+        attach_point: "sys_enter_close_range",
+        feature: "close_range_calls",
+        without: "calls of close_range() are not counted",
+    },
+    Hook {
+        attach_point: "sys_enter_dup2",
+        feature: "dup2_calls",
+        without: "sockets that dup2() replaces are not counted as closed",
+    },
+    Hook {
+        attach_point: "sys_enter_dup3",
+        feature: "dup3_calls",
+        without: "sockets that dup3() replaces are not counted as closed",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

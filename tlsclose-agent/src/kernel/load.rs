@@ -9,7 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
-    facts::{CensusCounts, ClosePair, Control, Durations, Interpreter, LeafKey, LeafRule},
+    facts::{BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter, LeafKey, LeafRule},
     layout::ABSENT,
     limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
 };
@@ -32,8 +32,21 @@ pub struct Options {
     pub stream: bool,
     /// The census writes out every TCP socket, not only half-closed ones.
     pub census_of_all: bool,
+    /// Watch calls of close().
+    pub close_calls: CloseCalls,
     /// Print the verifier's log when a program is refused.
     pub verbose: bool,
+}
+
+/// Whether to watch calls of close().
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloseCalls {
+    /// Where the host allows it.
+    #[default]
+    Auto,
+    /// Or not start at all.
+    On,
+    Off,
 }
 
 impl Default for Options {
@@ -45,6 +58,7 @@ impl Default for Options {
             copies_per_second: 100,
             stream: false,
             census_of_all: false,
+            close_calls: CloseCalls::Auto,
             verbose: false,
         }
     }
@@ -86,6 +100,9 @@ pub struct Kernel {
     pub(super) durations: PerCpuArray<MapData, Fact<Durations>>,
     pub(super) lost: PerCpuArray<MapData, u64>,
     pub(super) counts: PerCpuArray<MapData, u64>,
+    pub(super) closers: HashMap<MapData, u64, Fact<Closer>>,
+    pub(super) bad_closes: HashMap<MapData, u32, Fact<BadCloses>>,
+    pub(super) close_calls: PerCpuArray<MapData, u64>,
     pub(super) max_sockets: u32,
     pub(super) stack_ring: RingBuf<MapData>,
     pub(super) stream_ring: RingBuf<MapData>,
@@ -115,6 +132,14 @@ const FALLBACKS: [(&str, &str, &str); 2] =
 const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
 const ACCEPTS: [(&str, &str); 2] = [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4")];
+
+/// The programs at calls of close(); the first is what the others add to.
+const CLOSES: [(&str, &str); 4] = [
+    ("enter_close", "sys_enter_close"),
+    ("enter_close_range", "sys_enter_close_range"),
+    ("enter_dup2", "sys_enter_dup2"),
+    ("enter_dup3", "sys_enter_dup3"),
+];
 
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
@@ -158,6 +183,19 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
+        for (program, tracepoint) in CLOSES {
+            if options.close_calls == CloseCalls::Off {
+                features.push(Feature::missing(tracepoint, "not wanted (--close-calls)"));
+                continue;
+            }
+            match attach_syscall(&mut ebpf, program, tracepoint) {
+                Ok(()) => features.push(Feature::attached(tracepoint)),
+                Err(error) if options.close_calls == CloseCalls::On && program == CLOSES[0].0 => {
+                    return Err(refused(tracepoint, &error));
+                }
+                Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
+            }
+        }
         let census: &mut Iter = program(&mut ebpf, "census")?;
         census.load("task_file", &kernel_btf).map_err(|error| refused("iter/task_file", &error.into()))?;
         features.push(Feature::attached("iter/task_file"));
@@ -186,7 +224,8 @@ impl Kernel {
                 agent_tgid: std::process::id(),
                 census: 0,
                 copies_per_second: options.copies_per_second,
-                pad: 0,
+                sees_all: u32::from(sees_all_processes()),
+                census_began: 0,
             },
             leaves: map!("LEAVES"),
             closes: map!("CLOSES"),
@@ -199,6 +238,9 @@ impl Kernel {
             durations: map!("DURATIONS"),
             lost: map!("LOST"),
             counts: map!("HALF_CLOSED_COUNTS"),
+            closers: map!("CLOSERS"),
+            bad_closes: map!("BAD_CLOSES"),
+            close_calls: map!("CLOSE_CALLS"),
             max_sockets: options.max_sockets,
             stack_ring: map!("STACK_RING"),
             stream_ring: map!("STREAM_RING"),
@@ -215,6 +257,12 @@ impl Kernel {
             log::warn!("cannot set the programs' controls: {error}");
         }
     }
+}
+
+/// This process is in the host's PID namespace, whose number is fixed (`PROC_PID_INIT_INO` in
+/// include/linux/proc_ns.h): a census walks the tasks of its reader's namespace only.
+fn sees_all_processes() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
 }
 
 fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {

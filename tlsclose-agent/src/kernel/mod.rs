@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod census;
+pub mod close_calls;
 pub mod counters;
 pub mod features;
 pub mod layout;

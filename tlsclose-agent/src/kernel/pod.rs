@@ -2,7 +2,7 @@
 
 use aya::Pod;
 use tlsclose_common::{
-    facts::{Budget, CensusCounts, ClosePair, Control, Durations, Interpreter, LeafKey, LeafRule},
+    facts::{BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter, LeafKey, LeafRule},
     layout::{FileRef, Layout},
 };
 
@@ -18,7 +18,20 @@ macro_rules! facts {
     };
 }
 
-facts!(Budget, CensusCounts, ClosePair, Control, Durations, FileRef, Interpreter, Layout, LeafKey, LeafRule);
+facts!(
+    BadCloses,
+    Budget,
+    CensusCounts,
+    Closer,
+    ClosePair,
+    Control,
+    Durations,
+    FileRef,
+    Interpreter,
+    Layout,
+    LeafKey,
+    LeafRule
+);
 
 /// Reads a fact out of bytes that the kernel wrote, whatever their alignment.
 pub fn read<T: Copy>(bytes: &[u8]) -> Option<T>

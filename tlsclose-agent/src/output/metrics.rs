@@ -14,6 +14,7 @@ use crate::snapshot::Snapshot;
 
 mod bpf;
 mod census;
+mod close_calls;
 mod family;
 mod host;
 mod lost;
@@ -37,6 +38,7 @@ pub fn families() -> Vec<Declared> {
         sites::families(),
         processes::families(),
         queues::families(),
+        close_calls::families(),
         lost::families(),
         census::families(),
         bpf::families(),
@@ -84,6 +86,7 @@ impl Collector for OfSnapshot {
         sites::encode(snapshot, encoder)?;
         processes::encode(snapshot, encoder)?;
         queues::encode(snapshot, encoder)?;
+        close_calls::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;
         bpf::encode(snapshot, encoder)?;

@@ -50,6 +50,7 @@ fn process(pid: u32, comm: &str, exe: &str, sockets: u64) -> Process {
         fds_exhausted_in_seconds: Some(32600.0),
         rss_bytes: Some(93_147_136),
         emfile_errors: 0,
+        bad_closes: None,
         container: None,
     }
 }
@@ -61,6 +62,8 @@ fn example(local: &str, remote: &str, state: State, age_seconds: f64, fd: u32) -
         state,
         age_seconds,
         holders: vec![HolderInfo { pid: 4117, comm: "payments".to_owned(), fd }],
+        holder_unknown: false,
+        blocked_threads: vec![],
         recv_queue: 0,
         send_queue: 0,
         netns: 4_026_531_840,
@@ -191,6 +194,8 @@ pub fn snapshot() -> Snapshot {
             emfile_errors_total: 3,
         }],
         accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128 }],
+        close_calls: vec![(CloseResult::Closed, 90), (CloseResult::StillHeld, 2), (CloseResult::BadFd, 1)],
+        unheld: 3,
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
         ignored: 0,

@@ -149,6 +149,7 @@ fn more_processes(text: &mut String, site: &Site, layout: &Layout) {
     }
     for holder in site.processes.iter().take(shown) {
         *text += &descriptors(holder);
+        bad_closes(text, holder, layout);
         if let Some(cmdline) = &holder.cmdline {
             *text += &format!("  command  {}\n", escape(&cmdline.join(" ")));
         }
@@ -168,6 +169,13 @@ fn descriptors(process: &Process) -> String {
         line += &format!(", {} (EMFILE)", plural(process.emfile_errors, "failed call"));
     }
     line + "\n"
+}
+
+/// Closing twice closes what somebody else has opened meanwhile.
+fn bad_closes(text: &mut String, process: &Process, layout: &Layout) {
+    let Some(bad) = &process.bad_closes else { return };
+    let title = format!("{} of {} for what was not open, fd {}", plural(bad.calls, "close call"), process.pid, bad.fd);
+    stack::section(text, &title, &bad.stack, layout);
 }
 
 fn touch(text: &mut String, title: &str, touch: Option<&Touch>, layout: &Layout) {
@@ -223,6 +231,12 @@ fn examples(text: &mut String, site: &Site, layout: &Layout) {
             human(example.age_seconds)
         );
         held_by(text, &example.holders);
+        if example.holder_unknown {
+            *text += "  held, holder unknown";
+        }
+        for thread in &example.blocked_threads {
+            *text += &format!("  thread {} of {} is in {}", thread.tid, thread.pid, escape(&thread.call));
+        }
         if example.recv_queue > 0 || example.send_queue > 0 {
             *text += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
         }

@@ -4,6 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::seconds;
 use crate::{
+    attribution::{
+        blocked,
+        process::{ProcessId, printable},
+    },
     clock::Moment,
     finding::*,
     queues::Listener,
@@ -44,9 +48,11 @@ pub(super) fn site(
         };
         touch.seconds_ago = (at != 0).then(|| seconds(now.since(Moment(at))));
     }
+    let closed_elsewhere = closed_elsewhere(watch, &record.now.examples);
     let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
         why: why::why(key.kind, record.opened.as_ref(), touched.as_ref())
+            + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
             + &why::siblings(usual_close.as_ref(), record.now.lingering),
         fix: why::fix(key.kind),
         site: key.site,
@@ -65,11 +71,24 @@ pub(super) fn site(
         processes,
         opened: record.opened,
         touched,
-        closed_elsewhere: None,
+        closed_elsewhere,
         usual_close,
         examples,
         accept_queues: listeners.iter().map(|listener| accept_queue(watch, listener)).collect(),
     }
+}
+
+/// The call of close() that left one of the examples open.
+fn closed_elsewhere(watch: &mut Watch, examples: &[Socket]) -> Option<ClosedElsewhere> {
+    let was_closed = examples.iter().filter(|socket| socket.last.was_closed);
+    let closer = was_closed.filter_map(|socket| watch.kernel.closer(socket.last.sk)).next()?;
+    let name = closer.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(ClosedElsewhere { pid: closer.tgid, comm: printable(name), stack: watch.attribution.stack_of(closer.stack) })
+}
+
+fn bad_closes(watch: &mut Watch, process: ProcessKey) -> Option<BadCloses> {
+    let bad = watch.kernel.bad_closes(process)?;
+    Some(BadCloses { calls: bad.count, fd: bad.fd.cast_signed(), stack: watch.attribution.stack_of(bad.stack) })
 }
 
 pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64, per_minute: f64) -> Option<Process> {
@@ -91,25 +110,39 @@ pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64,
             .filter(|_| per_minute > 0.0)
             .map(|room| (room as f64 / per_minute * 60.0).round()),
         rss_bytes: vitals.rss_bytes,
+        bad_closes: bad_closes(watch, key),
         emfile_errors: watch.kernel.emfile_errors(key.tgid),
         container: watch.attribution.container(key),
     })
 }
 
 fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
-    let holding = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
     let last = &socket.last;
+    let holding = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
+    let holding = holding.filter(|_| !last.is_unheld);
     Example {
         local: address(last.family, last.local, last.local_port),
         remote: address(last.family, last.remote, last.remote_port),
         state: State::numbered(last.state).unwrap_or(State::Close),
         age_seconds: seconds(now.since(socket.clock)),
         holders: holders(watch, holding),
+        holder_unknown: last.is_unheld,
+        blocked_threads: blocked_threads(watch, socket),
         recv_queue: last.recv_queue,
         send_queue: last.send_queue,
         netns: last.netns,
         tls: None,
     }
+}
+
+/// Of a socket that no descriptor table shows: who is inside a call on the descriptor that was closed.
+fn blocked_threads(watch: &Watch, socket: &Socket) -> Vec<BlockedThread> {
+    if !(socket.last.is_unheld && socket.last.was_closed) {
+        return Vec::new();
+    }
+    let Some(closer) = watch.kernel.closer(socket.last.sk) else { return Vec::new() };
+    let process = ProcessId { tgid: closer.tgid, started_at: closer.started_at };
+    blocked::threads(&watch.attribution.procfs, process, closer.fd)
 }
 
 fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {

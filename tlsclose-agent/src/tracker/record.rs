@@ -15,6 +15,7 @@ use crate::{clock::Moment, finding::Kind};
 pub fn classify(record: &Holder) -> Option<Kind> {
     match record.state {
         state::CLOSE_WAIT if record.flags & holder::QUEUED != 0 => Some(Kind::CloseWaitNotAccepted),
+        state::CLOSE_WAIT if record.flags & holder::CLOSED_LAST != 0 => Some(Kind::CloseWaitSharedFd),
         state::CLOSE_WAIT if record.copied_seq == record.rcv_nxt => Some(Kind::CloseWaitEofRead),
         state::CLOSE_WAIT => Some(Kind::CloseWaitUnread),
         state::FIN_WAIT2 => Some(Kind::FinWait2Held),
@@ -102,6 +103,9 @@ pub fn last_seen(record: &Holder) -> LastSeen {
         recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
         send_queue: record.write_seq.wrapping_sub(record.snd_una),
         touched_at: record.half.touched_at,
+        sk: record.sk,
+        is_unheld: record.flags & holder::UNHELD != 0,
+        was_closed: record.flags & holder::CLOSED != 0,
         listener: if record.flags & holder::QUEUED != 0 { record.file } else { 0 },
     }
 }

@@ -56,6 +56,12 @@ pub struct LastSeen {
     pub touched_at: u64,
     /// Address of the listener in whose accept queue it is, else 0.
     pub listener: u64,
+    /// Address of the socket.
+    pub sk: u64,
+    /// No descriptor table shows who holds it: `first_holder` is who last used it, as far as known.
+    pub is_unheld: bool,
+    /// A close() left it open.
+    pub was_closed: bool,
 }
 
 impl Socket {

@@ -14,7 +14,10 @@ pub struct Control {
     pub census: u32,
     /// Copies of stack memory per second and CPU.
     pub copies_per_second: u32,
-    pub pad: u32,
+    /// 1: a census sees every process of the host, so that what it does not show is held otherwise.
+    pub sees_all: u32,
+    /// When this census began.
+    pub census_began: u64,
 }
 
 /// Use of a stack budget in one window. Kept per CPU, and per process.

@@ -112,8 +112,9 @@ impl Task {
         u64::from_le(word_at(name)) & 0xffff_ffff_ffff == PYTHON
     }
 
-    /// The TCP socket behind one of the task's descriptors: its address and [`Tcp::peer`].
-    pub fn socket_at(self, fd: u32) -> Option<(u64, u32)> {
+    /// Address of the file behind one of the task's descriptors; none if it is not open.
+    #[inline(always)]
+    pub fn file_at(self, fd: u32) -> Option<u64> {
         let files: *const c_void = field!(self.0, task_files: *const c_void);
         let fdt: *const c_void = field!(files, files_fdt: *const c_void);
         if fd >= field!(fdt, fdt_max_fds: u32) {
@@ -121,20 +122,35 @@ impl Task {
         }
         let table: u64 = field!(fdt, fdt_fd: u64);
         let file = word_at(table + fd as u64 * 8);
-        let socket = word_at(file + global!(LAYOUT.file_private_data) as u64);
-        let sk = word_at(socket + global!(LAYOUT.socket_sk) as u64);
-        let family = word_at(sk + global!(LAYOUT.sk_family) as u64) as u16;
-        let protocol = word_at(sk + global!(LAYOUT.sk_protocol) as u64) as u16;
-        if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
-            return None;
-        }
-        let port = u16::from_be(word_at(sk + global!(LAYOUT.sk_dport) as u64) as u16);
-        let address = if family == AF_INET {
-            word_at(sk + global!(LAYOUT.sk_daddr) as u64) as u32
-        } else {
-            let remote = sk + global!(LAYOUT.sk_v6_daddr) as u64;
-            fold_v6([word_at(remote), word_at(remote + 8)])
-        };
-        Some((sk, fold_peer(address, port)))
+        (file != 0).then_some(file)
     }
+
+    /// The TCP socket behind one of the task's descriptors: its address and [`super::Tcp::peer`].
+    pub fn socket_at(self, fd: u32) -> Option<(u64, u32)> {
+        socket_of(self.file_at(fd)?)
+    }
+}
+
+/// The TCP socket of the file at this address: its address and [`super::Tcp::peer`].
+#[inline(always)]
+pub fn socket_of(file: u64) -> Option<(u64, u32)> {
+    let socket = word_at(file + global!(LAYOUT.file_private_data) as u64);
+    if word_at(socket + global!(LAYOUT.socket_file) as u64) != file {
+        // Another kind of file, with something else there.
+        return None;
+    }
+    let sk = word_at(socket + global!(LAYOUT.socket_sk) as u64);
+    let family = word_at(sk + global!(LAYOUT.sk_family) as u64) as u16;
+    let protocol = word_at(sk + global!(LAYOUT.sk_protocol) as u64) as u16;
+    if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
+        return None;
+    }
+    let port = u16::from_be(word_at(sk + global!(LAYOUT.sk_dport) as u64) as u16);
+    let address = if family == AF_INET {
+        word_at(sk + global!(LAYOUT.sk_daddr) as u64) as u32
+    } else {
+        let remote = sk + global!(LAYOUT.sk_v6_daddr) as u64;
+        fold_v6([word_at(remote), word_at(remote + 8)])
+    };
+    Some((sk, fold_peer(address, port)))
 }

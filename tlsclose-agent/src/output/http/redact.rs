@@ -4,7 +4,7 @@
 //! sockets, and command lines. Every field is named below: a new one does not compile until
 //! somebody has decided whether it is a detail.
 
-use crate::finding::{ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose};
+use crate::finding::{BadCloses, ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose};
 use crate::why::why;
 
 /// The report without its details.
@@ -81,6 +81,11 @@ fn process(full: &Process) -> Process {
         fds_exhausted_in_seconds: full.fds_exhausted_in_seconds,
         rss_bytes: full.rss_bytes,
         emfile_errors: full.emfile_errors,
+        bad_closes: full.bad_closes.as_ref().map(|bad| BadCloses {
+            calls: bad.calls,
+            fd: bad.fd,
+            stack: stack(&bad.stack),
+        }),
         container: full.container.clone(),
     }
 }

@@ -1,0 +1,194 @@
+/* Sockets that close() leaves open, because something else holds the file. */
+#define _GNU_SOURCE
+#include "leaky.h"
+
+#include <linux/io_uring.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Time for whoever watches to learn that this process has sockets. */
+static void let_them_look(void)
+{
+    usleep(1500000);
+}
+
+static OWN_FRAME int shared_accept(int listener)
+{
+    int fd = accept4(listener, NULL, NULL, 0); /* LINE: shared opened */
+    if (fd < 0)
+        die("accept");
+    return fd;
+}
+
+static OWN_FRAME void shared_close(int fd)
+{
+    close(fd); /* LINE: shared closed */
+}
+
+static OWN_FRAME void shared_read(int fd)
+{
+    read_to_end(fd); /* LINE: shared read */
+}
+
+static void read_and_close(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++)
+        shared_read(fds[i]);
+    let_them_look();
+    for (int i = 0; i < count; i++)
+        shared_close(fds[i]);
+}
+
+/* A child that has copies of everything, and does nothing with them. */
+static pid_t start_helper(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    printf("helper %d\n", pid);
+    return pid;
+}
+
+static void by_fork(const int *fds, int count)
+{
+    start_helper();
+    read_and_close(fds, count);
+}
+
+static void by_dup(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++)
+        dup(fds[i]);
+    read_and_close(fds, count);
+    for (int i = 0; i < count; i++)
+        shared_close(fds[i]); /* once too often */
+}
+
+/* As servers do that fork for each connection: the child handles it, and here it forgets. */
+static void by_handler(const int *fds, int count)
+{
+    let_them_look();
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        usleep(300000);
+        for (int i = 0; i < count; i++)
+            shared_read(fds[i]);
+        for (;;)
+            pause();
+    }
+    printf("helper %d\n", pid);
+    for (int i = 0; i < count; i++)
+        shared_close(fds[i]);
+    usleep(600000);
+}
+
+/* In a Unix socket that nobody reads. */
+static void in_flight(const int *fds, int count)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+        die("socketpair");
+    for (int i = 0; i < count; i++) {
+        union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+        struct iovec byte = { .iov_base = "x", .iov_len = 1 };
+        struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+        control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+        memcpy(CMSG_DATA(&control.header), &fds[i], sizeof(int));
+        if (sendmsg(pair[0], &message, 0) != 1)
+            die("sendmsg");
+    }
+    read_and_close(fds, count);
+}
+
+static void in_ring(const int *fds, int count)
+{
+    struct io_uring_params params = { 0 };
+    int ring = (int)syscall(SYS_io_uring_setup, 4, &params);
+    if (ring < 0 || syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, fds, count))
+        die("io_uring");
+    read_and_close(fds, count);
+}
+
+static void *wait_for_data(void *fd)
+{
+    char byte;
+    prctl(PR_SET_NAME, "leaky-blocked");
+    printf("blocked %ld\n", syscall(SYS_gettid));
+    recv(*(const int *)fd, &byte, 1, 0);
+    return NULL;
+}
+
+/* A thread waits on it, and close() does not wake it. */
+static void by_thread(const int *fds, int count)
+{
+    pthread_t thread;
+    for (int i = 0; i < count; i++)
+        pthread_create(&thread, NULL, wait_for_data, (void *)&fds[i]);
+    let_them_look();
+    for (int i = 0; i < count; i++) {
+        shutdown(fds[i], SHUT_WR);
+        shared_close(fds[i]);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*share)(const int *fds, int count);
+} WAYS_TO_SHARE[] = {
+    { "fork", by_fork },         { "dup", by_dup },     { "handler", by_handler },
+    { "in_flight", in_flight },  { "ring", in_ring },   { "thread", by_thread },
+};
+
+/* The other end. Against a thread that waits, it stays silent. */
+static void talk(const struct sockaddr_storage *server, socklen_t length, int count, bool silent)
+{
+    for (int i = 0; i < count; i++) {
+        int fd = dial(server, length);
+        if (!silent) {
+            send_text(fd, "ping");
+            close(fd);
+        }
+    }
+    if (silent)
+        for (;;)
+            pause();
+}
+
+int run_shared(const struct options *o)
+{
+    void (*share)(const int *, int) = NULL;
+    for (size_t i = 0; i < sizeof WAYS_TO_SHARE / sizeof *WAYS_TO_SHARE; i++)
+        if (o->way && strcmp(o->way, WAYS_TO_SHARE[i].name) == 0)
+            share = WAYS_TO_SHARE[i].share;
+    if (!share) {
+        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring or thread\n");
+        return 2;
+    }
+    double end = now() + o->seconds;
+    int listener = listen_on(o->family, o->port);
+    socklen_t length;
+    struct sockaddr_storage server = loopback(o->family, port_of(listener), &length);
+    printf("listening %d\n", port_of(listener));
+    if (fork_peer() == 0) {
+        close(listener);
+        talk(&server, length, o->count, share == by_thread);
+        _exit(0);
+    }
+    int *fds = calloc((size_t)o->count, sizeof(int));
+    for (int i = 0; i < o->count; i++)
+        fds[i] = shared_accept(listener);
+    share(fds, o->count);
+    printf("ready %d\n", o->count);
+    sleep_until(end);
+    return 0;
+}

@@ -1,0 +1,189 @@
+//! A close() that does not close: who called it, and who holds the socket.
+
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::leaky::{Language, Leaky, Way};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::seconds;
+
+const SOURCE: &str = "tests/leaky/c/shared.c";
+
+const SHARED: Way = Way {
+    name: "shared",
+    kind: "close_wait_shared_fd",
+    state: "close_wait",
+    recv_queue: 0,
+    is_client: false,
+    touched: None,
+};
+
+/// A program that shares in this way, and its only site, once it has 5 sockets.
+fn share(agent: &Agent, namespace: &Netns, way: &str) -> (Leaky, Value) {
+    let arguments = ["--way", way, "--count", "5", "--for", "60"];
+    let mut shared = Leaky::start(namespace, Language::C, &SHARED, &arguments);
+    shared.ready();
+    let port = format!(":{}", shared.port());
+    let of_program = |site: &&Value| {
+        list(&site["examples"]).any(|example| {
+            example["local"].as_str().is_some_and(|local| local.ends_with(&port))
+                && example["netns"] == namespace.inode()
+        })
+    };
+    let sites = |report: &Value| list(&report["sites"]).filter(of_program).cloned().collect::<Vec<_>>();
+    agent.wait_for(&format!("5 sockets shared by {way}"), seconds(20), |report| {
+        sites(report).iter().filter_map(|site| site["sockets"].as_u64()).sum::<u64>() >= 5
+    });
+    agent.wait_for_censuses(2);
+    let mut sites = sites(&agent.leaks());
+    assert_eq!(sites.len(), 1, "{sites:#?}");
+    let site = sites.remove(0);
+    assert_eq!((&site["sockets"], &site["lingered"]), (&5.into(), &5.into()), "{site:#}");
+    (shared, site)
+}
+
+fn line(what: &str) -> Option<u64> {
+    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
+    Some(marked_line(&source, what))
+}
+
+/// The innermost frame of the program's own code.
+fn place<'a>(stack: &'a Value, site: &Value) -> (&'a str, Option<u64>) {
+    let frame = *frames_in(stack, SOURCE).first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+    (function(frame), frame["line"].as_u64())
+}
+
+fn assert_closed_by(site: &Value, shared: &Leaky) {
+    let elsewhere = &site["closed_elsewhere"];
+    assert_eq!(
+        (&elsewhere["pid"], &elsewhere["comm"]),
+        (&shared.pid().into(), &shared.comm.as_str().into()),
+        "{site:#}"
+    );
+    assert_eq!(place(&elsewhere["stack"], site), ("shared_close", line("shared closed")), "{site:#}");
+    let why = site["why"].as_str().unwrap_or_default();
+    assert!(why.contains(&format!("{}[{}] called close in shared_close", shared.comm, shared.pid())), "{why}");
+}
+
+fn assert_held_by(site: &Value, holder: u32) {
+    for example in list(&site["examples"]) {
+        let pids: Vec<_> = list(&example["holders"]).map(|holder| &holder["pid"]).collect();
+        assert_eq!(pids, [holder], "{site:#}");
+        assert_eq!(example["holder_unknown"], Value::Null, "{site:#}");
+    }
+}
+
+fn assert_held_by_nobody_known(site: &Value) {
+    for example in list(&site["examples"]) {
+        assert_eq!(list(&example["holders"]).count(), 0, "{site:#}");
+        assert_eq!(example["holder_unknown"], true, "{site:#}");
+        assert_ne!(example["remote"], "0.0.0.0:0", "{site:#}");
+    }
+}
+
+fn assert_opened(site: &Value) {
+    assert_eq!(place(&site["opened"]["stack"], site), ("shared_accept", line("shared opened")), "{site:#}");
+}
+
+#[test]
+fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (mut shared, site) = share(&agent, &namespace, "fork");
+    assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
+    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
+    assert_held_by(&site, helper);
+    assert_closed_by(&site, &shared);
+    assert_opened(&site);
+}
+
+#[test]
+fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_twice() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (shared, site) = share(&agent, &namespace, "dup");
+    assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
+    assert_held_by(&site, shared.pid());
+    assert_closed_by(&site, &shared);
+    let bad = &site["processes"][0]["bad_closes"];
+    assert_eq!(bad["calls"], 5, "{site:#}");
+    assert_eq!(place(&bad["stack"], &site), ("shared_close", line("shared closed")), "{site:#}");
+    let calls = |result| agent.metrics().sum("tlsclose_close_calls_total", &[("result", result)]).unwrap_or(0.0);
+    assert!(calls("still_held") >= 5.0 && calls("bad_fd") >= 5.0, "{:?}", agent.metrics());
+}
+
+#[test]
+fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (mut shared, site) = share(&agent, &namespace, "handler");
+    assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
+    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
+    assert_held_by(&site, helper);
+    assert_closed_by(&site, &shared);
+    assert_eq!(place(&site["touched"]["stack"], &site), ("shared_read", line("shared read")), "{site:#}");
+}
+
+#[test]
+fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    for way in ["in_flight", "ring"] {
+        let (shared, site) = share(&agent, &namespace, way);
+        assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
+        assert_held_by_nobody_known(&site);
+        assert_closed_by(&site, &shared);
+        assert_opened(&site);
+        assert_eq!(site["processes"][0]["pid"], shared.pid(), "{site:#}");
+        let unheld = agent.metrics().sum("tlsclose_unheld_sockets", &[]);
+        assert!(unheld >= Some(5.0), "{unheld:?}");
+    }
+}
+
+#[test]
+fn a_thread_that_waits_on_a_closed_socket_is_named() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (shared, site) = share(&agent, &namespace, "thread");
+    assert_eq!(site["kind"], "fin_wait2_held", "{site:#}");
+    assert_held_by_nobody_known(&site);
+    let elsewhere = &site["closed_elsewhere"];
+    assert_eq!(elsewhere["pid"], shared.pid(), "{site:#}");
+    assert_eq!(place(&elsewhere["stack"], &site), ("shared_close", line("shared closed")), "{site:#}");
+    for example in list(&site["examples"]) {
+        let [thread] = &list(&example["blocked_threads"]).collect::<Vec<_>>()[..] else { panic!("{site:#}") };
+        assert_eq!((&thread["pid"], &thread["call"]), (&shared.pid().into(), &"recvfrom".into()), "{site:#}");
+        let tid = thread["tid"].as_u64().expect("a number");
+        let comm = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", shared.pid()));
+        assert_eq!(comm.expect("the thread"), "leaky-blocked\n");
+    }
+}
+
+#[test]
+fn without_close_calls_nobody_is_said_to_have_closed() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start_with(&["--close-calls=off"]);
+    let (_shared, site) = share(&agent, &namespace, "dup");
+    assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
+    assert_eq!(site["closed_elsewhere"], Value::Null, "{site:#}");
+    assert_eq!(agent.metrics().sum("tlsclose_close_calls_total", &[]), Some(0.0));
+}

@@ -1,0 +1,55 @@
+//! Calls of close(), and what no descriptor shows.
+
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+#[cfg(test)]
+use super::family::Declared;
+use super::family::{Family, Type};
+use crate::snapshot::Snapshot;
+
+const CALLS: Family<1> = Family::new(
+    Type::Counter,
+    "tlsclose_close_calls_total",
+    ["result"],
+    "Calls of close, close_range, dup2 and dup3 for a TCP socket or for nothing, by processes with TCP sockets.",
+);
+const UNHELD: Family<0> = Family::new(
+    Type::Gauge,
+    "tlsclose_unheld_sockets",
+    [],
+    "Half-closed sockets that a file holds and no descriptor table shows.",
+);
+
+#[cfg(test)]
+pub fn families() -> Vec<Declared> {
+    vec![CALLS.declared(), UNHELD.declared()]
+}
+
+pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let mut calls = CALLS.open(encoder)?;
+    for (result, count) in &snapshot.close_calls {
+        calls.counter([result.name()], *count)?;
+    }
+    UNHELD.open(encoder)?.gauge([], snapshot.unheld)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::metrics::tests::{assert_exposes, exposition};
+    use crate::output::sample;
+
+    #[test]
+    fn calls_are_counted_by_result() {
+        let exposition = exposition(&sample::snapshot());
+        for line in [
+            "tlsclose_close_calls_total{result=\"closed\"} 90\n",
+            "tlsclose_close_calls_total{result=\"still_held\"} 2\n",
+            "tlsclose_close_calls_total{result=\"bad_fd\"} 1\n",
+            "tlsclose_unheld_sockets 3\n",
+        ] {
+            assert_exposes(&exposition, line);
+        }
+    }
+}

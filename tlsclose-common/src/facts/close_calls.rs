@@ -1,0 +1,47 @@
+//! Calls of close(), as programs make them: not every one closes.
+
+/// What a call did. Slots of `CLOSE_CALLS`.
+pub mod close_call {
+    /// It was the last reference: the socket is closed.
+    pub const CLOSED: u32 = 0;
+    /// Something else still holds the file.
+    pub const STILL_HELD: u32 = 1;
+    /// There was no such descriptor.
+    pub const BAD_FD: u32 = 2;
+    /// Number of slots.
+    pub const RESULTS: u32 = 3;
+}
+
+/// `CLOSERS`: the last close() of a socket that left it open, by its address. Lossy: evidence only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Closer {
+    pub at: u64,
+    /// Key of the stack of the call, 0 when none was taken.
+    pub stack: u64,
+    pub started_at: u64,
+    pub tgid: u32,
+    pub fd: u32,
+    /// See [`super::Origin::peer`].
+    pub peer: u32,
+    pub pad: u32,
+    /// Name of the process then: it may be gone by now.
+    pub comm: [u8; 16],
+    /// One of [`super::call`].
+    pub call: u8,
+    pub pad2: [u8; 7],
+}
+
+/// `BAD_CLOSES`: calls of close() for descriptors that were not open, by process that holds TCP
+/// sockets: a descriptor closed twice may by then be somebody else's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BadCloses {
+    pub count: u64,
+    /// Key of the stack of the last one, 0 when none was taken.
+    pub stack: u64,
+    pub started_at: u64,
+    /// The descriptor that the last one asked for.
+    pub fd: u32,
+    pub pad: u32,
+}

@@ -1,0 +1,183 @@
+//! Calls of close(): one may leave the socket open, because something else holds the file, or may
+//! ask for a descriptor that is not open.
+//!
+//! Seen when the call begins, while the descriptor still leads to its file; what comes of it is
+//! certain by then. A process that no recent census met with a TCP socket pays one failed look-up.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_loop},
+    macros::tracepoint,
+    programs::TracePointContext,
+};
+use tlsclose_common::{
+    facts::{BadCloses, Closer, Lost, call, close_call},
+    limits::{CENSUSES_REMEMBERED, CLOSE_RANGE_WALK},
+};
+
+use crate::{
+    accept_queue::BPF_LOOP,
+    kernel::{Task, global, references_at, socket_of},
+    maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
+    stack,
+};
+
+/// `flags` of close_range(): mark for closing at exec (include/uapi/linux/close_range.h).
+const CLOSE_RANGE_CLOEXEC: u64 = 4;
+
+/// `syscalls/sys_enter_close`: `unsigned int fd` at offset 16.
+#[tracepoint(category = "syscalls", name = "sys_enter_close")]
+pub fn enter_close(ctx: TracePointContext) -> i32 {
+    if let Some(tgid) = process_with_sockets() {
+        close(tgid, argument(&ctx, 0) as u32, call::CLOSE);
+    }
+    0
+}
+
+/// `syscalls/sys_enter_dup2`: `unsigned int oldfd` at offset 16, `newfd` at 24.
+#[tracepoint(category = "syscalls", name = "sys_enter_dup2")]
+pub fn enter_dup2(ctx: TracePointContext) -> i32 {
+    replace(&ctx);
+    0
+}
+
+/// `syscalls/sys_enter_dup3`: `unsigned int oldfd` at offset 16, `newfd` at 24.
+#[tracepoint(category = "syscalls", name = "sys_enter_dup3")]
+pub fn enter_dup3(ctx: TracePointContext) -> i32 {
+    replace(&ctx);
+    0
+}
+
+/// `syscalls/sys_enter_close_range`: `unsigned int fd` at offset 16, `max_fd` at 24, `flags` at 32.
+#[tracepoint(category = "syscalls", name = "sys_enter_close_range")]
+pub fn enter_close_range(ctx: TracePointContext) -> i32 {
+    let Some(tgid) = process_with_sockets() else { return 0 };
+    if argument(&ctx, 2) & CLOSE_RANGE_CLOEXEC != 0 || global!(BPF_LOOP) == 0 {
+        return 0;
+    }
+    let (first, last) = (argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
+    let mut range = Range { tgid, next: first, last };
+    // SAFETY: `next` gets `range`, which outlives the call.
+    unsafe { bpf_loop(CLOSE_RANGE_WALK, next as *mut core::ffi::c_void, (&raw mut range).cast(), 0) };
+    0
+}
+
+struct Range {
+    tgid: u32,
+    next: u32,
+    last: u32,
+}
+
+unsafe extern "C" fn next(_: u32, range: *mut Range) -> i64 {
+    // SAFETY: the caller's, see above.
+    let range = unsafe { &mut *range };
+    if range.next > range.last {
+        return 1;
+    }
+    if let Some(file) = Task::current().file_at(range.next) {
+        close_file(range.tgid, range.next, file, call::CLOSE);
+    }
+    range.next += 1;
+    0
+}
+
+/// dup2() closes what `newfd` was.
+#[inline(always)]
+fn replace(ctx: &TracePointContext) {
+    let (old, new) = (argument(ctx, 0) as u32, argument(ctx, 1) as u32);
+    if old == new {
+        return;
+    }
+    let Some(tgid) = process_with_sockets() else { return };
+    if let Some(file) = Task::current().file_at(new) {
+        close_file(tgid, new, file, call::DUP);
+    }
+}
+
+#[inline(always)]
+fn argument(ctx: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the tracepoint's record holds its arguments at these offsets (its `format` file).
+    unsafe { *ctx.as_ptr().byte_add(16 + 8 * index).cast::<u64>() }
+}
+
+/// The current process, if a recent census met it with a TCP socket.
+#[inline(always)]
+fn process_with_sockets() -> Option<u32> {
+    let tgid = stack::current_tgid();
+    // SAFETY: LRU entries are recycled, never unmapped.
+    let seen = unsafe { *SOCKET_PROCESSES.get_ptr(tgid)? };
+    let control = CONTROL.get(0)?;
+    let is_recent = control.census.wrapping_sub(seen) <= CENSUSES_REMEMBERED;
+    (is_recent && tgid != control.agent_tgid).then_some(tgid)
+}
+
+#[inline(always)]
+fn close(tgid: u32, fd: u32, which: u8) {
+    match Task::current().file_at(fd) {
+        Some(file) => close_file(tgid, fd, file, which),
+        None => bad(tgid, fd),
+    }
+}
+
+#[inline(always)]
+fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
+    let Some((sk, peer)) = socket_of(file) else { return };
+    if references_at(file) > 1 {
+        count(close_call::STILL_HELD);
+        left_open(tgid, fd, sk, peer, which);
+    } else {
+        count(close_call::CLOSED);
+    }
+}
+
+#[inline(always)]
+fn count(result: u32) {
+    if let Some(count) = CLOSE_CALLS.get_ptr_mut(result) {
+        // SAFETY: a per-CPU slot that lives as long as the program.
+        unsafe { *count += 1 };
+    }
+}
+
+#[inline(never)]
+fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
+    let mut closer = Closer {
+        // SAFETY: a helper without arguments.
+        at: unsafe { bpf_ktime_get_ns() },
+        stack: stack::sample(tgid),
+        started_at: Task::current().started_at(),
+        tgid,
+        fd,
+        peer,
+        pad: 0,
+        comm: [0; 16],
+        call: which,
+        pad2: [0; 7],
+    };
+    // SAFETY: 16 bytes of our own.
+    unsafe { bpf_get_current_comm((&raw mut closer.comm).cast(), 16) };
+    if CLOSERS.insert(sk, closer, 0).is_err() {
+        lost(Lost::OriginsMapFull);
+    }
+}
+
+#[inline(never)]
+fn bad(tgid: u32, fd: u32) {
+    count(close_call::BAD_FD);
+    let started_at = Task::current().started_at();
+    if let Some(known) = BAD_CLOSES.get_ptr_mut(tgid) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        let known = unsafe { &mut *known };
+        if known.started_at == started_at {
+            known.count += 1;
+            known.fd = fd;
+            if known.stack == 0 {
+                known.stack = stack::sample(tgid);
+            }
+            return;
+        }
+    }
+    let first = BadCloses { count: 1, stack: stack::sample(tgid), started_at, fd, pad: 0 };
+    if BAD_CLOSES.insert(tgid, first, 0).is_err() {
+        lost(Lost::ProcessesMapFull);
+    }
+}

@@ -1,0 +1,24 @@
+//! What is known of a close() that left a socket open, as the census tells it.
+
+use tlsclose_common::facts::{Holder, holder};
+
+use crate::maps::CLOSERS;
+
+/// Adds it to the record of a half-closed socket.
+#[inline(always)]
+pub fn add(record: &mut Holder, peer: u32) {
+    let Some(closer) = CLOSERS.get_ptr(record.sk) else { return };
+    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+    let closer = unsafe { &*closer };
+    if closer.peer != peer {
+        return;
+    }
+    record.flags |= holder::CLOSED;
+    if record.flags & holder::UNHELD != 0 {
+        record.tgid = closer.tgid;
+        record.started_at = closer.started_at;
+    }
+    if closer.at > record.half.touched_at || record.half.tgid != record.tgid {
+        record.flags |= holder::CLOSED_LAST;
+    }
+}

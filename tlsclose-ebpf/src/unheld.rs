@@ -1,0 +1,88 @@
+//! Half-closed sockets that a file holds and no descriptor table shows: a thread blocked in a call
+//! keeps one open whose descriptor was closed, io_uring holds registered files, and a descriptor
+//! may be on its way through a Unix socket. The exact map minus the census is what is left.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
+use tlsclose_common::{
+    facts::{CensusCounts, HalfClosed, Holder, holder},
+    limits::UNHELD_RECORDS,
+};
+
+use crate::{
+    census::{NO_ORIGIN, emit},
+    close_evidence,
+    kernel::{Stray, is_half_closed},
+    maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
+};
+
+struct Sweep {
+    seq: *mut c_void,
+    record: *mut Holder,
+    counts: *mut CensusCounts,
+    census_began: u64,
+    unheld: u64,
+    census: u32,
+}
+
+/// The walk over all descriptors is done: writes out what it has not met.
+#[inline(always)]
+pub fn sweep(seq: *mut c_void) -> Option<()> {
+    let control = CONTROL.get(0)?;
+    if control.sees_all == 0 {
+        return None;
+    }
+    let counts = CENSUS.get_ptr_mut(0)?;
+    let record = QUEUED.get_ptr_mut(0)?;
+    let mut sweep =
+        Sweep { seq, record, counts, census_began: control.census_began, unheld: 0, census: control.census };
+    // SAFETY: `entry` gets `sweep`, which outlives the call; a map is known by the address of its
+    // static. Should the output not fit, the kernel runs this again: so the count is set, not added to.
+    unsafe {
+        bpf_for_each_map_elem(
+            (&raw const HALF_CLOSED).cast_mut().cast(),
+            entry as *mut c_void,
+            (&raw mut sweep).cast(),
+            0,
+        );
+        (*sweep.counts).unheld = sweep.unheld;
+    }
+    Some(())
+}
+
+unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClosed, sweep: *mut Sweep) -> i64 {
+    // SAFETY: the kernel's pointers to an entry, and the caller's to `sweep`.
+    let (sk, half, sweep) = unsafe { (Stray(*key), &*half, &mut *sweep) };
+    if half.census == sweep.census || half.since >= sweep.census_began || !is_half_closed(half.state) {
+        return 0;
+    }
+    if !sk.is_tcp() || sk.state() != half.state || sk.peer() != half.peer || !sk.has_file() {
+        return 0;
+    }
+    sweep.unheld += 1;
+    if sweep.unheld > UNHELD_RECORDS {
+        return 0;
+    }
+    // SAFETY: this CPU's slot of `QUEUED`.
+    let record = unsafe { &mut *sweep.record };
+    sk.fill(record);
+    record.started_at = 0;
+    record.file = 0;
+    record.origin = NO_ORIGIN;
+    record.half = *half;
+    record.tgid = 0;
+    record.fd = 0;
+    record.flags = holder::UNHELD | holder::HALF;
+    if let Some(origin) = ORIGIN.get_ptr(sk.0) {
+        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+        let origin = unsafe { &*origin };
+        if origin.peer == half.peer {
+            record.origin = *origin;
+            record.flags |= holder::ORIGIN;
+        }
+    }
+    close_evidence::add(record, half.peer);
+    emit(sweep.seq, record);
+    0
+}
