@@ -65,7 +65,7 @@ pub static LEAVES: LruHashMap<LeafKey, LeafRule> = LruHashMap::with_max_entries(
 #[map]
 pub static PROCESS_BUDGET: LruHashMap<u32, Budget> = LruHashMap::with_max_entries(PROCESS_ENTRIES, 0);
 
-/// accept() calls that failed for want of a descriptor, by process.
+/// accept() and socket() calls that failed for want of a descriptor, by process.
 #[map]
 pub static EMFILE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(PROCESS_ENTRIES, 0);
 

@@ -43,6 +43,18 @@ pub fn exit_accept4(ctx: TracePointContext) -> i32 {
     0
 }
 
+/// `syscalls/sys_exit_socket`: `long ret` at offset 16. Only a failure for want of a descriptor is
+/// of interest.
+#[tracepoint(category = "syscalls", name = "sys_exit_socket")]
+pub fn exit_socket(ctx: TracePointContext) -> i32 {
+    // SAFETY: the tracepoint's record holds the result at this offset (its `format` file).
+    let result = unsafe { *ctx.as_ptr().byte_add(16).cast::<i64>() };
+    if result == EMFILE_ERRNO || result == ENFILE_ERRNO {
+        out_of_descriptors(stack::current_tgid());
+    }
+    0
+}
+
 #[inline(always)]
 fn accepted(ctx: &TracePointContext, which: u8) {
     // SAFETY: the tracepoint's record holds the result at this offset (its `format` file).

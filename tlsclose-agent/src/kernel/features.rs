@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 15] = [
+pub const HOOKS: [Hook; 16] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -70,6 +70,11 @@ pub const HOOKS: [Hook; 15] = [
         attach_point: "task_struct.thread.fsbase",
         feature: "python_frames",
         without: "stacks of Python programs show functions of the interpreter",
+    },
+    Hook {
+        attach_point: "sys_exit_socket",
+        feature: "socket_errors",
+        without: "calls of socket() that fail for want of a descriptor are not counted",
     },
     Hook {
         attach_point: "sys_enter_close",

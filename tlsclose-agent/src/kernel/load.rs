@@ -131,7 +131,8 @@ const FALLBACKS: [(&str, &str, &str); 2] =
 /// What tells a thread of a Python process from its others.
 const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
-const ACCEPTS: [(&str, &str); 2] = [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4")];
+const OPENINGS: [(&str, &str); 3] =
+    [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4"), ("exit_socket", "sys_exit_socket")];
 
 /// The programs at calls of close(); the first is what the others add to.
 const CLOSES: [(&str, &str); 4] = [
@@ -177,7 +178,7 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        for (program, tracepoint) in ACCEPTS {
+        for (program, tracepoint) in OPENINGS {
             match attach_syscall(&mut ebpf, program, tracepoint) {
                 Ok(()) => features.push(Feature::attached(tracepoint)),
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
