@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::child::{Child, run};
-use crate::cri::{Cri, Pod, Running};
-use crate::host::{leaky_c_static, tool, unique_comm};
+use crate::cri::{Cri, Pod, Privileges, Running};
+use crate::host::{leaky_c_static, tlsclose, tool, unique_comm};
 use crate::netns::Netns;
 use crate::{image, seconds, wait_for};
 
@@ -26,7 +26,7 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Pods run in the network namespace. Their image holds busybox and the leaking programs.
+    /// Pods run in the network namespace. Their image holds busybox, the leaking programs and the agent.
     ///
     /// # Panics
     /// When it does not get ready.
@@ -35,7 +35,9 @@ impl Containerd {
         let name = unique_comm();
         let program = format!("/srv/{name}");
         let busybox = ["/bin/busybox", "sleep", "300"];
-        let files = [(leaky_c_static(), &*program), (tool("busybox"), "/bin/busybox")];
+        let agent = with_libraries(&tlsclose());
+        let mut files = vec![(leaky_c_static(), &*program), (tool("busybox"), "/bin/busybox")];
+        files.extend(agent.iter().map(|(file, place)| (file.clone(), &**place)));
         let image = image::build(directory.path(), IMAGE, &files, &busybox);
         let at = |place: &str| directory.path().join(place);
         let configuration = format!(
@@ -77,19 +79,24 @@ impl Containerd {
     /// Runs the leaking program in a pod with a container called `app`. Gives the container's id.
     pub fn run(&mut self, namespace: &str, pod: &str, arguments: &[&str]) -> String {
         let command: Vec<&str> = std::iter::once(&*self.program).chain(arguments.iter().copied()).collect();
-        let pod = Pod {
-            namespace,
-            name: pod,
-            container: "app",
-            image: IMAGE,
-            command: &command,
-            cgroup: &self.cgroup,
-            logs: self.directory.path(),
-        };
-        let running = self.cri().run(&pod);
+        let running = self.cri().run(&Pod { command: &command, ..self.pod(namespace, pod) });
         let id = running.container.clone();
         self.pods.push(running);
         id
+    }
+
+    /// Runs the agent in a pod.
+    pub fn run_agent(&mut self, pod: &str, privileges: &Privileges, arguments: &[&str]) {
+        let command: Vec<&str> = std::iter::once("/usr/bin/tlsclose").chain(arguments.iter().copied()).collect();
+        let pod = Pod { command: &command, privileges: Some(privileges), ..self.pod("tlsclose", pod) };
+        let running = self.cri().run(&pod);
+        self.pods.push(running);
+    }
+
+    fn pod<'a>(&'a self, namespace: &'a str, name: &'a str) -> Pod<'a> {
+        let logs = self.directory.path();
+        let cgroup = &self.cgroup;
+        Pod { namespace, name, container: "app", image: IMAGE, command: &[], cgroup, logs, privileges: None }
     }
 
     /// What the pod's container wrote, each line with the time and the stream before it.
@@ -126,6 +133,14 @@ impl Drop for Containerd {
         }
         remove_cgroups(Path::new("/sys/fs/cgroup"), &self.cgroup);
     }
+}
+
+/// A program, and the libraries that it is linked to, each with its place.
+fn with_libraries(program: &Path) -> Vec<(PathBuf, String)> {
+    let linked = run(Command::new("ldd").arg(program), seconds(10)).stdout;
+    let libraries = linked.split_whitespace().filter(|word| word.starts_with('/'));
+    let all = libraries.map(|library| (PathBuf::from(library), library.to_owned()));
+    all.chain([(program.to_owned(), "/usr/bin/tlsclose".to_owned())]).collect()
 }
 
 /// In every hierarchy: version 2 has one, version 1 one for each controller.

@@ -1,7 +1,7 @@
 //! Makes pods as the kubelet does, over CRI (cri-api, pkg/apis/runtime/v1/api.proto): the few
 //! messages and fields that the tests need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prost::Message;
@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const NODE: i32 = 2;
 /// Each container has PIDs of its own.
 const CONTAINER: i32 = 1;
+const UNCONFINED: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 struct Metadata {
@@ -85,9 +86,40 @@ struct Image {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct Capabilities {
+    #[prost(string, repeated, tag = "1")]
+    add: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    drop: Vec<String>,
+}
+
+/// Of a seccomp profile.
+#[derive(Clone, PartialEq, Message)]
+struct Profile {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct LinuxContainerSecurity {
+    #[prost(message, optional, tag = "1")]
+    capabilities: Option<Capabilities>,
     #[prost(message, optional, tag = "3")]
     namespaces: Option<NamespaceOption>,
+    #[prost(bool, tag = "7")]
+    read_only_root: bool,
+    #[prost(bool, tag = "11")]
+    no_new_privileges: bool,
+    #[prost(message, optional, tag = "15")]
+    seccomp: Option<Profile>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mount {
+    #[prost(string, tag = "1")]
+    container: String,
+    #[prost(string, tag = "2")]
+    host: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -104,6 +136,8 @@ struct ContainerConfig {
     image: Option<Image>,
     #[prost(string, repeated, tag = "3")]
     command: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    mounts: Vec<Mount>,
     #[prost(string, tag = "11")]
     log_path: String,
     #[prost(message, optional, tag = "15")]
@@ -135,6 +169,28 @@ pub struct Pod<'a> {
     pub cgroup: &'a str,
     /// Where the output goes, as `NAME.log`.
     pub logs: &'a Path,
+    pub privileges: Option<&'a Privileges>,
+}
+
+/// What a pod has that watches others: the PIDs of its node, a root that it cannot write, and these.
+#[derive(Clone, Debug)]
+pub struct Privileges {
+    /// All that it has, without `CAP_`.
+    pub capabilities: Vec<String>,
+    /// Places in the container, and on the node.
+    pub mounts: Vec<(String, PathBuf)>,
+}
+
+impl Privileges {
+    fn security(&self) -> LinuxContainerSecurity {
+        LinuxContainerSecurity {
+            capabilities: Some(Capabilities { add: self.capabilities.clone(), drop: vec!["ALL".to_owned()] }),
+            namespaces: Some(NamespaceOption { network: NODE, pid: NODE }),
+            read_only_root: true,
+            no_new_privileges: true,
+            seccomp: Some(Profile { kind: UNCONFINED }),
+        }
+    }
 }
 
 /// Ids that the runtime gave.
@@ -176,7 +232,12 @@ impl Cri {
     /// # Panics
     /// When the runtime refuses.
     pub fn run(&self, pod: &Pod) -> Running {
-        let node = || Some(NamespaceOption { network: NODE, pid: CONTAINER });
+        let ordinary = NamespaceOption { network: NODE, pid: CONTAINER };
+        let security = pod.privileges.map_or_else(
+            || LinuxContainerSecurity { namespaces: Some(ordinary), ..LinuxContainerSecurity::default() },
+            Privileges::security,
+        );
+        let mounts = pod.privileges.into_iter().flat_map(|privileges| &privileges.mounts);
         let config = SandboxConfig {
             metadata: Some(Metadata {
                 name: pod.name.to_owned(),
@@ -186,7 +247,7 @@ impl Cri {
             log_directory: pod.logs.display().to_string(),
             linux: Some(LinuxSandbox {
                 cgroup_parent: format!("{}/pod{}-uid", pod.cgroup, pod.name),
-                security: Some(SandboxSecurity { namespaces: node() }),
+                security: Some(SandboxSecurity { namespaces: security.namespaces.clone() }),
             }),
         };
         let sandbox = self.id("RunPodSandbox", RunPodSandbox { config: Some(config.clone()) });
@@ -195,7 +256,10 @@ impl Cri {
             image: Some(Image { image: pod.image.to_owned() }),
             command: pod.command.iter().map(|&word| word.to_owned()).collect(),
             log_path: format!("{}.log", pod.name),
-            linux: Some(LinuxContainer { security: Some(LinuxContainerSecurity { namespaces: node() }) }),
+            linux: Some(LinuxContainer { security: Some(security) }),
+            mounts: mounts
+                .map(|(container, host)| Mount { container: container.clone(), host: host.display().to_string() })
+                .collect(),
         };
         let create =
             CreateContainer { sandbox: sandbox.clone(), config: Some(container), sandbox_config: Some(config) };

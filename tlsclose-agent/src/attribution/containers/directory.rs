@@ -26,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(10);
 
-/// Where runtimes listen, below the root of the host.
+/// Where runtimes listen, below the root of the host or of the agent's own container.
 const SOCKETS: [&str; 5] = [
     "run/containerd/containerd.sock",
     "run/crio/crio.sock",
@@ -57,20 +57,19 @@ type Entries = Arc<Mutex<FxHashMap<String, Entry>>>;
 /// Asks runtimes in a thread of its own.
 #[derive(Debug)]
 pub struct Directory {
-    /// As given; else they are looked for below `host`.
+    /// As given; else they are looked for.
     socket: Option<PathBuf>,
-    /// The root of the host's files.
-    host: PathBuf,
+    procfs: PathBuf,
     entries: Entries,
     questions: Option<SyncSender<String>>,
     deadline: Duration,
 }
 
 impl Directory {
-    /// Looks for runtimes below `/proc/1/root` of this procfs, unless a socket is given: an agent in
-    /// a container then needs no mount.
+    /// Looks for runtimes below `/proc/1/root` of this procfs, so that an agent in a container needs
+    /// no mount, and below its own root, unless a socket is given.
     pub fn new(procfs: &Path, socket: Option<PathBuf>) -> Self {
-        Self { socket, host: procfs.join("1/root"), entries: Entries::default(), questions: None, deadline: DEADLINE }
+        Self { socket, procfs: procfs.to_owned(), entries: Entries::default(), questions: None, deadline: DEADLINE }
     }
 
     /// What the container is called. Never waits.
@@ -100,9 +99,8 @@ impl Directory {
     fn ask(&mut self, id: &str) -> bool {
         if self.questions.is_none() {
             let (sender, receiver) = sync_channel(MAX_WAITING);
-            let (entries, places) = (Arc::clone(&self.entries), self.places());
-            let deadline = self.deadline;
-            let run = move || answer(&receiver, &entries, &places, deadline);
+            let (entries, sources) = (Arc::clone(&self.entries), self.sources());
+            let run = move || answer(&receiver, &entries, sources);
             if thread::Builder::new().name("containers".into()).spawn(run).is_err() {
                 return false;
             }
@@ -111,10 +109,15 @@ impl Directory {
         self.questions.as_ref().is_some_and(|questions| questions.try_send(id.to_owned()).is_ok())
     }
 
-    fn places(&self) -> Vec<PathBuf> {
+    fn sources(&self) -> Vec<Source> {
+        let source = |places: Vec<PathBuf>, wanted| Source { places, wanted, ..Source::new(self.deadline) };
         match &self.socket {
-            Some(socket) => vec![socket.clone()],
-            None => SOCKETS.iter().map(|socket| self.host.join(socket)).collect(),
+            Some(socket) => vec![source(vec![socket.clone()], true)],
+            None => {
+                let host = self.procfs.join("1/root");
+                let found = |socket: &&str| source(vec![host.join(socket), Path::new("/").join(socket)], false);
+                SOCKETS.iter().map(found).collect()
+            }
         }
     }
 }
@@ -124,9 +127,8 @@ fn lock(entries: &Entries) -> std::sync::MutexGuard<'_, FxHashMap<String, Entry>
 }
 
 /// The thread: answers until nobody asks any more.
-fn answer(questions: &Receiver<String>, entries: &Entries, places: &[PathBuf], deadline: Duration) {
+fn answer(questions: &Receiver<String>, entries: &Entries, mut sources: Vec<Source>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    let mut sources: Vec<Source> = places.iter().map(|socket| Source::new(socket, deadline)).collect();
     while let Ok(id) = questions.recv() {
         let names = runtime.block_on(async {
             for source in &mut sources {
@@ -141,36 +143,44 @@ fn answer(questions: &Receiver<String>, entries: &Entries, places: &[PathBuf], d
     }
 }
 
-/// A place where a runtime may listen.
+/// A runtime, which may or may not be there.
 struct Source {
-    socket: PathBuf,
+    /// Where its socket may be; the first that exists is.
+    places: Vec<PathBuf>,
+    /// Somebody said that it is there.
+    wanted: bool,
     cri: Option<Cri>,
     deadline: Duration,
     resting_until: Option<Instant>,
 }
 
 impl Source {
-    fn new(socket: &Path, deadline: Duration) -> Self {
-        Self { socket: socket.to_owned(), cri: None, deadline, resting_until: None }
+    fn new(deadline: Duration) -> Self {
+        Self { places: Vec::new(), wanted: false, cri: None, deadline, resting_until: None }
     }
 
     async fn names(&mut self, id: &str) -> Option<Names> {
         if self.resting_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        if self.cri.is_none() && self.socket.exists() {
-            self.cri = Cri::new(&self.socket);
+        if self.cri.is_none() {
+            self.cri = self.places.iter().find(|place| place.exists()).and_then(|place| Cri::new(place));
         }
-        let failure = match tokio::time::timeout(self.deadline, self.cri.as_mut()?.names(id)).await {
-            Ok(Ok(names)) => {
-                self.resting_until = None;
-                return names;
-            }
-            Ok(Err(status)) => status.message().to_owned(),
-            Err(_) => format!("no answer within {:?}", self.deadline),
+        let failure = match &mut self.cri {
+            None if !self.wanted => return None,
+            None => "there is no such socket".to_owned(),
+            Some(cri) => match tokio::time::timeout(self.deadline, cri.names(id)).await {
+                Ok(Ok(names)) => {
+                    self.resting_until = None;
+                    return names;
+                }
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_) => format!("no answer within {:?}", self.deadline),
+            },
         };
         if self.resting_until.is_none() {
-            log::warn!("{} does not name containers and pods: {failure}", self.socket.display());
+            let places: Vec<String> = self.places.iter().map(|place| place.display().to_string()).collect();
+            log::warn!("{} does not name containers and pods: {failure}", places.join(" or "));
         }
         self.resting_until = Some(Instant::now() + REST);
         None

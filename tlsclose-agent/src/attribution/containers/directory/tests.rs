@@ -66,3 +66,18 @@ fn what_is_remembered_is_bounded() {
     }
     assert!(lock(&directory.entries).len() <= MAX_CONTAINERS + MAX_WAITING);
 }
+
+#[test]
+fn a_runtime_of_the_host_is_found_through_its_first_process() {
+    let procfs = tempfile::tempdir().unwrap();
+    let run = procfs.path().join("1/root/run/containerd");
+    std::fs::create_dir_all(&run).unwrap();
+    let runtime = UnixListener::bind(run.join("containerd.sock")).unwrap();
+    let mut directory = Directory { deadline: QUICK, ..Directory::new(procfs.path(), None) };
+    assert_eq!(directory.lookup(ID), Lookup::Pending);
+    // It blocks until the thread has come.
+    let (mut connection, _) = runtime.accept().unwrap();
+    let mut preface = [0; 24];
+    connection.read_exact(&mut preface).unwrap();
+    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+}

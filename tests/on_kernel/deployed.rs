@@ -1,0 +1,103 @@
+//! The agent with no more rights than the files in `deploy/` give it.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::containerd::Containerd;
+use tlsclose_tests::cri::Privileges;
+use tlsclose_tests::expect::wait_for_site;
+use tlsclose_tests::host::{on_kernel, root, tlsclose, tool};
+use tlsclose_tests::http::Server;
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list};
+use tlsclose_tests::{seconds, wait_for};
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn the_capabilities_of_the_unit_are_enough() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let unit = read("deploy/systemd/tlsclose.service");
+    let capabilities = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    let set: Vec<String> = capabilities.split(' ').map(|one| one.replacen("CAP_", "+", 1).to_lowercase()).collect();
+    let mut command = Command::new(tool("setpriv"));
+    command.arg(format!("--bounding-set=-all,{}", set.join(","))).arg("--no-new-privs").arg(tlsclose());
+    let namespace = Netns::new();
+    let agent = Agent::start_by(command, &[]);
+    // Another user's program, which was replaced while it runs: its file is only in map_files.
+    let way = way_named("eof_forget");
+    let mut leaky = Leaky::start_by(Language::C, way, &["--count", "4", "--for", "60"], |executable| {
+        let mut command = namespace.command(tool("setpriv"));
+        command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]).arg(executable);
+        command
+    });
+    leaky.ready();
+    fs::remove_file(leaky.executable()).expect("its file");
+    let site = wait_for_site(&agent, &leaky, 4);
+    let place = frames_in(&site["opened"]["stack"], "ways.c");
+    let frame = place.first().unwrap_or_else(|| panic!("{site:#}"));
+    assert_eq!((function(frame), &frame["line"]), (&*way.opened_function(), &way.line(Language::C, "opened").into()));
+    let process = &site["processes"][0];
+    assert!(process["open_fds"].as_u64() >= Some(4), "{process:#}");
+    assert_eq!(process["uid"], 65533);
+}
+
+#[test]
+fn the_agent_of_the_manifest_names_the_leak_of_another_pod() {
+    if !on_kernel(&["containerd", "ctr", "runc", "busybox"]) {
+        return;
+    }
+    let manifest = read("deploy/kubernetes/daemonset.yaml");
+    let capabilities = manifest.split_once("add:\n").expect("capabilities").1.lines().map(str::trim);
+    let capabilities = capabilities.map_while(|line| line.strip_prefix("- ")?.split(' ').next().map(str::to_owned));
+    let shared = TempDir::new().expect("a directory");
+    let at = |place: &str, host: &str| (place.to_owned(), host.into());
+    let mut privileges = Privileges {
+        capabilities: capabilities.collect(),
+        mounts: vec![
+            at("/sys/kernel/tracing", "/sys/kernel/tracing"),
+            at("/run/tlsclose", &shared.path().display().to_string()),
+        ],
+    };
+    for (place, _) in &privileges.mounts {
+        assert!(manifest.contains(&format!("mountPath: {place}")), "{place} is not in the manifest");
+    }
+    for right in ["hostPID: true", "privileged: false", "readOnlyRootFilesystem: true", "type: Unconfined"] {
+        assert!(manifest.contains(right), "the manifest has no {right}");
+    }
+
+    let namespace = Netns::new();
+    let mut containerd = Containerd::start(&namespace);
+    // Where a node's runtime is, which is not this one.
+    let runtime = containerd.socket().parent().expect("a directory").to_owned();
+    privileges.mounts.push(("/run/containerd".to_owned(), runtime));
+    let quick = ["agent", "--leak-after=2s", "--leak-window=10s", "--census-interval=500ms"];
+    containerd.run_agent("tlsclose-x7", &privileges, &quick);
+    let agent = Server::Unix(shared.path().join("agent.sock"));
+    wait_for("the agent", seconds(20), || {
+        let log = containerd.log("tlsclose-x7");
+        assert!(!log.contains(" tlsclose: "), "{log}");
+        agent.get("/readyz").ok().filter(|answer| answer.status == 200)
+    });
+    let id = containerd.run("shop", "payments-6d8", &["eof_forget", "--count", "4", "--for", "60"]);
+    let site = wait_for("the leak", seconds(30), || {
+        let report = agent.get("/api/v1/leaks").ok()?.json();
+        let is_it = |site: &&serde_json::Value| site["processes"][0]["container"]["id"] == *id && site["sockets"] == 4;
+        list(&report["sites"]).find(is_it).cloned()
+    });
+    let process = &site["processes"][0];
+    let log = containerd.log("tlsclose-x7");
+    assert_eq!(process["container"]["pod"], "payments-6d8", "{log}");
+    assert!(process["open_fds"].as_u64() >= Some(4), "{process:#}");
+    let way = way_named("eof_forget");
+    let place = frames_in(&site["opened"]["stack"], "ways.c");
+    let frame = place.first().unwrap_or_else(|| panic!("{site:#}"));
+    assert_eq!((function(frame), &frame["line"]), (&*way.opened_function(), &way.line(Language::C, "opened").into()));
+}
