@@ -1,20 +1,17 @@
 //! Rules and alerts for Prometheus.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::process::Command;
 
 use tlsclose_tests::child::{Output, run};
 use tlsclose_tests::host::{root, tool};
 use tlsclose_tests::seconds;
 
+use crate::read;
+
 fn promtool(arguments: &[&str]) -> Output {
     let mut promtool = Command::new(tool("promtool"));
     run(promtool.current_dir(root().join("deploy/prometheus")).args(arguments), seconds(60))
-}
-
-fn read(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// The rest of each line that starts with `prefix`, after its indentation.

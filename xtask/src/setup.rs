@@ -26,7 +26,7 @@ const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof",
 /// Elsewhere, install rustup's nightly with rust-src, and bpf-linker.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Also what the tests need (tests/packages.txt, cargo-deny)
+    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate)
     #[arg(long)]
     pub tests: bool,
     /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
@@ -46,6 +46,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.tests && !tools::has_cargo_deny() {
         tools::install_cargo_deny(&mut log)?;
+    }
+    if options.tests && !tools::has_cargo_deb() {
+        tools::install_cargo_deb(&mut log)?;
+    }
+    if options.tests && !tools::has_kubernetes_validate() {
+        tools::install_kubernetes_validate(&mut log)?;
     }
     progress::say("everything needed is installed");
     Ok(())

@@ -15,6 +15,8 @@ use crate::workspace;
 const BPF_LINKER: &str = "0.13.0";
 const BPF_LINKER_KNOWS: [u32; 3] = [21, 22, 23];
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_DEB: &str = "3.8.0";
+const KUBERNETES_VALIDATE: &str = "1.31.0";
 
 /// The major version of the LLVM in Debian's rustc.
 pub fn debian_llvm() -> Result<u32> {
@@ -55,12 +57,46 @@ pub fn has_cargo_deny() -> bool {
 }
 
 pub fn install_cargo_deny(log: &mut Log) -> Result<()> {
-    let mut install = cargo_install("cargo-deny", CARGO_DENY);
-    // A tool that runs for a second need not be optimised for minutes.
+    log.step(&format!("building cargo-deny {CARGO_DENY}"), small_tool("cargo-deny", CARGO_DENY))
+}
+
+pub fn has_cargo_deb() -> bool {
+    installed(&format!("cargo-deb {CARGO_DEB} "), "")
+}
+
+/// Makes the Debian package.
+pub fn install_cargo_deb(log: &mut Log) -> Result<()> {
+    log.step(&format!("building cargo-deb {CARGO_DEB}"), small_tool("cargo-deb", CARGO_DEB))
+}
+
+/// A tool that runs for a second need not be optimised for minutes.
+fn small_tool(name: &str, version: &str) -> Command {
+    let mut install = cargo_install(name, version);
     install.arg("--no-default-features");
     install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
     install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    log.step(&format!("building cargo-deny {CARGO_DENY}"), install)
+    install
+}
+
+pub fn has_kubernetes_validate() -> bool {
+    python("kubernetes-validate", KUBERNETES_VALIDATE).join("bin/kubernetes-validate").is_file()
+}
+
+/// Holds the schemas of Kubernetes, so that nothing is asked of the network later.
+pub fn install_kubernetes_validate(log: &mut Log) -> Result<()> {
+    let place = python("kubernetes-validate", KUBERNETES_VALIDATE);
+    let mut environment = Command::new("python3");
+    environment.args(["-m", "venv"]).arg(&place);
+    log.step("making a place for kubernetes-validate", environment)?;
+    let mut install = Command::new(place.join("bin/python"));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    install.arg(format!("kubernetes-validate=={KUBERNETES_VALIDATE}"));
+    log.step(&format!("installing kubernetes-validate {KUBERNETES_VALIDATE}"), install)
+}
+
+/// A program from PyPI lives in an environment of its own.
+fn python(name: &str, version: &str) -> PathBuf {
+    workspace::target("tools").join(format!("{name}-{version}"))
 }
 
 /// The program of a tool installed here.
