@@ -14,6 +14,7 @@ use tlsclose_tests::child::Child;
 use tlsclose_tests::host::{free_port, on_kernel, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
+use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::report::list;
 use tlsclose_tests::seconds;
 
@@ -59,22 +60,14 @@ fn alertmanager(directory: &Path, port: u16, webhook: u16) -> Child {
     Child::spawn(&mut command)
 }
 
-fn prometheus(directory: &Path, agent: u16, alertmanager: u16) -> Child {
-    let file = directory.join("prometheus.yml");
+fn prometheus(agent: u16, alertmanager: u16) -> Prometheus {
     let rules = root().join("deploy/prometheus");
-    let configuration = format!(
-        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-         rule_files: ['{rules}/rules.yaml', '{rules}/alerts.yaml']\n\
-         alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager}']}}]}}]}}\n\
-         scrape_configs: [{{job_name: tlsclose, static_configs: [{{targets: ['127.0.0.1:{agent}']}}]}}]\n",
+    let more = format!(
+        "rule_files: ['{rules}/rules.yaml', '{rules}/alerts.yaml']\n\
+         alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager}']}}]}}]}}\n",
         rules = rules.display()
     );
-    fs::write(&file, configuration).expect("a configuration");
-    let mut command = Command::new(tool("prometheus"));
-    command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!("--storage.tsdb.path={}", directory.join("prometheus").display()));
-    command.arg(format!("--web.listen-address=127.0.0.1:{}", free_port()));
-    Child::spawn(&mut command)
+    Prometheus::start(agent, &more)
 }
 
 #[test]
@@ -88,7 +81,7 @@ fn a_leak_pages_with_the_function_that_leaks() {
     let directory = TempDir::new().expect("a directory");
     let port = free_port();
     let _alertmanager = alertmanager(directory.path(), port, webhook);
-    let _prometheus = prometheus(directory.path(), agent.port(), port);
+    let _prometheus = prometheus(agent.port(), port);
     let way = way_named("eof_forget");
     let leak = ["--count", "600", "--rate", "10", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, way, &leak);

@@ -8,6 +8,7 @@ mod alerts;
 mod bad_conditions;
 mod command_line;
 mod containers;
+mod dashboard;
 mod deployed;
 mod descriptors;
 mod false_alarms;

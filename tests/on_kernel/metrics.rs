@@ -4,11 +4,11 @@ use std::fs;
 use std::process::Command;
 
 use tempfile::TempDir;
-use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{free_port, on_kernel, tool};
-use tlsclose_tests::http::Server;
+use tlsclose_tests::child::run;
+use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
+use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::{seconds, wait_for};
 
 use crate::agent_and_leak;
@@ -98,29 +98,11 @@ fn prometheus_scrapes_it() {
     }
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
-    let directory = TempDir::new().expect("a directory");
-    let configuration = format!(
-        "global: {{scrape_interval: 1s}}\n\
-         scrape_configs: [{{job_name: tlsclose, static_configs: [{{targets: ['127.0.0.1:{}']}}]}}]\n",
-        agent.port()
-    );
-    let file = directory.path().join("prometheus.yml");
-    fs::write(&file, configuration).expect("a configuration");
-    let port = free_port();
-    let mut prometheus = Command::new(tool("prometheus"));
-    prometheus.arg(format!("--config.file={}", file.display()));
-    prometheus.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-    prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let _prometheus = Child::spawn(&mut prometheus);
-    let query = |name: &str| {
-        let path = format!("/api/v1/query?query={name}%7Bcomm%3D%22{}%22%7D", leaky.comm);
-        let answer = Server::Tcp(port).get(&path).ok()?.json();
-        answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
-    };
+    let prometheus = Prometheus::start(agent.port(), "");
+    let value = |expression: &str| Some(prometheus.query(expression)?.first()?["value"][1].clone());
     for name in ["tlsclose_lingering_sockets", "tlsclose_lingered_sockets_total"] {
-        let value = wait_for(name, seconds(30), || query(name));
-        assert_eq!(value, "4", "{name}");
+        let expression = format!("{name}{{comm=\"{}\"}}", leaky.comm);
+        assert_eq!(wait_for(name, seconds(30), || value(&expression)), "4", "{name}");
     }
-    let up = Server::Tcp(port).get("/api/v1/query?query=up").unwrap().json();
-    assert_eq!(up["data"]["result"][0]["value"][1], "1", "{up:#}");
+    assert_eq!(value("up").expect("a scrape"), "1");
 }

@@ -16,6 +16,7 @@ pub mod image;
 pub mod leaky;
 pub mod metrics;
 pub mod netns;
+pub mod prometheus;
 pub mod report;
 
 use std::time::{Duration, Instant};
