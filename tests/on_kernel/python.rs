@@ -57,6 +57,7 @@ fn own_frames(touch: &Value) -> Vec<(&str, u64)> {
 /// The stack begins in libc, goes on in Python, and shows nothing of the interpreter.
 fn assert_is_python(touch: &Value) {
     let mut frames = list(&touch["stack"]);
+    assert_eq!(touch["whole"], true, "{touch:#}");
     let leaf = frames.next().unwrap_or_else(|| panic!("no frames: {touch:#}"));
     assert!(leaf["module"].as_str().is_some_and(|module| module.contains("libc")), "{touch:#}");
     for frame in frames {
@@ -161,6 +162,21 @@ fn an_asyncio_server_is_named_by_its_event_loop() {
         assert!(in_loop, "{site:#}");
         assert_eq!(own_frames(&site[touch])[0], ("main", line("asyncio_server loop")), "{site:#}");
     }
+}
+
+/// Of a very deep stack the innermost frames are there, and it is said that others are not.
+#[test]
+fn a_deep_recursion_is_cut_and_says_so() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["deep", "--for", "40"]);
+    let site = site_of(&agent, &mut child);
+    assert_eq!(site["opened"]["whole"], false, "{site:#}");
+    let again = ("dive", line("deep opened caller"));
+    // However deep, recursion is shown twice.
+    assert_eq!(own_frames(&site["opened"]), [("dive", line("deep opened")), again, again], "{site:#}");
 }
 
 /// Code objects that are freed after each call, so that the next one lies at the same address.

@@ -19,7 +19,7 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 2] = ["findings::", "lifecycle::"];
+const TESTS: [&str; 3] = ["findings::", "lifecycle::", "python::"];
 
 /// Run the tests on other kernels, in QEMU without hardware support.
 ///

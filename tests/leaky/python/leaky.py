@@ -70,6 +70,17 @@ class Generated:
             kept.append(names[f"at_{line}"](listener))
 
 
+def dive(listener, depth):
+    if depth == 0:
+        return listener.accept()[0]  # LINE: deep opened
+    return dive(listener, depth - 1)  # LINE: deep opened caller
+
+
+def serve_deep(listener, count):
+    for _ in range(count):
+        kept.append(dive(listener, 100))
+
+
 async def aio_connect(port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)  # LINE: asyncio opened
     return reader, writer
@@ -170,6 +181,8 @@ def main():
         by_threads(ClientHalfClose().connect_all, port)
     elif options.way == "generated":
         by_threads(Generated().serve, listener)
+    elif options.way == "deep":
+        by_threads(serve_deep, listener)
     elif options.way == "asyncio":
         asyncio.run(aio_connect_all(port))
     elif options.way == "asyncio_server":
@@ -180,7 +193,7 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser()
-    ways = ["eof_forget", "client_half_close", "generated", "asyncio", "asyncio_server"]
+    ways = ["eof_forget", "client_half_close", "generated", "deep", "asyncio", "asyncio_server"]
     parser.add_argument("way", choices=ways)
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--rate", type=float, default=20)

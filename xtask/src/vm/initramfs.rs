@@ -16,6 +16,9 @@ use crate::workspace;
 const TOOLS: [&str; 6] =
     ["/usr/sbin/ip", "/usr/bin/ss", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/setpriv", "/bin/mount"];
 
+/// Its standard library lies in `/usr/lib`, in a directory that is named as the program itself is.
+const PYTHON: &str = "/usr/bin/python3";
+
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 
 /// Packs everything; files keep the paths that they have here, which the tests are compiled with.
@@ -29,6 +32,7 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     let c_programs = workspace::target("leaky/c");
     programs.extend(files_in(&c_programs)?);
     programs.extend(TOOLS.map(PathBuf::from));
+    programs.push(PYTHON.into());
     let mut libraries = BTreeSet::new();
     for program in &programs {
         libraries.extend(libraries_of(program)?);
@@ -38,6 +42,9 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     }
     for source in files_below(&workspace::root().join("tests/leaky"))? {
         copy(&source, &root)?;
+    }
+    for module in python_library()? {
+        copy(&module, &root)?;
     }
     copy(Path::new("/bin/busybox"), &root)?;
     symlink("busybox", root.join("bin/sh")).context("no sh in the guest")?;
@@ -51,6 +58,13 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     pack.args(["-c", "find . | cpio --create --format=newc --quiet > \"$0\""]).arg(&archive).current_dir(&root);
     log.step("packing the guest's files", pack)?;
     Ok(archive)
+}
+
+fn python_library() -> Result<Vec<PathBuf>> {
+    let program = fs::canonicalize(PYTHON).with_context(|| format!("no {PYTHON}"))?;
+    let library = Path::new("/usr/lib").join(program.file_name().unwrap_or_default());
+    let is_needed = |path: &PathBuf| !path.components().any(|part| part.as_os_str() == "__pycache__");
+    Ok(files_below(&library)?.into_iter().filter(is_needed).collect())
 }
 
 /// The shared libraries of a program, with its interpreter; none of a static one.
