@@ -111,6 +111,22 @@ fn a_python_server_with_threads_is_named_to_the_line() {
     assert_names_server(&site, child.pid(), true);
 }
 
+/// What is known of the parent holds for the worker, from its first connection on.
+#[test]
+fn a_forked_worker_is_named_from_its_first_connection_on() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut child = start(&namespace, &python(), &["prefork", "--rate", "1000", "--for", "40"]);
+    let worker: u32 = child.wait_for_line("worker ", seconds(30)).parse().expect("a PID");
+    let sites = sites_with(&agent, worker, 6);
+    let [site] = &sites[..] else { panic!("{sites:#?}") };
+    assert_eq!(site["stack_samples"], 6, "{site:#}");
+    let expected = ("EofForget.accept", line("eof_forget opened"));
+    assert_eq!(own_frames(&site["opened"])[0], expected, "{site:#}");
+}
+
 #[test]
 fn a_python_client_is_named_to_the_line() {
     if !on_kernel(&["python3"]) {

@@ -147,6 +147,17 @@ def polite_client(port):
         pause()
 
 
+def prefork(listener):
+    """Leaves the work to another process, as servers with workers do."""
+    time.sleep(1)
+    worker = os.fork()
+    if worker > 0:
+        print("worker", worker, flush=True)
+        os.waitpid(worker, 0)
+        os._exit(0)
+    signal.alarm(int(options.lifetime))
+
+
 def pause():
     time.sleep(1 / options.rate)
 
@@ -175,7 +186,9 @@ def main():
         listener.close()
     else:
         peer(lambda: polite_client(port))
-    if options.way == "eof_forget":
+    if options.way == "prefork":
+        prefork(listener)
+    if options.way in ("eof_forget", "prefork"):
         by_threads(EofForget().serve, listener)
     elif options.way == "client_half_close":
         by_threads(ClientHalfClose().connect_all, port)
@@ -193,7 +206,7 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser()
-    ways = ["eof_forget", "client_half_close", "generated", "deep", "asyncio", "asyncio_server"]
+    ways = ["eof_forget", "prefork", "client_half_close", "generated", "deep", "asyncio", "asyncio_server"]
     parser.add_argument("way", choices=ways)
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--rate", type=float, default=20)

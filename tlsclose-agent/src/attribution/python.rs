@@ -11,7 +11,7 @@ mod versions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tlsclose_common::facts::{Interpreter, PythonCode, PythonFrame, PythonStart, StackHeader, told};
 
@@ -30,6 +30,9 @@ const IMAGES_MAX: usize = 4096;
 const RUNTIMES_MAX: usize = 1024;
 /// Distinct lines of Python kept.
 const PLACES_MAX: usize = 65_536;
+/// Starts of Python programs that are looked at per second, half a millisecond each; the others
+/// are recognised at their first stack.
+const STARTS_PER_SECOND: u32 = 50;
 /// Interpreters that are reported as unknown.
 const UNKNOWN_MAX: usize = 16;
 
@@ -59,6 +62,8 @@ pub struct Python {
     /// None: not CPython, or not one that is known.
     images: HashMap<u64, Option<Interpreter>>,
     codes: Codes,
+    /// Since when, and how many starts were looked at.
+    starts: Option<(Instant, u32)>,
     numbers: HashMap<Place, u64>,
     /// By number.
     places: Vec<Place>,
@@ -86,6 +91,9 @@ impl Python {
         symbols: &mut Symbolizer,
     ) -> Option<(u64, Interpreter)> {
         let begin = Instant::now();
+        if !self.allows_start(begin) {
+            return None;
+        }
         let mapped = modules.of_process(ProcessId { tgid: start.tgid, started_at: start.started_at })?;
         let interpreter = self.look(&mapped, modules, symbols)?;
         log::debug!("process {} recognised as CPython in {:?}", start.tgid, begin.elapsed());
@@ -170,6 +178,15 @@ impl Python {
     /// Interpreters seen whose stacks cannot be walked: version and file.
     pub fn unknown(&self) -> impl Iterator<Item = String> + '_ {
         self.unknown.iter().map(|(file, version)| format!("{version} ({file})"))
+    }
+
+    fn allows_start(&mut self, now: Instant) -> bool {
+        let (since, count) = self.starts.get_or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= STARTS_PER_SECOND
     }
 
     fn number(&mut self, place: Place) -> Option<u64> {

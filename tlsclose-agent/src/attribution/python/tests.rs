@@ -54,6 +54,15 @@ fn frames_are_named_to_the_line_and_the_interpreters_own_are_left_out() {
 }
 
 #[test]
+fn a_host_that_starts_python_all_the_time_does_not_keep_the_agent_busy() {
+    let mut python = Python::default();
+    let start = Instant::now();
+    let allowed = (0..1000).filter(|_| python.allows_start(start)).count();
+    assert_eq!(allowed, STARTS_PER_SECOND as usize);
+    assert!(python.allows_start(start + Duration::from_secs(1)));
+}
+
+#[test]
 fn a_line_that_is_not_known_is_left_out() {
     let mut python = Python::default();
     python.code(&code(1, "f", "a.py"));
