@@ -209,6 +209,54 @@ fn a_long_response_to_a_half_closed_client_does_not_even_linger() {
     assert!(looks > 20, "it streamed while we looked");
 }
 
+/// A peer whose host is cut off neither acknowledges a FIN nor sends one.
+#[test]
+fn what_waits_for_a_lost_peer_is_shown_as_what_it_is_and_no_leak() {
+    if !on_kernel(&["ip"]) {
+        return;
+    }
+    let [here, there] = [Netns::new(), Netns::new()];
+    let agent = Agent::start();
+    connect_namespaces(&here, &there);
+    let server = ["cut_off", "--way", "server", "--count", "6", "--for", "25"];
+    let mut server = load(&there, &server);
+    let port = server.wait_for_line("listening ", seconds(5));
+    let mut client = load(&here, &["cut_off", "--count", "6", "--for", "25", "--port", &port]);
+    client.wait_for_line("connected ", seconds(5));
+    // From now on, no answer gets back.
+    ip(&there, "route add blackhole 10.77.0.1/32");
+    for program in [&mut client, &mut server] {
+        program.wait_for_line("ready ", seconds(10));
+    }
+    std::thread::sleep(seconds(5));
+    let report = agent.leaks();
+    for program in [&client, &server] {
+        let sites = sites_of(&report, program.pid());
+        assert!(sites.is_empty(), "{sites:#?}");
+    }
+    // Other tests may have some, too.
+    let metrics = agent.metrics();
+    let sockets = |state| metrics.sum("tlsclose_sockets", &[("state", state)]).unwrap_or(0.0);
+    assert!(sockets("fin_wait1") >= 3.0, "shut down, held, and not acknowledged: {metrics:#?}");
+    assert!(sockets("last_ack") >= 6.0, "both sides shut down, held, and not acknowledged: {metrics:#?}");
+    let orphans = metrics.sum("tlsclose_orphaned_sockets", &[]);
+    assert!(orphans >= Some(3.0), "closed, and not acknowledged: {orphans:?}");
+}
+
+/// By a pair of devices, as 10.77.0.1 and 10.77.0.2.
+fn connect_namespaces(here: &Netns, there: &Netns) {
+    ip(here, &format!("link add cable0 type veth peer name cable1 netns {}", there.name()));
+    for (namespace, device, address) in [(here, "cable0", "10.77.0.1/24"), (there, "cable1", "10.77.0.2/24")] {
+        ip(namespace, &format!("addr add {address} dev {device}"));
+        ip(namespace, &format!("link set {device} up"));
+    }
+}
+
+fn ip(namespace: &Netns, words: &str) {
+    let output = run(namespace.command(tool("ip")).args(words.split_whitespace()), seconds(5));
+    assert_eq!(output.code, Some(0), "{words}: {output:?}");
+}
+
 #[test]
 fn a_pool_that_recycles_lingers_and_never_leaks() {
     if !on_kernel(&[]) {

@@ -15,6 +15,7 @@ mod false_alarms;
 mod findings;
 mod http;
 mod languages;
+mod ledger;
 mod lifecycle;
 mod metrics;
 mod programs;

@@ -29,6 +29,12 @@ impl Netns {
         namespace
     }
 
+    /// As `ip netns` knows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its number, as `netns` in a report.
     ///
     /// # Panics
