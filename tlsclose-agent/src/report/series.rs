@@ -74,9 +74,9 @@ pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
 pub(super) fn accept_queues(watch: &mut Watch) -> Vec<QueueSeries> {
     let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
     for listener in watch.queues.iter() {
-        let first = listener.holders.first().and_then(|held| watch.attribution.identity(held.process));
-        let Some(comm) = first.map(|who| who.comm.clone()) else { continue };
-        let identity = Identity { comm, ..Identity::default() };
+        let Some(holder) = listener.holders.first().map(|held| held.process) else { continue };
+        let Some(comm) = watch.attribution.identity(holder).map(|who| who.comm.clone()) else { continue };
+        let identity = Identity::new(comm, watch.attribution.container(holder).as_ref());
         let (length, limit) = (u64::from(listener.queue.length), u64::from(listener.queue.limit));
         let series = QueueSeries { identity: identity.clone(), length, limit };
         let fullness = |it: &QueueSeries| it.length as f64 / (it.limit + 1) as f64;
