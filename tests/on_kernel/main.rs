@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod accept_queue;
+mod access;
 mod alerts;
 mod bad_conditions;
 mod command_line;

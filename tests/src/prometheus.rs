@@ -22,12 +22,19 @@ impl Prometheus {
     /// # Panics
     /// When it cannot be started.
     pub fn start(agent: u16, more: &str) -> Prometheus {
+        Prometheus::start_with(&format!(
+            "    - {{job_name: tlsclose, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{agent}']}}]}}\n{more}"
+        ))
+    }
+
+    /// With these jobs, and what follows them in a configuration.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(jobs: &str) -> Prometheus {
         let directory = TempDir::new().expect("a directory");
-        let configuration = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-             scrape_configs: [{{job_name: tlsclose, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{agent}']}}]}}]\n\
-             {more}"
-        );
+        let configuration =
+            format!("global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n{jobs}");
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, configuration).expect("a configuration");
         let port = free_port();

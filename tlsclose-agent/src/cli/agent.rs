@@ -59,6 +59,10 @@ pub struct WebArgs {
     #[arg(long = "web.telemetry-path", env = "TLSCLOSE_WEB_TELEMETRY_PATH", default_value = "/metrics", value_name = "PATH", value_parser = telemetry_path, hide_env = true)]
     pub telemetry_path: String,
 
+    /// TLS, client certificates and passwords, in the format of Prometheus's exporters
+    #[arg(long = "web.config.file", env = "TLSCLOSE_WEB_CONFIG_FILE", value_name = "FILE", hide_env = true)]
+    pub config_file: Option<PathBuf>,
+
     /// Whether TCP clients may see addresses, stacks and command lines
     #[arg(
         long = "web.details",

@@ -15,13 +15,13 @@ use super::{Done, Failure, load, runtime};
 use crate::{
     cli::{
         AgentArgs,
-        agent::{Switch, When},
+        agent::{Switch, WebArgs, When},
     },
     config::Rules,
     host::facts,
     kernel::load::{CloseCalls, Options},
     logging,
-    output::http::{self, Listeners, OwnerSocket, host},
+    output::http::{self, Listeners, OwnerSocket, access::Access, host},
     sites::Limits,
     snapshot::Snapshot,
     watch::{Settings, Watch},
@@ -36,6 +36,7 @@ pub fn run(args: AgentArgs) -> Done {
         Some(path) => Rules::read(path).map_err(|error| Failure::usage(&error))?,
         None => Rules::default(),
     };
+    let access = access(&args.web)?;
     let settings = Settings {
         leak_after: args.watch.leak_after,
         leak_window: args.watch.leak_window(),
@@ -61,10 +62,27 @@ pub fn run(args: AgentArgs) -> Done {
         },
         ..Options::default()
     };
-    runtime()?.block_on(serve(&args, settings, options))
+    runtime()?.block_on(serve(&args, access, settings, options))
 }
 
-async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
+/// Who may ask over TCP. Details are for those who are known, or on this host.
+fn access(web: &WebArgs) -> Result<Access, Failure> {
+    let access = match &web.config_file {
+        Some(path) => Access::read(path).map_err(|error| Failure::usage(&error))?,
+        None => Access::default(),
+    };
+    let local = ["localhost", "127.0.0.1", "::1"].contains(&web.listen_address.host.as_str());
+    if web.details == Switch::On && !local && !access.authenticates() {
+        return Err(Failure::usage(&format_args!(
+            "--web.details on would show addresses and stacks to whoever reaches {}: ask for passwords or client \
+             certificates with --web.config.file, or listen on 127.0.0.1",
+            web.listen_address
+        )));
+    }
+    Ok(access)
+}
+
+async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Options) -> Done {
     // Listen before loading: a port in use is found before anything is attached. The owner's
     // socket comes after it: without privileges, those are what to speak of.
     let tcp = http::listen::tcp(&args.web.listen_address).await.map_err(|error| Failure::cannot(&error))?;
@@ -74,8 +92,9 @@ async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
 
     let kernel = load(&args.places, options)?;
     let owner = OwnerSocket::open(&args.web.socket).map_err(|error| Failure::cannot(&error))?;
+    let scheme = if access.tls.is_some() { "https" } else { "http" };
     log::info!(
-        "watching; metrics on http://{address}{}, details on {}",
+        "watching; metrics on {scheme}://{address}{}, details on {}",
         args.web.telemetry_path,
         args.web.socket.display()
     );
@@ -91,6 +110,7 @@ async fn serve(args: &AgentArgs, settings: Settings, options: Options) -> Done {
         snapshots,
         telemetry_path: args.web.telemetry_path.clone(),
         details_over_tcp: args.web.details == Switch::On,
+        access,
         hosts: host::known_names(&args.web.listen_address, &args.web.allowed_hosts),
     };
     let mut server = tokio::spawn(http::serve::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));

@@ -9,6 +9,8 @@
 //! | `/readyz` | 200 once a first census is done, 503 before |
 //! | `/` | a page of links |
 //!
+//! `--web.config.file` asks TCP clients for TLS and passwords: see [`access`].
+//!
 //! Everything is read from one published snapshot. TCP clients get it [`redact`]ed unless
 //! `--web.details on`; the owner's socket always gets everything. What a client may cost is
 //! bounded in [`serve`].
@@ -20,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::snapshot::Snapshot;
 
+pub mod access;
 pub mod answer;
 pub mod cache;
 pub mod host;
@@ -41,6 +44,8 @@ pub struct Config {
     pub details_over_tcp: bool,
     /// Names by which TCP clients may call this host, as [`host::known_names`] gives them.
     pub hosts: Vec<String>,
+    /// `--web.config.file`
+    pub access: access::Access,
 }
 
 /// Where to serve; either may be missing.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::ACCEPT;
-use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use axum::http::header::{ACCEPT, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::routing::get;
 use hyper::body::Bytes;
 use tokio::sync::Semaphore;
 
+use super::access::passwords::Passwords;
 use super::answer::{HTML, JSON, Parts, TEXT, answer, error};
 use super::cache::{Cache, json};
 use super::{Config, host, query};
@@ -47,10 +48,14 @@ struct Context {
     details: bool,
 }
 
-/// For TCP clients: the Host header is checked, details only where asked for.
-pub fn public(shared: &Arc<Shared>, details: bool) -> Router {
+/// For TCP clients: the Host header and the password are checked, details only where asked for.
+pub fn public(shared: &Arc<Shared>, details: bool, passwords: Option<Arc<Passwords>>) -> Router {
     let checked = Arc::clone(shared);
-    routes(shared, details).layer(middleware::from_fn_with_state(checked, check_host))
+    let routes = match passwords {
+        Some(passwords) => routes(shared, details).layer(middleware::from_fn_with_state(passwords, check_password)),
+        None => routes(shared, details),
+    };
+    routes.layer(middleware::from_fn_with_state(checked, check_host))
 }
 
 /// For the owner of the socket: everything.
@@ -79,6 +84,15 @@ async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: N
             "this host is not known by that name: use its address, or allow the name with --web.allowed-host",
         ),
     }
+}
+
+async fn check_password(State(passwords): State<Arc<Passwords>>, request: Request, next: Next) -> Response<Body> {
+    if passwords.allow(request.headers()).await {
+        return next.run(request).await;
+    }
+    let mut refused = error(StatusCode::UNAUTHORIZED, "name and password are wanted");
+    refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tlsclose\""));
+    refused
 }
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {

@@ -13,9 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
+use super::access::Access;
 use super::routes::{Shared, owner, public};
 use super::{Config, Listeners};
 
@@ -37,15 +39,15 @@ pub async fn serve(config: Config, listeners: Listeners, mut shutdown: watch::Re
     let owner_permits = Arc::new(Semaphore::new(OWNER_CONNECTIONS as usize));
     let Listeners { tcp, owner: socket } = listeners;
     let tcp_loop = async {
-        let router = public(&shared, config.details_over_tcp);
+        let router = public(&shared, config.details_over_tcp, config.access.passwords.clone());
         match &tcp {
-            Some(listener) => accept_loop(listener, &tcp_permits, router).await,
+            Some(listener) => accept_loop(listener, &tcp_permits, router, &config.access).await,
             None => std::future::pending().await,
         }
     };
     let owner_loop = async {
         match &socket {
-            Some(socket) => accept_loop(&socket.listener, &owner_permits, owner(&shared)).await,
+            Some(socket) => accept_loop(&socket.listener, &owner_permits, owner(&shared), &Access::default()).await,
             None => std::future::pending().await,
         }
     };
@@ -84,12 +86,17 @@ impl Accept for UnixListener {
     }
 }
 
-async fn accept_loop(listener: &impl Accept, permits: &Arc<Semaphore>, router: Router) {
+async fn accept_loop(listener: &impl Accept, permits: &Arc<Semaphore>, router: Router, access: &Access) {
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
         match listener.next().await {
             Ok(stream) => {
-                tokio::spawn(connection(stream, router.clone(), permit));
+                let (router, tls) = (router.clone(), access.tls.clone());
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    // What a client does wrong is its own business.
+                    let _ = timeout(LIFETIME, connection(stream, tls, router)).await;
+                });
             }
             Err(error) => {
                 log::debug!("a connection could not be accepted: {error}");
@@ -99,15 +106,28 @@ async fn accept_loop(listener: &impl Accept, permits: &Arc<Semaphore>, router: R
     }
 }
 
-async fn connection<S>(stream: S, router: Router, _permit: OwnedSemaphorePermit)
+async fn connection<S>(stream: S, tls: Option<TlsAcceptor>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match tls {
+        None => requests(stream, router).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                requests(stream, router).await;
+            }
+        }
+    }
+}
+
+async fn requests<S>(stream: S, router: Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES).keep_alive(false);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // What a client does wrong is its own business.
-    let _ = timeout(LIFETIME, served).await;
+    // Likewise.
+    let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ async fn start_with(snapshot: Snapshot, details_over_tcp: bool) -> Server {
         telemetry_path: "/metrics".to_owned(),
         details_over_tcp,
         hosts: vec!["node-7".to_owned()],
+        access: Access::default(),
     };
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
