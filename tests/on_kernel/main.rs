@@ -19,6 +19,7 @@ mod languages;
 mod ledger;
 mod lifecycle;
 mod metrics;
+mod page;
 mod programs;
 mod python;
 mod shared;

@@ -6,6 +6,7 @@ pub mod escape;
 pub mod filter;
 pub mod http;
 pub mod metrics;
+pub mod page;
 #[cfg(test)]
 pub mod sample;
 pub mod states;

@@ -172,7 +172,7 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     if text == "/" || !text.starts_with('/') || !text.bytes().all(plain) {
         return Err("must begin with / and hold letters, digits, and / _ - . only".to_owned());
     }
-    if text.starts_with("/api/") || ["/healthz", "/readyz"].contains(&text) {
+    if text.starts_with("/api/") || ["/healthz", "/readyz", "/page.css", "/page.js"].contains(&text) {
         return Err("is taken by the API".to_owned());
     }
     Ok(text.to_owned())

@@ -7,7 +7,7 @@
 //! | `/api/v1/doctor` | what this host allows |
 //! | `/healthz` | 200 while the agent runs |
 //! | `/readyz` | 200 once a first census is done, 503 before |
-//! | `/` | a page of links |
+//! | `/`, `/page.css`, `/page.js` | the page |
 //!
 //! `--web.config.file` asks TCP clients for TLS and passwords: see [`access`].
 //!

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::routing::get;
@@ -19,6 +19,7 @@ use super::{Config, host, query};
 use crate::output::filter::{Sort, select};
 use crate::output::metrics::own_text;
 use crate::output::metrics::text::Format;
+use crate::output::page;
 
 /// Filtered reports being made or sent at once: each is a copy of its own.
 const OWN_COPIES: usize = 16;
@@ -70,7 +71,9 @@ fn routes(shared: &Arc<Shared>, details: bool) -> Router {
         .route("/api/v1/doctor", get(doctor))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/", get(landing))
+        .route("/", get(page))
+        .route("/page.css", get(page_style))
+        .route("/page.js", get(page_script))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Context { shared: Arc::clone(shared), details })
@@ -135,17 +138,18 @@ async fn readyz(State(context): State<Context>) -> Response<Body> {
     }
 }
 
-async fn landing(State(context): State<Context>) -> Response<Body> {
-    let metrics = &context.shared.telemetry_path;
-    let page = format!(
-        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>tlsclose</title>\n<h1>tlsclose {}</h1>\n<ul>\n\
-         <li><a href=\"{metrics}\">metrics</a>\n\
-         <li><a href=\"/api/v1/leaks\">leaks</a>\n\
-         <li><a href=\"/api/v1/doctor\">doctor</a>\n\
-         <li><a href=\"/healthz\">health</a>, <a href=\"/readyz\">readiness</a>\n</ul>\n",
-        env!("CARGO_PKG_VERSION"),
-    );
-    answer(StatusCode::OK, HTML, Bytes::from(page))
+async fn page(State(context): State<Context>) -> Response<Body> {
+    let mut page = answer(StatusCode::OK, HTML, Bytes::from(page::html(&context.shared.telemetry_path)));
+    page.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    page
+}
+
+async fn page_style() -> Response<Body> {
+    answer(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(page::STYLE.as_bytes()))
+}
+
+async fn page_script() -> Response<Body> {
+    answer(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(page::SCRIPT.as_bytes()))
 }
 
 async fn unknown() -> Response<Body> {
