@@ -109,8 +109,5 @@ pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
 /// Offset of the user-space thread pointer, or [`ABSENT`] where the architecture keeps none in memory.
 pub const TASK_THREAD_POINTER: (&str, &str) = ("task_struct", "thread.fsbase");
 
-/// Enumerator that a kernel has which knows `bpf_loop` (5.17).
-pub const BPF_LOOP: (&str, &str) = ("bpf_func_id", "BPF_FUNC_loop");
-
 /// An optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

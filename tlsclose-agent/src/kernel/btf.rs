@@ -139,13 +139,7 @@ impl Btf {
 
     /// The kernel's programs may call this helper (`enum bpf_func_id`, include/uapi/linux/bpf.h).
     pub fn has_helper(&self, name: &str) -> bool {
-        let wanted = format!("BPF_FUNC_{name}");
-        let enumerations = self.starts[1..].iter().filter_map(|&at| self.type_at(at as usize));
-        let mut helpers = enumerations.filter(|ty| ty.kind() == kind::ENUM && self.name(ty.name) == b"bpf_func_id");
-        helpers.any(|ty| {
-            let names = (0..ty.vlen()).filter_map(|i| word(&self.types, ty.at + 12 + i * 8));
-            names.map(|name| self.name(name)).any(|name| name == wanted.as_bytes())
-        })
+        self.has_enumerator("bpf_func_id", &format!("BPF_FUNC_{name}"))
     }
 
     /// How many parameters a function has; None where there is no such function.
@@ -156,7 +150,7 @@ impl Btf {
     }
 
     /// The enumeration exists and has the enumerator.
-    pub fn has_enumerator(&self, enumeration: &str, name: &str) -> bool {
+    fn has_enumerator(&self, enumeration: &str, name: &str) -> bool {
         let Some(ty) = self.find(|kind| kind == kind::ENUM, enumeration) else { return false };
         (0..ty.vlen())
             .any(|i| word(&self.types, ty.at + 12 + i * 8).is_some_and(|offset| self.name(offset) == name.as_bytes()))

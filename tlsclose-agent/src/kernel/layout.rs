@@ -1,6 +1,6 @@
 //! What the programs must know about the running kernel, from its BTF.
 
-use tlsclose_common::layout::{ABSENT, BPF_LOOP, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
+use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
 
 use super::btf::{Btf, BtfError};
 
@@ -31,7 +31,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
         first_argument: first_argument(btf)?,
-        bpf_loop: u32::from(btf.has_enumerator(BPF_LOOP.0, BPF_LOOP.1)),
+        bpf_loop: u32::from(btf.has_helper("loop")),
     })
 }
 

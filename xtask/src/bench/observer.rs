@@ -35,7 +35,11 @@ impl Observer {
     /// Begins to watch; comes back when the programs are attached.
     pub fn start(self, directory: &Path) -> Result<Watching> {
         match self {
-            Observer::Agent => Ok(Watching::Agent(Agent::start(&directory.join("agent"), &[])?)),
+            Observer::Agent => {
+                let agent = Agent::start(&directory.join("agent"), &[])?;
+                interrupt::sleep(Duration::from_secs(1))?; // a daemon is measured at work, not as it starts
+                Ok(Watching::Agent(agent))
+            }
             Observer::Tcpstates | Observer::Tcplife => {
                 let command = Command::new(format!("/usr/sbin/{}", self.name()));
                 let errors = directory.join(format!("{}.log", self.name()));
