@@ -240,9 +240,8 @@ fn every_installed_python_is_named_to_the_line() {
     let (namespace, agent) = (Netns::new(), Agent::start());
     let known = installed().into_iter().filter(|(version, _)| KNOWN.contains(&&**version));
     let programs = known.map(|(_, program)| program).chain([python()]);
-    let mut children: Vec<Child> = programs
-        .map(|program| start(&namespace, &program, &["eof_forget", "--rate", "5", "--for", "60", "--threads", "2"]))
-        .collect();
+    let mut children: Vec<Child> =
+        programs.map(|program| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"])).collect();
     for child in &mut children {
         let site = site_of(&agent, child);
         assert_names_server(&site, child.pid(), true);

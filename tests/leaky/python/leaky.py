@@ -215,7 +215,7 @@ def parse():
     ways = ["eof_forget", "prefork", "client_half_close", "generated", "deep", "asyncio", "asyncio_server"]
     parser.add_argument("way", choices=ways)
     parser.add_argument("--count", type=int, default=6)
-    parser.add_argument("--rate", type=float, default=20)
+    parser.add_argument("--rate", type=float, default=3)
     parser.add_argument("--for", type=float, default=30, dest="lifetime")
     parser.add_argument("--threads", type=int, default=0)
     return parser.parse_args()
