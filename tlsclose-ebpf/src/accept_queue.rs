@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_seq_write};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use tlsclose_common::{
     facts::{AcceptQueue, Holder, Lost, Origin, call, holder, state},
     limits::{QUEUE_RECORDS, QUEUE_WALK},

@@ -4,7 +4,7 @@
 //! network namespace (kernel/bpf/task_iter.c). Half-closed sockets are written out, the others
 //! only counted. A socket reset by its peer is in no listing of the kernel, but its descriptor is.
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr::addr_of};
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};

@@ -1,7 +1,5 @@
 //! The opt-in stream of transitions, for people (`tlsclose states`).
 
-use core::ptr::addr_of;
-
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::facts::{Lost, Transition};
 
