@@ -151,6 +151,38 @@ fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
     assert_eq!(table.matches("\n    … (cut)\n").count(), 2, "{table}");
 }
 
+/// By the map that V8 writes for perf.
+#[test]
+fn javascript_is_named_where_node_writes_a_perf_map() {
+    if !on_kernel(&["node"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    // It leaves a log where it runs.
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut node = namespace.command(tool("node"));
+    node.current_dir(directory.path());
+    node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]);
+    let mut node = Child::spawn(node.arg(root().join("tests/leaky/node/leaky.js")).args(["8", "60"]));
+    assert_eq!(node.wait_for_line("ready ", seconds(20)), "8");
+    let connected = |report: &Value| {
+        let sites = tlsclose_tests::report::sites_of(report, node.pid()).into_iter();
+        sites.into_iter().find(|site| site["opened"]["call"] == "connect").cloned()
+    };
+    let report = agent.wait_for("its sockets", seconds(20), |report| connected(report).is_some());
+    let map = format!("/tmp/perf-{}.map", node.pid());
+    fs::remove_file(map).expect("its perf map");
+    let site = connected(&report).expect("the site");
+    // node:net connects in a later tick, where the caller of net.connect() is not on the stack.
+    let frame = list(&site["opened"]["stack"]).find(|frame| {
+        frame["function"].as_str().is_some_and(|function| function.starts_with("internalConnect (node:net:"))
+    });
+    let frame = frame.unwrap_or_else(|| panic!("no function of its own: {site:#}"));
+    assert_eq!(frame["file"], "node:net", "{frame:#}");
+    assert_eq!(frame["line"], Value::Null, "the map does not know the line of the call: {frame:#}");
+    assert_eq!(site["opened"]["whole"], true, "{site:#}");
+}
+
 /// Module, offset and build id are there, and lead to function and line in the program as it was
 /// before it was stripped.
 #[test]

@@ -9,6 +9,7 @@ pub mod blocked;
 pub mod closes;
 pub mod containers;
 pub mod describe;
+pub mod jit;
 pub mod last_user;
 pub mod modules;
 pub mod paths;

@@ -46,6 +46,11 @@ const HUNG_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleId(pub u32);
 
+impl ModuleId {
+    /// Code that no file holds: a JIT compiler's. Its offsets are addresses.
+    pub const JIT: Self = Self(u32::MAX - 1);
+}
+
 /// A file that processes execute, or the kernel's vDSO.
 #[derive(Debug)]
 pub struct Module {
@@ -123,6 +128,10 @@ impl Modules {
         }
     }
 
+    pub fn procfs(&self) -> &Procfs {
+        &self.procfs
+    }
+
     /// None when the module was forgotten.
     pub fn get(&self, id: ModuleId) -> Option<&Module> {
         self.modules.get(&id)
@@ -176,7 +185,12 @@ impl Modules {
     fn range(&mut self, found: Found, opening: &mut Opening) -> Option<Range> {
         let Found { mapping, version } = found;
         let (key, name) = match (&mapping.backing, version) {
-            (Backing::Anonymous, _) => return None,
+            // The vsyscall page is the kernel's.
+            (Backing::Anonymous, _) if mapping.start >> 63 == 1 => return None,
+            (Backing::Anonymous, _) => {
+                let Mapping { start, end, .. } = mapping;
+                return Some(Range { start, end, offset: start, module: ModuleId::JIT });
+            }
             (Backing::Vdso, _) => (Key::Vdso, "[vdso]".into()),
             (Backing::File(path), Some(version)) => (Key::File(version, path.clone()), printable(path)),
             (Backing::File(path), None) => {

@@ -3,6 +3,8 @@
 //! Workers of one program share paths, whatever their address spaces look like. What a place
 //! that makes system calls needs for unwinding is learned here once per file and handed down.
 
+mod keys;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -15,6 +17,7 @@ use tlsclose_common::{
 };
 
 use super::{
+    jit::Jit,
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
     python::{self, Python},
@@ -23,11 +26,10 @@ use super::{
     symbols::Symbolizer,
 };
 use crate::{finding::Frame, tracker::PathId};
+use keys::Generations;
 
 /// Distinct code paths kept; a host has hundreds.
 const MAX_PATHS: usize = 16_384;
-/// Keys of stacks in one generation.
-const MAX_KEYS: usize = 65_536;
 /// Places whose unwind rule is remembered.
 const MAX_RULES: usize = 65_536;
 /// Places of system calls remembered for needing copies, and places that threads start at.
@@ -81,6 +83,7 @@ pub struct Paths {
     needs: HashMap<LeafKey, u32>,
     /// Walked stacks ended at these in vain; a copy was asked for, once.
     asked: HashSet<(LeafKey, Place)>,
+    jit: Jit,
     pub lost: PathsLost,
 }
 
@@ -103,12 +106,16 @@ impl Paths {
         let mapped = self.mapped(header, header.pc, modules)?;
         let (path, _) = normalize(frames, &mapped);
         let key = LeafKey { image: header.image, pc: header.pc };
+        let is_java = is_java(&mapped, modules);
         let mut own_seen = false;
         let mut end = path.len();
         for (depth, place) in path.iter().enumerate() {
             let is_runtime = is_runtime(place.0, modules);
             let call = (place.0, place.1.saturating_sub(1));
-            let caller = (depth > 0).then(|| self.caller(call, false, modules, symbols));
+            let caller = (depth > 0).then(|| match place.0 {
+                ModuleId::JIT if is_java => Some(Caller::Unknown),
+                _ => self.caller(call, false, modules, symbols),
+            });
             let is_start = match caller {
                 // The leaf's own rule was followed.
                 None => false,
@@ -131,7 +138,8 @@ impl Paths {
             }
             own_seen |= !is_runtime;
         }
-        let id = self.intern(&path[..end])?;
+        let path = self.with_jit_names(&path[..end], header, modules, symbols);
+        let id = self.intern(&path)?;
         self.walked.insert(header.key, id);
         None
     }
@@ -146,12 +154,12 @@ impl Paths {
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
+        let is_java = is_java(&mapped, modules);
         let mut callers = Vec::new();
         let Walk { pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let caller = match mapped.find(pc - u64::from(depth > 0)) {
+                Some((ModuleId::JIT, _)) if depth > 0 && is_java => Some(Caller::Unknown),
                 Some(place) => self.caller(place, depth == 0, modules, symbols),
-                // A leaf outside of all files is JIT code: no tables anywhere. Elsewhere it is garbage.
-                None if depth == 0 => Some(Caller::FramePointer),
                 None => Some(Caller::Unknown),
             };
             callers.push(caller);
@@ -173,8 +181,11 @@ impl Paths {
         // the helper did not answer.
         let comes_again = left_copy && !(needs_copies && is_deep) || callers.contains(&None);
         let end = if is_whole { self.learn_root(&path, start) } else { path.len().min(start + 1) };
-        if !comes_again && let Some(id) = self.intern(&path[..end]) {
-            self.copied.insert(header.key, id);
+        if !comes_again {
+            let path = self.with_jit_names(&path[..end], header, modules, symbols);
+            if let Some(id) = self.intern(&path) {
+                self.copied.insert(header.key, id);
+            }
         }
         let rule = if needs_copies {
             self.need_copies(key, left_copy || reach > COPY_REACH)
@@ -202,13 +213,14 @@ impl Paths {
     /// The address space of a process is gone, or another program's now.
     pub fn forget_process(&mut self, process: ProcessId) {
         self.images.retain(|_, image| image.process != process);
+        self.jit.forget(process);
     }
 
     /// Keys of walked stacks that were forgotten since this was asked last: the kernel side must
     /// send them again.
     pub fn forgotten(&mut self) -> Vec<u64> {
-        self.copied.dropped.clear();
-        std::mem::take(&mut self.walked.dropped)
+        self.copied.dropped();
+        self.walked.dropped()
     }
 
     /// Names the frames of a path, inlined functions expanded, innermost first; and whether they
@@ -227,9 +239,38 @@ impl Paths {
         let addresses: Vec<_> =
             native.enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
         let is_whole = path.last().is_some_and(|last| self.roots.contains(last));
-        let native = symbols.names(modules, &addresses).into_iter().flatten();
-        let frames = native.chain(path[addresses.len()..].iter().map(|(_, number)| python.frame(*number)));
-        (frames.collect(), is_whole)
+        let in_files: Vec<_> = addresses.iter().copied().filter(|place| place.0 != ModuleId::JIT).collect();
+        let mut named = symbols.names(modules, &in_files).into_iter();
+        let frames = addresses.iter().map(|place| match place.0 {
+            ModuleId::JIT => vec![self.jit.frame(place.1)],
+            _ => named.next().unwrap_or_default(),
+        });
+        let python = path[addresses.len()..].iter().map(|(_, number)| python.frame(*number));
+        (frames.flatten().chain(python).collect(), is_whole)
+    }
+
+    /// The path with functions in place of the addresses of JIT code, up to the first without a name.
+    fn with_jit_names(
+        &mut self,
+        path: &[Place],
+        header: &StackHeader,
+        modules: &Modules,
+        symbols: &mut Symbolizer,
+    ) -> Vec<Place> {
+        let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
+        // Of all but the leaf the call before the return address is meant.
+        let address = |(depth, place): (usize, &Place)| place.1 - u64::from(depth > 0);
+        let made = path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
+        let addresses: Vec<u64> = made.map(address).collect();
+        if addresses.is_empty() {
+            return path.to_vec();
+        }
+        let mut numbers = self.jit.numbers(process, &addresses, modules.procfs(), symbols).into_iter();
+        let named = path.iter().map_while(|place| match place.0 {
+            ModuleId::JIT => Some((ModuleId::JIT, numbers.next()??)),
+            _ => Some(*place),
+        });
+        named.collect()
     }
 
     /// Where the program's own frames end, and only such follow as start a program or a thread.
@@ -280,6 +321,9 @@ impl Paths {
 
     /// How to get from a place to its caller; None when that cannot be said now.
     fn caller(&mut self, place: Place, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
+        if place.0 == ModuleId::JIT {
+            return Some(Caller::FramePointer);
+        }
         if let Some(caller) = self.callers.get(&(place, is_leaf)) {
             return Some(*caller);
         }
@@ -344,30 +388,13 @@ impl Paths {
     }
 }
 
-/// Keys in two generations: when one is full, the older goes.
-#[derive(Default)]
-struct Generations {
-    young: HashMap<u64, PathId>,
-    old: HashMap<u64, PathId>,
-    dropped: Vec<u64>,
-}
-
-impl Generations {
-    fn get(&self, key: u64) -> Option<PathId> {
-        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
-    }
-
-    fn insert(&mut self, key: u64, id: PathId) {
-        if self.young.len() >= MAX_KEYS {
-            let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-            self.dropped.extend(old.into_keys());
-        }
-        self.young.insert(key, id);
-    }
-}
-
 fn copies(status: u32) -> LeafRule {
     LeafRule { status, ..LeafRule::default() }
+}
+
+/// HotSpot compiles to code without frame pointers, unless it is told otherwise.
+fn is_java(mapped: &MappedModules, modules: &Modules) -> bool {
+    mapped.ids().any(|id| modules.get(id).is_some_and(|module| module.path.ends_with("/libjvm.so")))
 }
 
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {

@@ -142,6 +142,12 @@ impl Procfs {
         (expected.abs_diff(u128::from(started)) <= 1).then_some(dir)
     }
 
+    /// PID inside the innermost PID namespace, and effective user.
+    pub fn inner_pid_and_user(&self, id: ProcessId) -> Option<(u32, u32)> {
+        let status = read(&self.open(id)?, "status")?;
+        Some((numbers(&status, b"NSpid:").last().unwrap_or(id.tgid), numbers(&status, b"Uid:").nth(1)?))
+    }
+
     /// The root directory of exactly this process.
     pub fn root_of(&self, id: ProcessId) -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

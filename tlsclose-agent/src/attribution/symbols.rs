@@ -21,7 +21,9 @@ mod demangle;
 mod elf;
 mod frames;
 mod go_table;
+mod jit;
 mod names;
+mod perf_map;
 mod protocol;
 mod runtime;
 mod sandbox;
@@ -43,6 +45,7 @@ use crate::finding::Frame;
 use cache::Cache;
 use client::{Copy, Helper, Launch, nonsense};
 use frames::{checked, clean, frames, is_build_id};
+pub use jit::JitName;
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
 pub use runtime::Runtime;
 use strikes::{Starts, Strikes};
@@ -79,6 +82,8 @@ pub struct Symbolizer {
     starts: Starts,
     worker: Worker,
     strikes: Strikes,
+    /// Processes whose maps of JIT code cost a helper.
+    jit_struck: BTreeSet<u64>,
     /// What was named lately.
     names: Cache<(ModuleId, Place), Arc<[Name]>>,
     used_at: Instant,
@@ -100,6 +105,7 @@ impl Symbolizer {
             starts: Starts::default(),
             worker: Worker::default(),
             strikes: Strikes::default(),
+            jit_struck: BTreeSet::new(),
             names: Cache::new(NAMES_KEPT),
             used_at: Instant::now(),
             failures: 0,

@@ -41,7 +41,6 @@ impl MappedModules {
     }
 
     /// The modules, each once per mapping.
-    #[cfg(test)]
     pub fn ids(&self) -> impl Iterator<Item = ModuleId> + '_ {
         self.ranges.iter().map(|range| range.module)
     }

@@ -1,6 +1,6 @@
 //! The agent's side of one helper process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
 
-use super::protocol::{Answer, Request, encode, receive, send_with_fd};
+use super::helper::JIT_MAX;
+use super::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
 use crate::attribution::modules::ModuleId;
 
 /// Copies of modules held for a helper, in bytes and in number.
@@ -61,6 +62,8 @@ pub struct Helper {
     child: Child,
     socket: UnixStream,
     loaded: HashMap<ModuleId, Loaded>,
+    /// Processes whose maps of JIT code it has.
+    jit: VecDeque<u64>,
     requests: u64,
     /// The user it runs as.
     pub uid: u32,
@@ -93,7 +96,15 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut helper = Self { child, socket: ours, loaded: HashMap::new(), requests: 0, uid: 0, landlock: false };
+        let mut helper = Self {
+            child,
+            socket: ours,
+            loaded: HashMap::new(),
+            jit: VecDeque::new(),
+            requests: 0,
+            uid: 0,
+            landlock: false,
+        };
         match helper.receive(Instant::now() + READY_DEADLINE)? {
             Answer::Ready { uid, landlock } => (helper.uid, helper.landlock) = (uid, landlock),
             other => return Err(nonsense(&other)),
@@ -174,6 +185,29 @@ impl Helper {
             loaded.used = self.requests;
         }
         self.ask(request, None, deadline)
+    }
+
+    /// Hands over the map of a JIT compiler.
+    pub fn load_jit(&mut self, process: u64, data: &OwnedFd, deadline: Instant) -> io::Result<()> {
+        match self.ask(&Request::LoadJit { process }, Some(data.as_fd()), deadline)? {
+            Answer::Unloaded => {
+                self.jit.push_front(process);
+                self.jit.truncate(JIT_MAX);
+                Ok(())
+            }
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    pub fn has_jit(&self, process: u64) -> bool {
+        self.jit.contains(&process)
+    }
+
+    pub fn jit_names(&mut self, process: u64, addresses: &[u64], deadline: Instant) -> io::Result<Vec<Vec<Name>>> {
+        match self.ask(&Request::JitNames { process, addresses: addresses.to_vec() }, None, deadline)? {
+            Answer::Names(names) if names.len() == addresses.len() => Ok(names),
+            other => Err(nonsense(&other)),
+        }
     }
 
     fn ask(&mut self, request: &Request, fd: Option<BorrowedFd<'_>>, deadline: Instant) -> io::Result<Answer> {

@@ -2,7 +2,7 @@
 //!
 //! It may crash or hang; the agent notices, ends it and starts another one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -15,6 +15,7 @@ use super::confine::{Confined, confine};
 use super::elf::Elf;
 use super::go_table::GoTable;
 use super::names::Namer;
+use super::perf_map::PerfMap;
 use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
 use super::runtime::{Runtime, runtime};
 use super::starts::Starts;
@@ -35,7 +36,7 @@ pub fn helper_main() -> ExitCode {
 }
 
 fn serve(socket: impl AsFd) -> io::Result<()> {
-    let mut modules = HashMap::new();
+    let mut loaded = Loaded::default();
     loop {
         let mut reader = FdReader { socket: socket.as_fd(), fd: None };
         let request = match receive(&mut reader) {
@@ -44,11 +45,22 @@ fn serve(socket: impl AsFd) -> io::Result<()> {
             Err(error) => return Err(error),
         };
         let fd = reader.fd;
-        send(&socket, &answer(&mut modules, request, fd)?)?;
+        send(&socket, &answer(&mut loaded, request, fd)?)?;
     }
 }
 
-fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<OwnedFd>) -> io::Result<Answer> {
+/// Maps of JIT compilers kept: the last ones asked for.
+pub const JIT_MAX: usize = 4;
+
+/// What the agent has handed over.
+#[derive(Default)]
+struct Loaded {
+    modules: HashMap<u32, Module>,
+    jit: VecDeque<(u64, PerfMap)>,
+}
+
+fn answer(loaded: &mut Loaded, request: Request, fd: Option<OwnedFd>) -> io::Result<Answer> {
+    let Loaded { modules, jit } = loaded;
     let unknown = || Answer::Refused("unknown module".into());
     Ok(match request {
         Request::Load { module, debug_info } => {
@@ -76,6 +88,23 @@ fn answer(modules: &mut HashMap<u32, Module>, request: Request, fd: Option<Owned
             Some(module) => Answer::Names(module.names(&places)),
             None => unknown(),
         },
+        Request::LoadJit { process } => {
+            let Some(fd) = fd else {
+                return Ok(Answer::Refused("no file".into()));
+            };
+            jit.retain(|(known, _)| *known != process);
+            jit.truncate(JIT_MAX - 1);
+            let mut file = File::from(fd);
+            // Whoever wrote the copy left the position at its end.
+            io::Seek::rewind(&mut file)?;
+            jit.push_front((process, PerfMap::read(file)));
+            Answer::Unloaded
+        }
+        Request::JitNames { process, addresses } => {
+            let map = jit.iter().find(|(known, _)| *known == process);
+            let name = |address: &u64| map.and_then(|(_, map)| map.name(*address)).into_iter().collect();
+            Answer::Names(addresses.iter().map(name).collect())
+        }
         Request::Caller { module, offset, is_leaf } => match modules.get_mut(&module) {
             Some(module) => Answer::Caller(module.caller(offset, is_leaf).into()),
             None => unknown(),

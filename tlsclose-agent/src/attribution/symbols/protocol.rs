@@ -50,6 +50,15 @@ pub enum Request {
         module: u32,
         places: Vec<Place>,
     },
+    /// Take the file that comes with this message for the map of a JIT compiler's functions.
+    LoadJit {
+        process: u64,
+    },
+    /// The functions at addresses of such a process.
+    JitNames {
+        process: u64,
+        addresses: Vec<u64>,
+    },
     /// How to find the caller of the code at a file offset.
     Caller {
         module: u32,

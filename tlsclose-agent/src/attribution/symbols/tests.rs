@@ -93,6 +93,30 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
 }
 
+#[test]
+fn functions_of_a_jit_compiler_are_named_by_its_map() {
+    let process = own_id();
+    let map = |contents: &'static str| {
+        move || {
+            let mut file = tempfile::tempfile().ok()?;
+            io::Write::write_all(&mut file, contents.as_bytes()).ok()?;
+            Some((file, contents.len() as u64))
+        }
+    };
+    let name = |function: &str| Some(JitName { function: function.into(), file: None });
+    let mut symbolizer = symbolizer();
+    assert!(!symbolizer.load_jit(process, || None), "none is there");
+    assert!(symbolizer.load_jit(process, map("1000 10 young\n")));
+    assert_eq!(symbolizer.jit_names(process, &[0x1008, 0x1010]), [name("young"), None]);
+    // The helper may have ended meanwhile, and the map has grown.
+    symbolizer.helper = None;
+    assert!(!symbolizer.has_jit(process));
+    assert!(symbolizer.load_jit(process, map("1000 10 young\n1008 8 old\x1b[2J\n")));
+    assert!(symbolizer.has_jit(process));
+    assert_eq!(symbolizer.jit_names(process, &[0x1008]), [name("old\\u{1b}[2J")]);
+    assert_eq!(symbolizer.failures, 0);
+}
+
 /// What the helper could do although it is confined.
 pub fn escapes() -> String {
     let path = Path::new("/etc/passwd");

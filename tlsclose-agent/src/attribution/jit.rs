@@ -1,0 +1,154 @@
+//! Names of code that a process made at run time, from the map that its JIT compiler writes for
+//! `perf`. What has no name there is not shown: nothing proves that it is code.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use super::process::{ProcessId, Procfs};
+use super::symbols::{JitName, Symbolizer};
+use crate::finding::Frame;
+
+/// A map larger than this is not read, in bytes.
+const MAP_MAX: u64 = 64 << 20;
+
+/// How often the map of one process is read again.
+const REREAD: Duration = Duration::from_secs(5);
+
+/// Processes whose maps were looked for.
+const PROCESSES_MAX: usize = 1024;
+
+/// Distinct functions kept.
+const NAMES_MAX: usize = 16_384;
+
+/// Functions of all JIT compilers, by number: the same function has one in every process.
+#[derive(Default)]
+pub struct Jit {
+    read: HashMap<ProcessId, (Instant, bool)>,
+    numbers: HashMap<Arc<JitName>, u64>,
+    names: Vec<Arc<JitName>>,
+}
+
+impl Jit {
+    /// The numbers of the functions at addresses of a process, as far as they have names.
+    pub fn numbers(
+        &mut self,
+        process: ProcessId,
+        addresses: &[u64],
+        procfs: &Procfs,
+        symbols: &mut Symbolizer,
+    ) -> Vec<Option<u64>> {
+        let current = self.read.get(&process).filter(|(at, _)| at.elapsed() < REREAD).map(|(_, found)| *found);
+        let found = match current {
+            Some(found) if !found || symbols.has_jit(process) => found,
+            _ => {
+                if self.read.len() >= PROCESSES_MAX {
+                    self.read.clear();
+                }
+                let map = PerfMapFile::of(process, procfs);
+                let found = map.is_some_and(|map| symbols.load_jit(process, move || map.open()));
+                self.read.insert(process, (Instant::now(), found));
+                found
+            }
+        };
+        if !found {
+            return vec![None; addresses.len()];
+        }
+        let names = symbols.jit_names(process, addresses).into_iter();
+        names.map(|name| name.and_then(|name| self.number(name))).collect()
+    }
+
+    fn number(&mut self, name: JitName) -> Option<u64> {
+        if let Some(number) = self.numbers.get(&name) {
+            return Some(*number);
+        }
+        let number = self.names.len() as u64;
+        if self.names.len() >= NAMES_MAX {
+            return None;
+        }
+        let name = Arc::new(name);
+        self.names.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        Some(number)
+    }
+
+    pub fn frame(&self, number: u64) -> Frame {
+        let name = usize::try_from(number).ok().and_then(|number| self.names.get(number));
+        let (function, file) = name.map(|name| (Some(name.function.clone()), name.file.clone())).unwrap_or_default();
+        Frame { function, file, ..Frame::default() }
+    }
+
+    pub fn forget(&mut self, process: ProcessId) {
+        self.read.remove(&process);
+    }
+}
+
+/// Where the map of a process is: in its own mount namespace, by its PID in its own PID namespace.
+struct PerfMapFile {
+    root: OwnedFd,
+    path: String,
+    /// Whose it must be.
+    owner: u32,
+}
+
+impl PerfMapFile {
+    fn of(process: ProcessId, procfs: &Procfs) -> Option<Self> {
+        let (pid, owner) = procfs.inner_pid_and_user(process)?;
+        Some(Self { root: procfs.root_of(process)?, path: format!("tmp/perf-{pid}.map"), owner })
+    }
+
+    /// May hang. Whoever may write to /tmp could put a FIFO, a link or a file of his own there.
+    fn open(&self) -> Option<(File, u64)> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let handle = rustix::fs::openat2(&self.root, &*self.path, flags, Mode::empty(), within).ok()?;
+        let stat = rustix::fs::fstat(&handle).ok()?;
+        let size = u64::try_from(stat.st_size).ok().filter(|size| *size <= MAP_MAX)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != self.owner {
+            return None;
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = rustix::fs::open(format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty()).ok()?;
+        Some((file.into(), size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn open(directory: &std::path::Path, owner: u32) -> Option<u64> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(directory, flags, Mode::empty()).unwrap();
+        PerfMapFile { root, path: "tmp/perf-7.map".into(), owner }.open().map(|(_, size)| size)
+    }
+
+    #[test]
+    fn only_a_regular_file_of_the_processs_own_user_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join("tmp").join(name);
+        fs::create_dir(directory.path().join("tmp")).unwrap();
+        assert_eq!(open(directory.path(), 0), None, "none is there");
+        let map = at("perf-7.map");
+        fs::write(&map, "1000 10 f\n").unwrap();
+        let uid = fs::metadata(&map).unwrap().uid();
+        assert_eq!(open(directory.path(), uid), Some(10));
+        assert_eq!(open(directory.path(), uid + 1), None, "of another user");
+        fs::rename(&map, at("real")).unwrap();
+        symlink("real", &map).unwrap();
+        assert_eq!(open(directory.path(), uid), None, "a link");
+        fs::remove_file(&map).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &map, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+        assert_eq!(open(directory.path(), uid), None, "a FIFO");
+        fs::remove_file(&map).unwrap();
+        let huge = File::create(&map).unwrap();
+        huge.set_len(MAP_MAX + 1).unwrap();
+        assert_eq!(open(directory.path(), uid), None, "too large");
+    }
+}
