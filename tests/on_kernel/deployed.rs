@@ -1,10 +1,12 @@
 //! The agent with no more rights than the files in `deploy/` give it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::run;
 use tlsclose_tests::containerd::Containerd;
 use tlsclose_tests::cri::Privileges;
 use tlsclose_tests::expect::wait_for_site;
@@ -100,4 +102,44 @@ fn the_agent_of_the_manifest_names_the_leak_of_another_pod() {
     let place = frames_in(&site["opened"]["stack"], "ways.c");
     let frame = place.first().unwrap_or_else(|| panic!("{site:#}"));
     assert_eq!((function(frame), &frame["line"]), (&*way.opened_function(), &way.line(Language::C, "opened").into()));
+}
+
+/// The calls that a set of systemd's stands for, with those of the sets in it.
+fn calls(set: &str) -> BTreeSet<String> {
+    if !set.starts_with('@') {
+        return BTreeSet::from([set.to_owned()]);
+    }
+    let output = run(Command::new(tool("systemd-analyze")).args(["syscall-filter", set]), seconds(10));
+    let lines = output.stdout.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.flat_map(calls).collect()
+}
+
+#[test]
+fn the_system_calls_of_the_unit_are_enough() {
+    if !on_kernel(&["strace", "systemd-analyze"]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let trace = directory.path().join("trace");
+    let mut command = Command::new(tool("strace"));
+    command.args(["-f", "-qq", "-o"]).arg(&trace).arg(tlsclose());
+    let namespace = Netns::new();
+    let agent = Agent::start_by(command, &[]);
+    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "4", "--for", "60"]);
+    leaky.ready();
+    wait_for_site(&agent, &leaky, 4);
+    assert!(agent.tcp().get("/metrics").is_ok());
+    drop(agent);
+
+    let trace = fs::read_to_string(trace).expect("a trace");
+    // `PID name(arguments…`
+    let name = |line: &str| line.split_once(' ')?.1.trim().split_once('(').map(|(name, _)| name.to_owned());
+    let is_call = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let used: BTreeSet<String> = trace.lines().filter_map(name).filter(is_call).collect();
+    assert!(used.contains("bpf") && used.len() > 40, "{used:?}");
+    let unit = read("deploy/systemd/tlsclose.service");
+    let filter = unit.lines().find_map(|line| line.strip_prefix("SystemCallFilter=")).expect("a filter");
+    let allowed: BTreeSet<String> = filter.split(' ').flat_map(calls).collect();
+    let refused: Vec<_> = used.difference(&allowed).collect();
+    assert!(refused.is_empty(), "the unit refuses {refused:?}");
 }

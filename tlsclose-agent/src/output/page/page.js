@@ -89,6 +89,8 @@ function body(site) {
     path(touched, site.touched?.stack),
     path(usual, site.usual_close?.stack),
   );
+  const closer = site.closed_elsewhere;
+  if (closer) paths.append(path(`closed in vain by ${closer.comm}[${closer.pid}]`, closer.stack));
   box.append(paths, element("h2", "held by"));
   const holders = element("ul", undefined, "examples");
   for (const process of site.processes) {
