@@ -22,7 +22,6 @@ struct Sweep {
     record: *mut Holder,
     counts: *mut CensusCounts,
     census_began: u64,
-    unheld: u64,
     census: u32,
 }
 
@@ -35,18 +34,18 @@ pub fn sweep(seq: *mut c_void) -> Option<()> {
     }
     let counts = CENSUS.get_ptr_mut(0)?;
     let record = QUEUED.get_ptr_mut(0)?;
-    let mut sweep =
-        Sweep { seq, record, counts, census_began: control.census_began, unheld: 0, census: control.census };
+    let mut sweep = Sweep { seq, record, counts, census_began: control.census_began, census: control.census };
     // SAFETY: `entry` gets `sweep`, which outlives the call; a map is known by the address of its
-    // static. Should the output not fit, the kernel runs this again: so the count is set, not added to.
+    // static. Should the output not fit, the kernel runs this again: so the count begins anew. It is
+    // kept in the map, where verifiers do not follow its value from entry to entry.
     unsafe {
+        (*sweep.counts).unheld = 0;
         bpf_for_each_map_elem(
             (&raw const HALF_CLOSED).cast_mut().cast(),
             entry as *mut c_void,
             (&raw mut sweep).cast(),
             0,
         );
-        (*sweep.counts).unheld = sweep.unheld;
     }
     Some(())
 }
@@ -60,8 +59,10 @@ unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClose
     if !sk.is_tcp() || sk.state() != half.state || sk.peer() != half.peer || !sk.has_file() {
         return 0;
     }
-    sweep.unheld += 1;
-    if sweep.unheld > UNHELD_RECORDS {
+    // SAFETY: this CPU's slot of `CENSUS`.
+    let unheld = unsafe { &mut (*sweep.counts).unheld };
+    *unheld += 1;
+    if *unheld > UNHELD_RECORDS {
         return 0;
     }
     // SAFETY: this CPU's slot of `QUEUED`.

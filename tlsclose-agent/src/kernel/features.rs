@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 16] = [
+pub const HOOKS: [Hook; 17] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -95,6 +95,11 @@ pub const HOOKS: [Hook; 16] = [
         attach_point: "sys_enter_dup3",
         feature: "dup3_calls",
         without: "sockets that dup3() replaces are not counted as closed",
+    },
+    Hook {
+        attach_point: "bpf_loop",
+        feature: "accept_queues",
+        without: "of accept queues only the length is known: connections that nobody accepts are not found",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

@@ -128,6 +128,9 @@ const HELPERS: [(&str, &str); 2] = [("task_pt_regs", "5.15"), ("sock_from_file",
 const FALLBACKS: [(&str, &str, &str); 2] =
     [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
 
+/// What accept queues are walked with.
+const LOOP: &str = "bpf_loop";
+
 /// What tells a thread of a Python process from its others.
 const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
@@ -145,7 +148,7 @@ const CLOSES: [(&str, &str); 4] = [
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::open(&options.btf)?;
-        let resolved = layout::resolve(&btf)?;
+        let mut resolved = layout::resolve(&btf)?;
         for (helper, since) in HELPERS {
             if !btf.has_helper(helper) {
                 return Err(LoadError::NoHelper(helper, since));
@@ -161,9 +164,25 @@ impl Kernel {
         let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
             LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
         })?;
-        let mut ebpf = load_object(options, &resolved, &kernel_btf)?;
-
         let mut features = Vec::new();
+        let with_queues = with_census(options, &resolved, &kernel_btf);
+        let mut ebpf = match with_queues {
+            Ok(ebpf) if resolved.bpf_loop != 0 => {
+                features.push(Feature { probe: format!("{LOOP}: loaded"), ..Feature::attached(LOOP) });
+                ebpf
+            }
+            Ok(ebpf) => {
+                features.push(Feature::missing(LOOP, "not in this kernel"));
+                ebpf
+            }
+            // Verifiers differ in how much of a walk they can follow.
+            Err(error) if resolved.bpf_loop != 0 => {
+                resolved.bpf_loop = 0;
+                features.push(Feature::missing(LOOP, &error.to_string()));
+                with_census(options, &resolved, &kernel_btf)?
+            }
+            Err(error) => return Err(error),
+        };
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
             let fallback = FALLBACKS.iter().find(|(instead_of, ..)| *instead_of == tracepoint);
             let outcome = match fallback {
@@ -197,8 +216,6 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        let census: &mut Iter = program(&mut ebpf, "census")?;
-        census.load("task_file", &kernel_btf).map_err(|error| refused("iter/task_file", &error.into()))?;
         features.push(Feature::attached("iter/task_file"));
         features.push(if resolved.task_thread_pointer == ABSENT {
             Feature::missing(THREAD_POINTER, "not in this kernel")
@@ -264,6 +281,14 @@ impl Kernel {
 /// include/linux/proc_ns.h): a census walks the tasks of its reader's namespace only.
 fn sees_all_processes() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
+}
+
+/// The object, with the census loaded, which walks accept queues where `resolved.bpf_loop` says so.
+fn with_census(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {
+    let mut ebpf = load_object(options, resolved, btf)?;
+    let census: &mut Iter = program(&mut ebpf, "census")?;
+    census.load("task_file", btf).map_err(|error| refused("iter/task_file", &error.into()))?;
+    Ok(ebpf)
 }
 
 fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {
