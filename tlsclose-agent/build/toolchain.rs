@@ -69,7 +69,9 @@ impl Toolchain {
         command.env("AYA_BPF_TARGET_ARCH", machine);
         let mut rustflags = OsString::from("-Clinker=");
         rustflags.push(self.linker());
-        for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Cpanic=abort"].iter().chain(flags) {
+        // Else filling and copying memory would be calls of functions that go byte by byte.
+        let inline = "-Clink-arg=--disable-expand-memcpy-in-order";
+        for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", inline, "-Cpanic=abort"].iter().chain(flags) {
             rustflags.push("\x1f");
             rustflags.push(flag);
         }

@@ -125,6 +125,12 @@ fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
     if references_at(file) > 1 {
         count(close_call::STILL_HELD);
         left_open(tgid, fd, sk, peer, which);
+        // Only now: below this function the stack's walk has not enough room (512 bytes for all).
+        let stack = stack::sample(tgid);
+        if let Some(closer) = CLOSERS.get_ptr_mut(sk) {
+            // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+            unsafe { (*closer).stack = stack };
+        }
     } else {
         count(close_call::CLOSED);
     }
@@ -143,7 +149,7 @@ fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
     let mut closer = Closer {
         // SAFETY: a helper without arguments.
         at: unsafe { bpf_ktime_get_ns() },
-        stack: stack::sample(tgid),
+        stack: 0,
         started_at: Task::current().started_at(),
         tgid,
         fd,
@@ -160,24 +166,35 @@ fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn bad(tgid: u32, fd: u32) {
+    if !counted_bad(tgid, fd) {
+        return;
+    }
+    let stack = stack::sample(tgid);
+    if let Some(known) = BAD_CLOSES.get_ptr_mut(tgid) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        unsafe { (*known).stack = stack };
+    }
+}
+
+/// True if the process still needs a stack.
+#[inline(never)]
+fn counted_bad(tgid: u32, fd: u32) -> bool {
     count(close_call::BAD_FD);
     let started_at = Task::current().started_at();
     if let Some(known) = BAD_CLOSES.get_ptr_mut(tgid) {
-        // SAFETY: LRU entries are recycled, never unmapped.
+        // SAFETY: as above.
         let known = unsafe { &mut *known };
         if known.started_at == started_at {
             known.count += 1;
             known.fd = fd;
-            if known.stack == 0 {
-                known.stack = stack::sample(tgid);
-            }
-            return;
+            return known.stack == 0;
         }
     }
-    let first = BadCloses { count: 1, stack: stack::sample(tgid), started_at, fd, pad: 0 };
+    let first = BadCloses { count: 1, stack: 0, started_at, fd, pad: 0 };
     if BAD_CLOSES.insert(tgid, first, 0).is_err() {
         lost(Lost::ProcessesMapFull);
     }
+    true
 }
