@@ -1,4 +1,5 @@
-//! Compiles the kernel side and leaves it at `$OUT_DIR/tlsclose.bpf.o` for the loader to include.
+//! Compiles the kernel side, once for each way to read kernel memory, and leaves the objects at
+//! `$OUT_DIR/*.bpf.o` for the loader to include.
 
 #[path = "build/toolchain.rs"]
 mod toolchain;
@@ -33,20 +34,24 @@ fn build() -> Result<()> {
         Err(missing) => bail!("the BPF toolchain is missing ({missing}): run 'cargo xtask setup'"),
     };
     let target_directory = shared_directory(&out);
-    let status = toolchain
-        .cargo("build", target, &[])
-        .arg("--target-dir")
-        .arg(&target_directory)
-        .current_dir(workspace)
-        .status()
-        .context("the compiler of the kernel side does not start")?;
-    if !status.success() {
-        // Cargo shows the compiler's words only for a script that exits like this.
-        std::process::exit(1);
+    for (features, name) in [("", "typed.bpf.o"), ("probed", "probed.bpf.o")] {
+        // Each keeps its own directory, so that neither is compiled again because of the other.
+        let directory = target_directory.join(name.trim_end_matches(".bpf.o"));
+        let status = toolchain
+            .cargo("build", target, &[])
+            .args(["--features", features, "--target-dir"])
+            .arg(&directory)
+            .current_dir(workspace)
+            .status()
+            .context("the compiler of the kernel side does not start")?;
+        if !status.success() {
+            // Cargo shows the compiler's words only for a script that exits like this.
+            std::process::exit(1);
+        }
+        let object = directory.join(target).join("release/tlsclose-ebpf");
+        fs::copy(&object, out.join(name))
+            .with_context(|| format!("the kernel side's object {} cannot be copied", object.display()))?;
     }
-    let object = target_directory.join(target).join("release/tlsclose-ebpf");
-    fs::copy(&object, out.join("tlsclose.bpf.o"))
-        .with_context(|| format!("the kernel side's object {} cannot be copied", object.display()))?;
     Ok(())
 }
 

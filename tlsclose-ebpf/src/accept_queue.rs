@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{AcceptQueue, Holder, Lost, Origin, call, holder, state},
     limits::{QUEUE_RECORDS, QUEUE_WALK},
@@ -15,7 +15,7 @@ use tlsclose_common::{
 use crate::{
     arch,
     census::{HeldBy, NO_ORIGIN, emit, fill},
-    kernel::{Request, Task, Tcp, global},
+    kernel::{Request, Task, Tcp, access, global},
     maps::{LISTENERS, QUEUED, lost},
     stack,
 };
@@ -112,7 +112,7 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     };
     if global!(BPF_LOOP) != 0 {
         // SAFETY: `step` gets `walk`, which outlives the call.
-        unsafe { bpf_loop(QUEUE_WALK, step as *mut c_void, (&raw mut walk).cast(), 0) };
+        unsafe { access::repeat(QUEUE_WALK, step, &raw mut walk) };
     }
     let queue = AcceptQueue { length, limit, walked: walk.walked, half_closed: walk.half_closed };
     fill(record, held_by, sk, 0)?;

@@ -6,12 +6,12 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
 
 use crate::{
     accept_queue, close_evidence,
-    kernel::{Sequences, Task, Tcp, global, is_half_closed, references, sock_of},
+    kernel::{Sequences, Task, Tcp, access, global, is_half_closed, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
     unheld,
 };
@@ -71,8 +71,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
             counts.now = bpf_ktime_get_ns();
         }
     }
-    // SAFETY: the helper returns the socket of a socket file, else NULL.
-    let socket = unsafe { bpf_sock_from_file(file as *mut _) } as *const c_void;
+    let socket = access::socket_from_file(file);
     if socket.is_null() {
         return None;
     }

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_loop},
+    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns},
     macros::tracepoint,
     programs::TracePointContext,
 };
@@ -17,7 +17,7 @@ use tlsclose_common::{
 
 use crate::{
     accept_queue::BPF_LOOP,
-    kernel::{Task, global, references_at, socket_of},
+    kernel::{Task, access, global, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
     stack,
 };
@@ -58,7 +58,7 @@ pub fn enter_close_range(ctx: TracePointContext) -> i32 {
     let (first, last) = (argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
     let mut range = Range { tgid, next: first, last };
     // SAFETY: `next` gets `range`, which outlives the call.
-    unsafe { bpf_loop(CLOSE_RANGE_WALK, next as *mut core::ffi::c_void, (&raw mut range).cast(), 0) };
+    unsafe { access::repeat(CLOSE_RANGE_WALK, next, &raw mut range) };
     0
 }
 

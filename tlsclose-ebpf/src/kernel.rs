@@ -4,7 +4,11 @@
 //! constants and lets a typed pointer be loaded through directly: no helper call, faults read as
 //! zero, and nothing that lockdown=confidentiality forbids. Only the walk from a descriptor to its
 //! file needs `bpf_probe_read_kernel`, because the verifier does not type arrays of pointers.
+//! Kernels before 5.15 type less: for them all of this is compiled a second time (`access`).
 
+#[cfg_attr(not(feature = "probed"), path = "kernel/access/typed.rs")]
+#[cfg_attr(feature = "probed", path = "kernel/access/probed.rs")]
+pub mod access;
 mod task;
 mod tcp;
 mod unheld;
@@ -37,13 +41,11 @@ macro_rules! global {
 }
 pub(crate) use global;
 
-/// Loads a field of a kernel structure through a pointer that the verifier knows the type of.
+/// Loads a field of a kernel structure.
 macro_rules! field {
     ($base:expr, $field:ident : $ty:ty) => {{
         let base: *const c_void = $base;
-        let offset = global!(LAYOUT.$field) as usize;
-        // SAFETY: the verifier checks type and bounds of this load; a fault reads as zero.
-        unsafe { core::ptr::read_volatile(base.byte_add(offset).cast::<$ty>()) }
+        crate::kernel::access::load::<$ty>(base, global!(LAYOUT.$field) as usize)
     }};
 }
 use field;
@@ -58,9 +60,7 @@ pub const AF_INET6: u16 = 10;
 /// top bit when dead (include/linux/file_ref.h).
 #[inline(always)]
 pub fn references(file: *const c_void) -> u64 {
-    let offset = global!(FILE_REF.offset) as usize;
-    // SAFETY: as for `field!`.
-    counted(unsafe { core::ptr::read_volatile(file.byte_add(offset).cast::<u64>()) })
+    counted(access::load(file, global!(FILE_REF.offset) as usize))
 }
 
 /// The same for a file of which only the address is known.
@@ -83,12 +83,8 @@ fn counted(count: u64) -> u64 {
 /// Two words of a structure that the verifier knows.
 #[inline(always)]
 fn words(base: *const c_void, offset: u32) -> [u64; 2] {
-    // SAFETY: as for `field!`; `in6_addr` is 16 bytes.
-    unsafe {
-        let at = base.cast::<u8>().add(offset as usize).cast::<u32>();
-        let word = |i: usize| core::ptr::read_volatile(at.add(i)) as u64;
-        [word(0) | word(1) << 32, word(2) | word(3) << 32]
-    }
+    let word = |i: usize| access::load::<u32>(base, offset as usize + 4 * i) as u64;
+    [word(0) | word(1) << 32, word(2) | word(3) << 32]
 }
 
 /// The `struct sock` of a `struct socket`.

@@ -4,7 +4,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
 use tlsclose_common::{
     facts::{CensusCounts, HalfClosed, Holder, holder},
     limits::UNHELD_RECORDS,
@@ -13,7 +12,7 @@ use tlsclose_common::{
 use crate::{
     census::{NO_ORIGIN, emit},
     close_evidence,
-    kernel::{Stray, is_half_closed},
+    kernel::{Stray, access, is_half_closed},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
 };
 
@@ -40,12 +39,7 @@ pub fn sweep(seq: *mut c_void) -> Option<()> {
     // kept in the map, where verifiers do not follow its value from entry to entry.
     unsafe {
         (*sweep.counts).unheld = 0;
-        bpf_for_each_map_elem(
-            (&raw const HALF_CLOSED).cast_mut().cast(),
-            entry as *mut c_void,
-            (&raw mut sweep).cast(),
-            0,
-        );
+        access::for_each((&raw const HALF_CLOSED).cast_mut().cast(), entry, &raw mut sweep);
     }
     Some(())
 }

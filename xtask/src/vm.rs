@@ -19,7 +19,17 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 3] = ["findings::", "lifecycle::", "python::"];
+const TESTS: [&str; 9] = [
+    "accept_queue::",
+    "descriptors::",
+    "findings::",
+    "ledger::",
+    "lifecycle::",
+    "python::",
+    "shared::",
+    "sigterm_ends_it",
+    "the_doctor_finds",
+];
 
 /// Run the tests on other kernels, in QEMU without hardware support.
 ///
@@ -28,7 +38,7 @@ const TESTS: [&str; 3] = ["findings::", "lifecycle::", "python::"];
 /// panics, stalls or overruns is ended; its console is kept in target/vm.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only this kernel (6.1, 6.12 or 7.2); may be given several times
+    /// Only this kernel (5.10, 6.1, 6.12 or 7.2); may be given several times
     #[arg(long, value_name = "VERSION")]
     kernel: Vec<String>,
     /// Minutes that one guest may take

@@ -161,6 +161,12 @@ impl Btf {
         self.offset(structure, path).is_ok()
     }
 
+    /// Size of a structure in bytes.
+    pub fn size(&self, structure: &str) -> Result<u32, BtfError> {
+        let ty = self.find(|kind| kind == kind::STRUCT, structure);
+        ty.map(|ty| ty.size_or_type).ok_or_else(|| BtfError::NoType(structure.to_owned()))
+    }
+
     /// Offset in bytes of `path` (members joined by dots, through anonymous structures and
     /// unions too) from the start of `structure`.
     pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {

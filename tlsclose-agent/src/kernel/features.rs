@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 17] = [
+pub const HOOKS: [Hook; 18] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -100,6 +100,11 @@ pub const HOOKS: [Hook; 17] = [
         attach_point: "bpf_loop",
         feature: "accept_queues",
         without: "of accept queues only the length is known: connections that nobody accepts are not found",
+    },
+    Hook {
+        attach_point: "bpf_for_each_map_elem",
+        feature: "unheld_sockets",
+        without: "half-closed sockets that no descriptor shows (in flight, held by io_uring or by a blocked call) are not found",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

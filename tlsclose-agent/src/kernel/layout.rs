@@ -19,7 +19,14 @@ pub struct Resolved {
     pub first_argument: u32,
     /// 1: the kernel knows `bpf_loop`.
     pub bpf_loop: u32,
+    pub task_stack: u32,
+    /// Where `struct pt_regs` lies in a task's kernel stack.
+    pub stack_registers: u32,
 }
+
+/// Bytes of a task's kernel stack (`THREAD_SIZE`: arch/x86/include/asm/page_64_types.h without KASAN;
+/// arch/arm64/include/asm/memory.h with pages of 4 KiB). The registers lie at its end.
+const KERNEL_STACK: u32 = 16_384;
 
 /// Resolves every offset, or names the first one that this kernel does not have.
 pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
@@ -32,6 +39,8 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
         first_argument: first_argument(btf)?,
         bpf_loop: u32::from(btf.has_helper("loop")),
+        task_stack: btf.offset("task_struct", "stack")?,
+        stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
     })
 }
 

@@ -3,20 +3,24 @@
 use std::path::PathBuf;
 
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Btf as AyaBtf, Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, Iter, TracePoint},
+    programs::{BtfTracePoint, FExit, TracePoint},
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
     facts::{BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter, LeafKey, LeafRule},
     layout::ABSENT,
-    limits::{HALF_CLOSED_ENTRIES, STREAM_RING_BYTES},
+    limits::HALF_CLOSED_ENTRIES,
 };
 
-use super::{btf::Btf, features::Feature, layout, pod::Fact};
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tlsclose.bpf.o"));
+use super::{
+    btf::Btf,
+    features::Feature,
+    layout,
+    object::{Access, Object, program},
+    pod::Fact,
+};
 
 /// What the agent asks of the kernel side.
 #[derive(Clone, Debug)]
@@ -122,7 +126,7 @@ const TRACEPOINTS: [(&str, &str, bool); 7] = [
 ];
 
 /// Helpers that all depends on, and since when they are there. Distributions take some into older kernels.
-const HELPERS: [(&str, &str); 2] = [("task_pt_regs", "5.15"), ("sock_from_file", "5.11")];
+const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.8")];
 
 /// Where a tracepoint is missing: the program and the function at whose end it runs.
 const FALLBACKS: [(&str, &str, &str); 2] =
@@ -130,6 +134,9 @@ const FALLBACKS: [(&str, &str, &str); 2] =
 
 /// What accept queues are walked with.
 const LOOP: &str = "bpf_loop";
+
+/// What sockets that no descriptor table shows are looked for with.
+const FOR_EACH: &str = "bpf_for_each_map_elem";
 
 /// What tells a thread of a Python process from its others.
 const THREAD_POINTER: &str = "task_struct.thread.fsbase";
@@ -160,14 +167,15 @@ impl Kernel {
             }
         }
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
+        let access = Access::of(&btf);
         drop(btf);
         let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
             LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
         })?;
         let mut features = Vec::new();
-        let with_queues = with_census(options, &resolved, &kernel_btf);
-        let mut ebpf = match with_queues {
-            Ok(ebpf) if resolved.bpf_loop != 0 => {
+        let object = Object { options, access, btf: &kernel_btf };
+        let mut ebpf = match object.with_census(&resolved) {
+            Ok(ebpf) if access == Access::Typed && resolved.bpf_loop != 0 => {
                 features.push(Feature { probe: format!("{LOOP}: loaded"), ..Feature::attached(LOOP) });
                 ebpf
             }
@@ -179,10 +187,14 @@ impl Kernel {
             Err(error) if resolved.bpf_loop != 0 => {
                 resolved.bpf_loop = 0;
                 features.push(Feature::missing(LOOP, &error.to_string()));
-                with_census(options, &resolved, &kernel_btf)?
+                object.with_census(&resolved)?
             }
             Err(error) => return Err(error),
         };
+        features.push(match access {
+            Access::Typed => Feature { probe: format!("{FOR_EACH}: loaded"), ..Feature::attached(FOR_EACH) },
+            Access::Probed(missing) => Feature::missing(FOR_EACH, &format!("this kernel has no BPF helper {missing}")),
+        });
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
             let fallback = FALLBACKS.iter().find(|(instead_of, ..)| *instead_of == tracepoint);
             let outcome = match fallback {
@@ -283,51 +295,7 @@ fn sees_all_processes() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
 }
 
-/// The object, with the census loaded, which walks accept queues where `resolved.bpf_loop` says so.
-fn with_census(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {
-    let mut ebpf = load_object(options, resolved, btf)?;
-    let census: &mut Iter = program(&mut ebpf, "census")?;
-    census.load("task_file", btf).map_err(|error| refused("iter/task_file", &error.into()))?;
-    Ok(ebpf)
-}
-
-fn load_object(options: &Options, resolved: &layout::Resolved, btf: &AyaBtf) -> Result<Ebpf, LoadError> {
-    let layout = Fact(resolved.layout);
-    let file_ref = Fact(resolved.file_ref);
-    let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
-    // 0 lets the verifier drop every log call.
-    let log_level = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(btf))
-        .override_global("LAYOUT", &layout, true)
-        .override_global("FILE_REF", &file_ref, true)
-        .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
-        .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
-        .override_global("PT_REGS", &resolved.pt_regs, true)
-        .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
-        .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
-        .override_global("BPF_LOOP", &resolved.bpf_loop, true)
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .override_global("STREAM", &stream, true)
-        .override_global("CENSUS_OF_ALL", &all, true)
-        .map_max_entries("HALF_CLOSED", options.max_sockets)
-        .verifier_log_level(if options.verbose { VerifierLogLevel::VERBOSE } else { VerifierLogLevel::STATS });
-    if options.stream {
-        loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
-    }
-    loader.load(OBJECT).map_err(|error| refused("the BPF object", &error.into()))
-}
-
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, LoadError>
-where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
-{
-    let missing = || LoadError::Program { what: name.to_owned(), reason: "not in the BPF object".into() };
-    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
-}
+pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
@@ -354,7 +322,7 @@ fn absent() -> AnyError {
     "not in this kernel".into()
 }
 
-fn refused(what: &str, error: &AnyError) -> LoadError {
+pub(super) fn refused(what: &str, error: &AnyError) -> LoadError {
     let not_allowed = std::iter::successors(Some(error.as_ref() as &dyn std::error::Error), |e| e.source())
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
         .any(|e| e.kind() == std::io::ErrorKind::PermissionDenied);

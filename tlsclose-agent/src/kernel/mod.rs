@@ -8,5 +8,6 @@ pub mod features;
 pub mod layout;
 pub mod load;
 pub mod memory;
+mod object;
 pub mod pod;
 pub mod stacks;

@@ -2,11 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tlsclose_common::layout::ABSENT;
 
 use super::{
-    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, field, global,
+    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global,
     tcp::{fold_peer, fold_v6},
     word_at,
 };
@@ -27,8 +26,7 @@ pub struct Task(*const c_void);
 impl Task {
     #[inline(always)]
     pub fn current() -> Self {
-        // SAFETY: a helper without arguments.
-        Self(unsafe { bpf_get_current_task_btf() } as *const c_void)
+        Self(access::current_task())
     }
 
     #[inline(always)]
@@ -85,9 +83,7 @@ impl Task {
         if offset == ABSENT {
             return false;
         }
-        // SAFETY: as for `field!`.
-        let context = unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(offset as usize).cast::<u64>()) };
-        context != 0
+        access::load::<u64>(self.0, offset as usize) != 0
     }
 
     /// What user space calls pthread_self(); 0 where it is not known.
@@ -97,8 +93,7 @@ impl Task {
         if offset == ABSENT {
             return 0;
         }
-        // SAFETY: as for `field!`.
-        unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(offset as usize).cast::<u64>()) }
+        access::load(self.0, offset as usize)
     }
 
     /// The file it executes is called `python…`.

@@ -2,9 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
-
-use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, field, global, references, words};
+use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, references, words};
 
 /// A TCP socket: `struct sock *` with `sk_protocol == IPPROTO_TCP`.
 ///
@@ -126,8 +124,7 @@ impl Tcp {
     /// Fields behind `struct sock` need the verifier to know that this is a `tcp_sock`.
     #[inline(always)]
     pub fn sequences(self) -> Option<Sequences> {
-        // SAFETY: the helper checks that it is a full TCP socket.
-        let tp = unsafe { bpf_skc_to_tcp_sock(self.0 as *mut _) } as *const c_void;
+        let tp = access::tcp_sock(self.0);
         if tp.is_null() {
             return None;
         }

@@ -5,7 +5,6 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/applets HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
@@ -16,7 +15,7 @@ echo; echo "guest: kernel $(uname -r)"
 argument() { sed -n "s/.*$1=\"\([^\"]*\)\".*/\1/p" /proc/cmdline; }
 # Emulated processors are slow: the tests wait longer.
 export TLSCLOSE_TEST_PATIENCE=4 RUST_BACKTRACE=0
-$(argument tlsclose.tests) --test-threads 3 $(argument tlsclose.filters)
+$(argument tlsclose.tests) --test-threads 2 $(argument tlsclose.filters)
 echo "guest: tests ended with $?"
 dmesg | grep -E 'WARNING:|BUG:|Oops|taint' | grep -v 'Unknown kernel' | sed 's/^/guest: kernel complains: /'
 poweroff -f

@@ -13,8 +13,15 @@ use crate::run::{self, Log};
 use crate::workspace;
 
 /// Tools that the tests call; busybox stands in for what is not here.
-const TOOLS: [&str; 6] =
-    ["/usr/sbin/ip", "/usr/bin/ss", "/usr/bin/nsenter", "/usr/bin/unshare", "/usr/bin/setpriv", "/bin/mount"];
+const TOOLS: [&str; 7] = [
+    "/usr/sbin/ip",
+    "/usr/bin/ss",
+    "/usr/bin/nsenter",
+    "/usr/bin/unshare",
+    "/usr/bin/setpriv",
+    "/bin/mount",
+    "/usr/sbin/bpftool",
+];
 
 /// Its standard library lies in `/usr/lib`, in a directory that is named as the program itself is.
 const PYTHON: &str = "/usr/bin/python3";

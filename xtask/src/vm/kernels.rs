@@ -18,7 +18,8 @@ pub struct Kernel {
 const FLAVOUR: &str = "-cloud-amd64";
 
 /// Those of distributions that many hosts run, and the newest.
-pub const KERNELS: [Kernel; 3] = [
+pub const KERNELS: [Kernel; 4] = [
+    Kernel { name: "5.10", packages: &["linux-image-5.10.0-"] },
     Kernel { name: "6.1", packages: &["linux-image-6.1.0-"] },
     Kernel { name: "6.12", packages: &["linux-image-6.12."] },
     Kernel { name: "7.2", packages: &["linux-binary-7.2.", "linux-modules-7.2."] },
@@ -27,7 +28,7 @@ pub const KERNELS: [Kernel; 3] = [
 /// Suites that have them: of the main archive, and of the one for security.
 const SUITES: [(&str, &[&str]); 2] = [
     ("bookworm", &["bookworm", "bookworm-updates", "bookworm-backports", "sid"]),
-    ("bookworm-security", &["bookworm-security"]),
+    ("bookworm-security", &["bookworm-security", "bullseye-security"]),
 ];
 
 /// The bootable image of a kernel, fetched if it is not there yet.

@@ -1,0 +1,93 @@
+//! The BPF objects: one for each way to read kernel memory, with what they must know of this kernel.
+
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Iter};
+use tlsclose_common::limits::STREAM_RING_BYTES;
+
+use super::{
+    btf::Btf,
+    layout::Resolved,
+    load::{LoadError, Options, refused},
+    pod::Fact,
+};
+
+static TYPED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
+static PROBED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probed.bpf.o"));
+
+/// Helpers that give pointers of known types, or call back.
+const TYPING: [&str; 4] = ["task_pt_regs", "for_each_map_elem", "sock_from_file", "get_current_task_btf"];
+
+/// How the programs read kernel memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Through pointers whose types the verifier knows.
+    Typed,
+    /// With a helper for each field: the kernel lacks this one, which came with 5.15 or before.
+    Probed(&'static str),
+}
+
+impl Access {
+    pub fn of(btf: &Btf) -> Self {
+        TYPING.into_iter().find(|helper| !btf.has_helper(helper)).map_or(Access::Typed, Access::Probed)
+    }
+}
+
+/// What is loaded.
+pub struct Object<'a> {
+    pub options: &'a Options,
+    pub access: Access,
+    pub btf: &'a AyaBtf,
+}
+
+impl Object<'_> {
+    /// The object, with the census loaded, which walks accept queues where `resolved.bpf_loop` says so.
+    pub fn with_census(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
+        let mut ebpf = self.load(resolved)?;
+        let census: &mut Iter = program(&mut ebpf, "census")?;
+        census.load("task_file", self.btf).map_err(|error| refused("iter/task_file", &error.into()))?;
+        Ok(ebpf)
+    }
+
+    fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
+        let options = self.options;
+        let (bytes, is_probed) = match self.access {
+            Access::Typed => (TYPED, false),
+            Access::Probed(_) => (PROBED, true),
+        };
+        let layout = Fact(resolved.layout);
+        let file_ref = Fact(resolved.file_ref);
+        let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
+        // 0 lets the verifier drop every log call.
+        let log_level = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(self.btf))
+            .override_global("LAYOUT", &layout, true)
+            .override_global("FILE_REF", &file_ref, true)
+            .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
+            .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
+            .override_global("PT_REGS", &resolved.pt_regs, true)
+            .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
+            .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
+            .override_global("BPF_LOOP", &resolved.bpf_loop, true)
+            .override_global("TASK_STACK", &resolved.task_stack, is_probed)
+            .override_global("STACK_REGISTERS", &resolved.stack_registers, is_probed)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global("STREAM", &stream, true)
+            .override_global("CENSUS_OF_ALL", &all, true)
+            .map_max_entries("HALF_CLOSED", options.max_sockets)
+            .verifier_log_level(if options.verbose { VerifierLogLevel::VERBOSE } else { VerifierLogLevel::STATS });
+        if options.stream {
+            loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
+        }
+        loader.load(bytes).map_err(|error| refused("the BPF object", &error.into()))
+    }
+}
+
+/// A program of the object by its name.
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, LoadError>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
+{
+    let missing = || LoadError::Program { what: name.to_owned(), reason: "not in the BPF object".into() };
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
