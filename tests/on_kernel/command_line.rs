@@ -77,7 +77,12 @@ fn the_doctor_finds_this_kernel_fit() {
     let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert!(report.to_string().contains("eof_stacks"), "{report:#}");
-    assert_eq!(report["conclusion"], "full", "{report:#}");
+    // Kernels before 5.13 have no way to walk a map.
+    let features = || list(&report["features"]);
+    let walks_maps = features().any(|one| one["name"] == "unheld_sockets" && one["available"] == true);
+    let conclusion = report["conclusion"].as_str().expect("a conclusion");
+    let missing = "reduced: half-closed sockets that no descriptor shows (in flight, held by io_uring or by a blocked call) are not found";
+    assert_eq!(conclusion, if walks_maps { "full" } else { missing }, "{report:#}");
     let named = |name: &str| list(&report["host"]).find(|fact| fact["name"] == name).expect("a fact")["found"].clone();
     assert!(named("capabilities").as_str().is_some_and(|held| held.contains("CAP_BPF")), "{report:#}");
     assert!(named("pid_namespace").as_str().is_some_and(|which| which.starts_with("the host's")), "{report:#}");

@@ -8,7 +8,7 @@ use tlsclose_tests::host::{on_kernel, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::{seconds, wait_for};
+use tlsclose_tests::{patient, seconds, wait_for};
 
 const LINGERED: &str = "tlsclose_lingered_sockets_total";
 const LINGERING: &str = "tlsclose_lingering_sockets";
@@ -75,5 +75,7 @@ fn beside_a_churn_every_leak_is_counted_once_and_every_account_balances() {
     assert_eq!(metrics.sum(LINGERED, &[("comm", &churn_comm)]).unwrap_or(0.0), 0.0, "nothing of the churn");
     assert!(check(&metrics, &pool_comm) >= 10.0, "the pool turns over");
     let connections: u64 = churn.wait_for_line("connections ", seconds(1)).parse().expect("a number");
-    assert!(connections > 20_000, "{connections} in 14 s are no churn");
+    // Of an emulated machine as much as its time allows.
+    let enough = 20_000 / (patient(seconds(1)).as_secs() * patient(seconds(1)).as_secs());
+    assert!(connections > enough, "{connections} in 14 s are no churn");
 }

@@ -134,6 +134,14 @@ fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
     assert_eq!(place(&site["touched"]["stack"], &site), ("shared_read", line("shared read")), "{site:#}");
 }
 
+/// Kernels before 5.13 have no way to walk a map: then the agent says so, and nothing else.
+fn looks_for_unheld(agent: &Agent) -> bool {
+    let available = agent.metrics().sum("tlsclose_feature", &[("feature", "unheld_sockets")]);
+    let unheld = agent.metrics().sum("tlsclose_unheld_sockets", &[]);
+    assert!(available == Some(1.0) || (available == Some(0.0) && unheld == Some(0.0)), "{available:?}, {unheld:?}");
+    available == Some(1.0)
+}
+
 #[test]
 fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder() {
     if !on_kernel(&[]) {
@@ -141,6 +149,9 @@ fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder()
     }
     let namespace = Netns::new();
     let agent = Agent::start();
+    if !looks_for_unheld(&agent) {
+        return;
+    }
     for way in ["in_flight", "ring"] {
         let (shared, site) = share(&agent, &namespace, way);
         assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
@@ -160,6 +171,9 @@ fn a_thread_that_waits_on_a_closed_socket_is_named() {
     }
     let namespace = Netns::new();
     let agent = Agent::start();
+    if !looks_for_unheld(&agent) {
+        return;
+    }
     let (shared, site) = share(&agent, &namespace, "thread");
     assert_eq!(site["kind"], "fin_wait2_held", "{site:#}");
     assert_held_by_nobody_known(&site);

@@ -154,7 +154,7 @@ impl Agent {
     /// When it takes more than the promised 2 s.
     pub fn stop(mut self) -> ExitStatus {
         self.child.signal(Signal::TERM);
-        let status = self.child.wait(END);
+        let status = self.child.wait(patient(END));
         status.unwrap_or_else(|| panic!("SIGTERM did not end the agent within {END:?}"))
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use crate::wait_for;
+use crate::{patient, wait_for};
 
 /// A running process, in a process group of its own, with its output in files.
 /// Dropping it ends the group.
@@ -148,7 +148,7 @@ fn parent(proc_entry: &Path) -> Option<u32> {
 /// When it takes longer.
 pub fn run(command: &mut Command, timeout: Duration) -> Output {
     let mut child = Child::spawn(command);
-    let status = child.wait(timeout);
+    let status = child.wait(patient(timeout));
     let status = status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
     Output { code: status.code(), stdout: child.stdout(), stderr: child.stderr() }
 }

@@ -94,8 +94,9 @@ pub const LISTENER_ENTRIES: u32 = 4_096;
 /// Children of one accept queue that a census writes out: all that one file writes must fit into 32 KiB.
 pub const QUEUE_RECORDS: u32 = 32;
 
-/// Children of one accept queue that a census looks at.
-pub const QUEUE_WALK: u32 = 8_192;
+/// Children of one accept queue that a census looks at: this many, this many times.
+pub const QUEUE_STRETCH: u32 = 128;
+pub const QUEUE_STRETCHES: u32 = 64;
 
 /// Processes with TCP sockets that are known at once (LRU).
 pub const SOCKET_PROCESS_ENTRIES: u32 = 16_384;

@@ -9,21 +9,16 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{AcceptQueue, Holder, Lost, Origin, call, holder, state},
-    limits::{QUEUE_RECORDS, QUEUE_WALK},
+    limits::{QUEUE_RECORDS, QUEUE_STRETCH, QUEUE_STRETCHES},
 };
 
 use crate::{
     arch,
-    census::{HeldBy, NO_ORIGIN, emit, fill},
-    kernel::{Request, Task, Tcp, access, global},
-    maps::{LISTENERS, QUEUED, lost},
+    census::{HeldBy, NO_ORIGIN, add_half, emit, fill},
+    kernel::{Request, Task, Tcp},
+    maps::{LISTENERS, QUEUE_WALK, QUEUED, lost},
     stack,
 };
-
-/// Set at load: 1 where the kernel knows `bpf_loop` (5.17). A plain loop over so many branches is
-/// more than the verifier takes: before, a queue's length is all that is known.
-#[unsafe(no_mangle)]
-pub static BPF_LOOP: u32 = 0;
 
 /// listen() moves CLOSE → LISTEN in process context, under the caller.
 #[inline(always)]
@@ -72,12 +67,12 @@ fn keep(listener: u64, origin: Origin) {
     }
 }
 
-/// A walk along one queue.
-struct Walk {
-    seq: *mut c_void,
-    next: Request,
+/// A walk along one queue. It stays in a map: the functions that the verifier looks at once take
+/// nothing but numbers.
+pub struct QueueWalk {
     listener: Listener,
-    record: *mut Holder,
+    /// Address of the next `struct request_sock`.
+    next: u64,
     walked: u32,
     half_closed: u32,
     /// Somebody else's descriptor of this listener has shown the children already.
@@ -92,6 +87,15 @@ struct Listener {
     local_port: u16,
 }
 
+/// What [`walk_queue`] came to.
+mod walked {
+    /// All that one call looks at.
+    pub const ON: u64 = 0;
+    /// A child whose record is to be written out.
+    pub const CHILD: u64 = 1;
+    pub const END: u64 = 2;
+}
+
 /// Writes out one record for the listener and one for each of the first children whose peer has
 /// given up.
 #[inline(always)]
@@ -100,19 +104,22 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     if length == 0 {
         return None;
     }
-    let record = QUEUED.get_ptr_mut(0)?;
-    let mut walk = Walk {
-        seq,
-        next: sk.sequences()?.queue(),
+    let (record, walk) = (QUEUED.get_ptr_mut(0)?, QUEUE_WALK.get_ptr_mut(0)?);
+    // SAFETY: this CPU's slot, which belongs to the census that runs here.
+    let walk: &mut QueueWalk = unsafe { &mut *walk };
+    *walk = QueueWalk {
         listener: Listener { held_by, sk: sk.address(), netns: sk.netns(), local_port: sk.local_port() },
-        record,
+        next: sk.sequences()?.queue(),
         walked: 0,
         half_closed: 0,
         count_only: !first_holder,
     };
-    if global!(BPF_LOOP) != 0 {
-        // SAFETY: `step` gets `walk`, which outlives the call.
-        unsafe { access::repeat(QUEUE_WALK, step, &raw mut walk) };
+    for _ in 0..QUEUE_RECORDS + QUEUE_STRETCHES {
+        match walk_queue() {
+            walked::ON => {}
+            walked::CHILD => emit(seq, record),
+            _ => break,
+        }
     }
     let queue = AcceptQueue { length, limit, walked: walk.walked, half_closed: walk.half_closed };
     fill(record, held_by, sk, 0)?;
@@ -134,33 +141,43 @@ fn add_origin(record: *mut Holder, listener: u64) {
     }
 }
 
-/// Looks at the next child; 1 when there is none.
-unsafe extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: the caller's, see above.
-    let walk = unsafe { &mut *walk };
-    let request = walk.next;
-    if request.is_none() {
-        return 1;
+/// Looks at the next children, until one is to be written out: its record is in `QUEUED` then.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_queue() -> u64 {
+    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.get_ptr_mut(0)) else { return walked::END };
+    // SAFETY: this CPU's slots, see `write_out`.
+    let (record, walk): (&mut Holder, &mut QueueWalk) = unsafe { (&mut *record, &mut *walk) };
+    for _ in 0..QUEUE_STRETCH {
+        let request = Request(walk.next);
+        if request.is_none() {
+            return walked::END;
+        }
+        walk.next = request.next();
+        walk.walked += 1;
+        let (child, listener) = (request.child(), &walk.listener);
+        if !child.is_tcp()
+            || child.state() != state::CLOSE_WAIT
+            || request.listener() != listener.sk
+            || child.bound_port() != listener.local_port
+            || child.netns() != listener.netns
+        {
+            continue;
+        }
+        walk.half_closed += 1;
+        if walk.half_closed > QUEUE_RECORDS || walk.count_only {
+            continue;
+        }
+        child.fill(record);
+        record.started_at = listener.held_by.started_at;
+        record.file = listener.sk;
+        record.origin = NO_ORIGIN;
+        record.tgid = listener.held_by.tgid;
+        record.fd = listener.held_by.fd;
+        record.flags = holder::QUEUED;
+        add_half(record, child.peer());
+        add_origin(record, listener.sk);
+        return walked::CHILD;
     }
-    walk.next = request.next();
-    walk.walked += 1;
-    let Some(child) = request.child() else { return 0 };
-    let listener = walk.listener;
-    if child.state() != state::CLOSE_WAIT
-        || request.listener() != listener.sk
-        || child.local_port() != listener.local_port
-        || child.netns() != listener.netns
-    {
-        return 0;
-    }
-    walk.half_closed += 1;
-    if walk.half_closed > QUEUE_RECORDS || walk.count_only {
-        return 0;
-    }
-    let held_by = HeldBy { file: listener.sk, ..listener.held_by };
-    if fill(walk.record, held_by, child, holder::QUEUED).is_some() {
-        add_origin(walk.record, listener.sk);
-        emit(walk.seq, walk.record);
-    }
-    0
+    walked::ON
 }

@@ -187,7 +187,6 @@ pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<
         (*record).started_at = held_by.started_at;
         (*record).file = held_by.file;
         (*record).origin = NO_ORIGIN;
-        (*record).half = HalfClosed::NEW;
         (*record).tgid = held_by.tgid;
         (*record).fd = held_by.fd;
         (*record).netns = sk.netns();
@@ -207,20 +206,28 @@ pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<
         (*record).flags = flags;
         (*record).pad = [0; 4];
     }
-    if let Some(half) = HALF_CLOSED.get_ptr_mut(sk.address()) {
-        // SAFETY: valid until the program ends.
-        let half = unsafe { &mut *half };
-        // SAFETY: as above.
-        let record = unsafe { &mut *record };
-        if half.peer == sk.peer() {
-            half.census = CONTROL.get(0)?.census;
-            record.half = *half;
-            record.flags |= holder::HALF;
-        } else {
-            record.flags |= holder::STALE;
-        }
-    }
+    // SAFETY: as above.
+    add_half(unsafe { &mut *record }, sk.peer());
     Some(())
+}
+
+/// Adds what is known of the socket's half-closing, and notes that this census has met it.
+#[inline(always)]
+pub fn add_half(record: &mut Holder, peer: u32) {
+    let Some(half) = HALF_CLOSED.get_ptr_mut(record.sk) else {
+        record.half = HalfClosed::NEW;
+        return;
+    };
+    // SAFETY: valid until the program ends.
+    let half = unsafe { &mut *half };
+    if half.peer == peer {
+        half.census = CONTROL.get(0).map_or(0, |control| control.census);
+        record.half = *half;
+        record.flags |= holder::HALF;
+    } else {
+        record.half = HalfClosed::NEW;
+        record.flags |= holder::STALE;
+    }
 }
 
 /// `skc_num` lies beside what is read anyway; it is 0 once the port was put, on the way to CLOSE.

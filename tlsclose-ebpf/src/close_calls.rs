@@ -16,8 +16,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    accept_queue::BPF_LOOP,
-    kernel::{Task, access, global, references_at, socket_of},
+    kernel::{Task, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
     stack,
 };
@@ -52,33 +51,29 @@ pub fn enter_dup3(ctx: TracePointContext) -> i32 {
 #[tracepoint(category = "syscalls", name = "sys_enter_close_range")]
 pub fn enter_close_range(ctx: TracePointContext) -> i32 {
     let Some(tgid) = process_with_sockets() else { return 0 };
-    if argument(&ctx, 2) & CLOSE_RANGE_CLOEXEC != 0 || global!(BPF_LOOP) == 0 {
+    if argument(&ctx, 2) & CLOSE_RANGE_CLOEXEC != 0 {
         return 0;
     }
     let (first, last) = (argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
-    let mut range = Range { tgid, next: first, last };
-    // SAFETY: `next` gets `range`, which outlives the call.
-    unsafe { access::repeat(CLOSE_RANGE_WALK, next, &raw mut range) };
+    for i in 0..CLOSE_RANGE_WALK {
+        let fd = first.wrapping_add(i);
+        if fd > last || close_of_range(tgid, fd) == 0 {
+            break;
+        }
+    }
     0
 }
 
-struct Range {
-    tgid: u32,
-    next: u32,
-    last: u32,
-}
-
-unsafe extern "C" fn next(_: u32, range: *mut Range) -> i64 {
-    // SAFETY: the caller's, see above.
-    let range = unsafe { &mut *range };
-    if range.next > range.last {
-        return 1;
+/// 0 when the process can have no descriptor of this or a higher number. A function that the
+/// verifier looks at once, and not for each descriptor.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn close_of_range(tgid: u32, fd: u32) -> u64 {
+    let task = Task::current();
+    if let Some(file) = task.file_at(fd) {
+        close_file(tgid, fd, file, call::CLOSE);
     }
-    if let Some(file) = Task::current().file_at(range.next) {
-        close_file(range.tgid, range.next, file, call::CLOSE);
-    }
-    range.next += 1;
-    0
+    (fd < task.descriptors()) as u64
 }
 
 /// dup2() closes what `newfd` was.

@@ -9,9 +9,9 @@
 #[cfg_attr(not(feature = "probed"), path = "kernel/access/typed.rs")]
 #[cfg_attr(feature = "probed", path = "kernel/access/probed.rs")]
 pub mod access;
+mod stray;
 mod task;
 mod tcp;
-mod unheld;
 
 use core::ffi::c_void;
 
@@ -22,9 +22,9 @@ use tlsclose_common::{
 };
 
 pub use self::{
+    stray::{Request, Stray},
     task::{Task, socket_of},
-    tcp::{Hold, Request, Sequences, Tcp},
-    unheld::Stray,
+    tcp::{Hold, Sequences, Tcp},
 };
 
 #[unsafe(no_mangle)]

@@ -13,6 +13,8 @@ use tlsclose_common::{
     limits::*,
 };
 
+use crate::accept_queue::QueueWalk;
+
 /// Who opened a socket, by address. Lossy.
 #[map]
 pub static ORIGIN: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN_ENTRIES, 0);
@@ -40,6 +42,10 @@ pub static LISTENERS: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(LIS
 /// Room for the record of a child in an accept queue.
 #[map]
 pub static QUEUED: PerCpuArray<Holder> = PerCpuArray::with_max_entries(1, 0);
+
+/// How far the walk along an accept queue is.
+#[map]
+pub static QUEUE_WALK: PerCpuArray<QueueWalk> = PerCpuArray::with_max_entries(1, 0);
 
 /// Half-closed sockets that a file holds, by address. Exact.
 #[map]

@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 18] = [
+pub const HOOKS: [Hook; 17] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -95,11 +95,6 @@ pub const HOOKS: [Hook; 18] = [
         attach_point: "sys_enter_dup3",
         feature: "dup3_calls",
         without: "sockets that dup3() replaces are not counted as closed",
-    },
-    Hook {
-        attach_point: "bpf_loop",
-        feature: "accept_queues",
-        without: "of accept queues only the length is known: connections that nobody accepts are not found",
     },
     Hook {
         attach_point: "bpf_for_each_map_elem",

@@ -17,8 +17,6 @@ pub struct Resolved {
     pub recvmsg_parameters: u32,
     /// Word index in `struct pt_regs` of a system call's first argument, which stays there.
     pub first_argument: u32,
-    /// 1: the kernel knows `bpf_loop`.
-    pub bpf_loop: u32,
     pub task_stack: u32,
     /// Where `struct pt_regs` lies in a task's kernel stack.
     pub stack_registers: u32,
@@ -38,7 +36,6 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
         first_argument: first_argument(btf)?,
-        bpf_loop: u32::from(btf.has_helper("loop")),
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
     })

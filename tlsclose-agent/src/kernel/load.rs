@@ -132,9 +132,6 @@ const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.
 const FALLBACKS: [(&str, &str, &str); 2] =
     [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
 
-/// What accept queues are walked with.
-const LOOP: &str = "bpf_loop";
-
 /// What sockets that no descriptor table shows are looked for with.
 const FOR_EACH: &str = "bpf_for_each_map_elem";
 
@@ -155,7 +152,7 @@ const CLOSES: [(&str, &str); 4] = [
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::open(&options.btf)?;
-        let mut resolved = layout::resolve(&btf)?;
+        let resolved = layout::resolve(&btf)?;
         for (helper, since) in HELPERS {
             if !btf.has_helper(helper) {
                 return Err(LoadError::NoHelper(helper, since));
@@ -174,23 +171,7 @@ impl Kernel {
         })?;
         let mut features = Vec::new();
         let object = Object { options, access, btf: &kernel_btf };
-        let mut ebpf = match object.with_census(&resolved) {
-            Ok(ebpf) if access == Access::Typed && resolved.bpf_loop != 0 => {
-                features.push(Feature { probe: format!("{LOOP}: loaded"), ..Feature::attached(LOOP) });
-                ebpf
-            }
-            Ok(ebpf) => {
-                features.push(Feature::missing(LOOP, "not in this kernel"));
-                ebpf
-            }
-            // Verifiers differ in how much of a walk they can follow.
-            Err(error) if resolved.bpf_loop != 0 => {
-                resolved.bpf_loop = 0;
-                features.push(Feature::missing(LOOP, &error.to_string()));
-                object.with_census(&resolved)?
-            }
-            Err(error) => return Err(error),
-        };
+        let mut ebpf = object.with_census(&resolved)?;
         features.push(match access {
             Access::Typed => Feature { probe: format!("{FOR_EACH}: loaded"), ..Feature::attached(FOR_EACH) },
             Access::Probed(missing) => Feature::missing(FOR_EACH, &format!("this kernel has no BPF helper {missing}")),

@@ -39,7 +39,7 @@ pub struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// The object, with the census loaded, which walks accept queues where `resolved.bpf_loop` says so.
+    /// The object, with the census loaded.
     pub fn with_census(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
         let mut ebpf = self.load(resolved)?;
         let census: &mut Iter = program(&mut ebpf, "census")?;
@@ -68,7 +68,6 @@ impl Object<'_> {
             .override_global("PT_REGS", &resolved.pt_regs, true)
             .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
             .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
-            .override_global("BPF_LOOP", &resolved.bpf_loop, true)
             .override_global("TASK_STACK", &resolved.task_stack, is_probed)
             .override_global("STACK_REGISTERS", &resolved.stack_registers, is_probed)
             .override_global(aya_log::LEVEL, &log_level, true)

@@ -107,6 +107,14 @@ impl Task {
         u64::from_le(word_at(name)) & 0xffff_ffff_ffff == PYTHON
     }
 
+    /// How many descriptors its table has room for.
+    #[inline(always)]
+    pub fn descriptors(self) -> u32 {
+        let files: *const c_void = field!(self.0, task_files: *const c_void);
+        let fdt: *const c_void = field!(files, files_fdt: *const c_void);
+        field!(fdt, fdt_max_fds: u32)
+    }
+
     /// Address of the file behind one of the task's descriptors; none if it is not open.
     #[inline(always)]
     pub fn file_at(self, fd: u32) -> Option<u64> {

@@ -167,10 +167,10 @@ impl Sequences {
         u16::from_be(field!(self.0, inet_sport: u16))
     }
 
-    /// Of a listener: the first child in its accept queue.
+    /// Of a listener: address of the first [`super::Request`] in its accept queue.
     #[inline(always)]
-    pub fn queue(self) -> Request {
-        Request(field!(self.0, tcp_queue_head: *const c_void))
+    pub fn queue(self) -> u64 {
+        field!(self.0, tcp_queue_head: u64)
     }
 
     /// Bytes read so far by the program.
@@ -185,34 +185,6 @@ impl Sequences {
     pub fn written_bytes(self) -> u64 {
         let acked = field!(self.0, tcp_bytes_acked: u64);
         acked.wrapping_add(self.write_seq().wrapping_sub(self.snd_una()) as u64)
-    }
-}
-
-/// A `struct request_sock` in an accept queue. The queue may change while it is read: the memory
-/// stays a socket's (`SLAB_TYPESAFE_BY_RCU`), but perhaps of another queue.
-#[derive(Clone, Copy)]
-pub struct Request(*const c_void);
-
-impl Request {
-    #[inline(always)]
-    pub fn is_none(self) -> bool {
-        self.0.is_null()
-    }
-
-    #[inline(always)]
-    pub fn next(self) -> Self {
-        Self(field!(self.0, request_next: *const c_void))
-    }
-
-    #[inline(always)]
-    pub fn child(self) -> Option<Tcp> {
-        Tcp::new(field!(self.0, request_sk: *const c_void))
-    }
-
-    /// Address of the listener that this is queued at.
-    #[inline(always)]
-    pub fn listener(self) -> u64 {
-        field!(self.0, request_listener: u64)
     }
 }
 

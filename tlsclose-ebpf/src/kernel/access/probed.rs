@@ -1,6 +1,6 @@
 //! Before 5.15 the types of tasks, files and registers cannot be had: everything is read with
-//! `bpf_probe_read_kernel`. Dearer, and forbidden by lockdown=confidentiality; and no helper calls
-//! back, so neither accept queues nor sockets without a descriptor are walked.
+//! `bpf_probe_read_kernel`, which is dearer. And no helper walks a map (5.13), so sockets without a
+//! descriptor are not looked for.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
@@ -52,13 +52,6 @@ pub fn pt_regs(task: *const c_void) -> *const c_void {
     let stack: u64 = load(task, global!(TASK_STACK) as usize);
     (stack + global!(STACK_REGISTERS) as u64) as *const c_void
 }
-
-/// Not here.
-///
-/// # Safety
-/// Nothing is called.
-#[inline(always)]
-pub unsafe fn repeat<C>(_: u32, _: unsafe extern "C" fn(u32, *mut C) -> i64, _: *mut C) {}
 
 /// Not here.
 ///

@@ -3,8 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_for_each_map_elem, bpf_get_current_task_btf, bpf_loop, bpf_skc_to_tcp_sock, bpf_sock_from_file,
-    bpf_task_pt_regs,
+    bpf_for_each_map_elem, bpf_get_current_task_btf, bpf_skc_to_tcp_sock, bpf_sock_from_file, bpf_task_pt_regs,
 };
 
 /// A field of a kernel structure; zero on a fault.
@@ -39,17 +38,6 @@ pub fn tcp_sock(sk: *const c_void) -> *const c_void {
 pub fn pt_regs(task: *const c_void) -> *const c_void {
     // SAFETY: the verifier checks that this is a task.
     unsafe { bpf_task_pt_regs(task as *mut _) as *const c_void }
-}
-
-/// Calls `callback(index, context)` up to `times` times, until it returns 1. Only where the agent
-/// found `bpf_loop` (5.17): verifiers before it must not see this.
-///
-/// # Safety
-/// `callback` must take `context` for what it is.
-#[inline(always)]
-pub unsafe fn repeat<C>(times: u32, callback: unsafe extern "C" fn(u32, *mut C) -> i64, context: *mut C) {
-    // SAFETY: the caller's promise.
-    unsafe { bpf_loop(times, callback as *mut c_void, context.cast(), 0) };
 }
 
 /// Calls `callback(map, key, value, context)` for each entry of the map at this address.

@@ -1,6 +1,7 @@
 //! Sockets of which only the address is known: that is what the exact map has of those that no
-//! descriptor table shows. Every field is read with `bpf_probe_read_kernel`; the memory stays a
-//! TCP socket's (`SLAB_TYPESAFE_BY_RCU`), if perhaps another's.
+//! descriptor table shows, and what an accept queue links. Every field is read with
+//! `bpf_probe_read_kernel`; the memory stays a TCP socket's (`SLAB_TYPESAFE_BY_RCU`), if perhaps
+//! another's.
 
 use tlsclose_common::facts::Holder;
 
@@ -10,7 +11,7 @@ use super::{
     word_at,
 };
 
-/// The address of what was a TCP socket when the exact map took it in.
+/// The address of what was a TCP socket when it was found.
 #[derive(Clone, Copy)]
 pub struct Stray(pub u64);
 
@@ -35,6 +36,17 @@ impl Stray {
     #[inline(always)]
     pub fn state(self) -> u8 {
         word!(self, sk_state) as u8
+    }
+
+    /// See [`super::Tcp::local_port`].
+    #[inline(always)]
+    pub fn bound_port(self) -> u16 {
+        word!(self, sk_num) as u16
+    }
+
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        word_at(word!(self, sk_net) + global!(LAYOUT.net_inum) as u64) as u32
     }
 
     /// A file with at least one reference holds it: it is neither an orphan, nor in an accept
@@ -81,7 +93,7 @@ impl Stray {
     #[inline(always)]
     pub fn fill(self, record: &mut Holder) {
         record.sk = self.0;
-        record.netns = word_at(word!(self, sk_net) + global!(LAYOUT.net_inum) as u64) as u32;
+        record.netns = self.netns();
         record.write_seq = word!(self, tcp_write_seq) as u32;
         record.snd_una = word!(self, tcp_snd_una) as u32;
         record.copied_seq = word!(self, tcp_copied_seq) as u32;
@@ -99,5 +111,33 @@ impl Stray {
             (&raw mut record.local).cast::<[u64; 2]>().write_unaligned(local);
             (&raw mut record.remote).cast::<[u64; 2]>().write_unaligned(remote);
         }
+    }
+}
+
+/// The address of a `struct request_sock` in an accept queue. The queue may change while it is
+/// read: the memory stays a socket's, but perhaps of another queue.
+#[derive(Clone, Copy)]
+pub struct Request(pub u64);
+
+impl Request {
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
+    pub fn next(self) -> u64 {
+        word!(self, request_next)
+    }
+
+    #[inline(always)]
+    pub fn child(self) -> Stray {
+        Stray(word!(self, request_sk))
+    }
+
+    /// Address of the listener that this is queued at.
+    #[inline(always)]
+    pub fn listener(self) -> u64 {
+        word!(self, request_listener)
     }
 }
