@@ -74,10 +74,13 @@ impl Tests {
         let Ok(toolchain) = Toolchain::find(workspace::root(), BPF_TARGET) else {
             bail!("the BPF toolchain went missing during the tests: run 'cargo xtask setup'");
         };
-        let mut warnings = toolchain.cargo("check", BPF_TARGET, &["-Dwarnings"]);
-        warnings.arg("--target-dir").arg(workspace::target("bpf"));
-        warnings.current_dir(workspace::root());
-        self.check("warnings of the kernel side", warnings)
+        for (features, directory) in [("", "typed"), ("probed", "probed")] {
+            let mut warnings = toolchain.cargo("check", BPF_TARGET, &["-Dwarnings"]);
+            warnings.args(["--features", features, "--target-dir"]).arg(workspace::target("bpf").join(directory));
+            warnings.current_dir(workspace::root());
+            self.check(&format!("warnings of the kernel side ({directory})"), warnings)?;
+        }
+        Ok(())
     }
 
     fn check_dependencies(&mut self) -> Result<()> {
