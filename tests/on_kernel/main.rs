@@ -23,6 +23,7 @@ mod page;
 mod programs;
 mod python;
 mod shared;
+mod top;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;

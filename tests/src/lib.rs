@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod netns;
 pub mod prometheus;
 pub mod report;
+pub mod tmux;
 
 use std::time::{Duration, Instant};
 

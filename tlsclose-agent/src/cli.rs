@@ -11,11 +11,13 @@ pub mod agent;
 pub mod leaks;
 pub mod shared;
 pub mod states;
+pub mod top;
 
 pub use agent::AgentArgs;
 pub use leaks::LeaksArgs;
 pub use shared::{DoctorArgs, ExplainArgs};
 pub use states::StatesArgs;
+pub use top::TopArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -27,6 +29,7 @@ Examples:
   tlsclose doctor                    what this host allows, and what is lost where it does not
   tlsclose agent                     watch this host; metrics on http://127.0.0.1:9988/metrics
   tlsclose leaks                     who leaks sockets now, and in which line of code
+  tlsclose top                       the same as a live screen
   tlsclose leaks --standalone        the same without an agent: watch for 15 s, then print
   tlsclose explain fin_wait2_held    what a finding means and how to fix it
 
@@ -53,6 +56,7 @@ pub struct Cli {
 pub enum Command {
     Agent(Box<AgentArgs>),
     Leaks(Box<LeaksArgs>),
+    Top(TopArgs),
     States(StatesArgs),
     Doctor(DoctorArgs),
     Explain(ExplainArgs),
@@ -80,9 +84,9 @@ where
 
     Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Help(error.render().ansi().to_string()),
-        ErrorKind::MissingSubcommand => {
-            Stop::Usage("error: a command is missing: agent, leaks, states, doctor or explain (see --help)".to_owned())
-        }
+        ErrorKind::MissingSubcommand => Stop::Usage(
+            "error: a command is missing: agent, leaks, top, states, doctor or explain (see --help)".to_owned(),
+        ),
         _ => Stop::Usage(one_line(&error.render().to_string())),
     })
 }

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Symbolize => return attribution::symbols::helper::helper_main(),
         Command::Agent(args) => commands::agent::run(*args),
         Command::Leaks(args) => commands::leaks::run(*args),
+        Command::Top(args) => commands::top::run(&args),
         Command::States(args) => commands::states::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Explain(args) => commands::explain::run(&args),

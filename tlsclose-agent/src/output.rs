@@ -11,3 +11,4 @@ pub mod page;
 pub mod sample;
 pub mod states;
 pub mod table;
+pub mod top;

@@ -43,6 +43,9 @@ pub struct LeaksArgs {
     pub source: SourceArgs,
 
     #[command(flatten)]
+    pub alone: AloneArgs,
+
+    #[command(flatten)]
     pub places: Places,
 
     #[command(flatten)]
@@ -103,7 +106,7 @@ impl SelectArgs {
 #[command(next_help_heading = "Where from")]
 pub struct SourceArgs {
     /// Ask the agent at this address, like http://node-7:9988
-    #[arg(long, env = "TLSCLOSE_AGENT", value_name = "URL", conflicts_with = "standalone", hide_env = true)]
+    #[arg(long, env = "TLSCLOSE_AGENT", value_name = "URL", hide_env = true)]
     pub agent: Option<String>,
 
     /// The socket of the agent on this host
@@ -113,9 +116,13 @@ pub struct SourceArgs {
     /// How long the agent may take to answer
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_positive)]
     pub timeout: Duration,
+}
 
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Without an agent")]
+pub struct AloneArgs {
     /// Ask no agent: load the programs, watch, print, and leave nothing behind
-    #[arg(long)]
+    #[arg(long, conflicts_with = "agent")]
     pub standalone: bool,
 
     /// How long to watch without an agent

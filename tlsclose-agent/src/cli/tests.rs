@@ -69,7 +69,7 @@ fn every_flag_of_the_agent_reads_the_environment() {
 #[test]
 fn wrong_usage_is_one_line_that_says_what_is_wrong() {
     let cases = [
-        ("tlsclose", "error: a command is missing: agent, leaks, states, doctor or explain (see --help)"),
+        ("tlsclose", "error: a command is missing: agent, leaks, top, states, doctor or explain (see --help)"),
         (
             "tlsclose agent --leak-after 0",
             "error: invalid value '0' for '--leak-after <DURATION>': must be longer than 0 (see --help)",

@@ -35,7 +35,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 pub fn run(args: LeaksArgs) -> Done {
     logging::start(&args.log);
-    let mut report = if args.source.standalone { standalone(&args)? } else { ask_or_stand_alone(&args)? };
+    let mut report = if args.alone.standalone { standalone(&args)? } else { ask_or_stand_alone(&args)? };
     select(&mut report, &args.select.filter(), args.select.sort, args.select.limit());
     let text = match args.output {
         OutputFormat::Json => serde_json::to_string(&report).map_err(|error| Failure::cannot(&error))? + "\n",
@@ -67,8 +67,8 @@ fn ask_or_stand_alone(args: &LeaksArgs) -> Result<Report, Failure> {
 fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
     let kernel = load(&args.places, Options::default())?;
     let settings = Settings {
-        leak_after: args.source.leak_after,
-        leak_window: args.source.watch_for,
+        leak_after: args.alone.leak_after,
+        leak_window: args.alone.watch_for,
         census_interval: INTERVAL,
         limits: Limits { sites: 200, series: 5000 },
         procfs: args.places.procfs.clone(),
@@ -83,7 +83,7 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
     interrupt_stops(&stop)?;
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| Watch::new(kernel, settings).run(&stop, &snapshots));
-        wait(args.source.watch_for, &stop, || watch.is_finished());
+        wait(args.alone.watch_for, &stop, || watch.is_finished());
         stop.store(true, Ordering::Relaxed);
         match watch.join() {
             Ok(Ok(())) => Ok(()),

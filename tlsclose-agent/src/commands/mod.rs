@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod explain;
 pub mod leaks;
 pub mod states;
+pub mod top;
 
 use std::{fmt::Display, process::ExitCode};
 

@@ -30,7 +30,7 @@ pub enum Target {
 /// One line: what failed, on what, what to do.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    #[error("no agent answers at {0}: start one with `tlsclose agent`, or ask none with --standalone")]
+    #[error("no agent answers at {0}: start one with `tlsclose agent`, or use none: `tlsclose leaks --standalone`")]
     NoAgent(Target),
     #[error("may not ask the agent at {0}: run as the user that runs the agent")]
     Denied(Target),

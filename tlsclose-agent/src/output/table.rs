@@ -42,6 +42,13 @@ pub fn leaks(report: &Report, layout: &Layout) -> String {
     text + &summary(report)
 }
 
+/// The block of one site, without colours.
+pub fn one(site: &Site) -> String {
+    let mut text = String::new();
+    block(&mut text, site, &Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None });
+    text
+}
+
 fn summary(report: &Report) -> String {
     let sockets: u64 = report.sites.iter().map(|site| site.sockets).sum();
     let leaking = report.sites.iter().filter(|site| site.status == Status::Leaking).count();
@@ -71,7 +78,7 @@ fn summary(report: &Report) -> String {
     text
 }
 
-fn plural(count: u64, thing: &str) -> String {
+pub(super) fn plural(count: u64, thing: &str) -> String {
     match count {
         1 => format!("1 {thing}"),
         count => format!("{count} {thing}s"),
