@@ -10,7 +10,8 @@ use crate::{installed, read};
 
 const MANIFEST: &str = "deploy/kubernetes/daemonset.yaml";
 
-fn validate(file: &std::path::Path) -> Output {
+/// What Kubernetes says of a file of manifests.
+pub fn validate(file: &std::path::Path) -> Output {
     let mut validate = Command::new(installed("kubernetes-validate-1.31.0/bin/kubernetes-validate"));
     run(validate.args(["--strict", "--kubernetes-version", "1.31"]).arg(file), seconds(60))
 }

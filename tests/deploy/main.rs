@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod debian;
+mod helm;
 mod kubernetes;
 mod prometheus;
 mod systemd;

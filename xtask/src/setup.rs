@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::debian;
 use crate::progress;
-use crate::run::Log;
+use crate::run::{self, Log};
 use crate::toolchain::{self, Toolchain};
 use crate::tools;
 use crate::workspace;
@@ -26,7 +26,7 @@ const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof",
 /// Elsewhere, install rustup's nightly with rust-src, and bpf-linker.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate)
+    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate, schemas)
     #[arg(long)]
     pub tests: bool,
     /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
@@ -52,6 +52,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.tests && !tools::has_kubernetes_validate() {
         tools::install_kubernetes_validate(&mut log)?;
+    }
+    if options.tests && !tools::has_prometheus_operator() {
+        if debian::is_debian() && run::output(Command::new("npm").arg("--version")).is_err() {
+            install_missing(&mut log, &["npm".to_owned()])?;
+        }
+        tools::install_prometheus_operator(&mut log)?;
     }
     progress::say("everything needed is installed");
     Ok(())
@@ -133,8 +139,7 @@ pub fn mount_tracefs() -> Result<()> {
     }
     let mut mount = Command::new("mount");
     mount.args(["-t", "tracefs", "-o", "nosuid,nodev,noexec", "tracefs", TRACEFS]);
-    crate::run::output(&mut mount)
-        .with_context(|| format!("tracefs cannot be mounted at {TRACEFS}: run this as root"))?;
+    run::output(&mut mount).with_context(|| format!("tracefs cannot be mounted at {TRACEFS}: run this as root"))?;
     progress::say(&format!("mounted tracefs at {TRACEFS}"));
     Ok(())
 }

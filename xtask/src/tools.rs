@@ -17,6 +17,7 @@ const BPF_LINKER_KNOWS: [u32; 3] = [21, 22, 23];
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_DEB: &str = "3.8.0";
 const KUBERNETES_VALIDATE: &str = "1.31.0";
+const PROMETHEUS_OPERATOR: &str = "6.0.0";
 
 /// The major version of the LLVM in Debian's rustc.
 pub fn debian_llvm() -> Result<u32> {
@@ -79,12 +80,12 @@ fn small_tool(name: &str, version: &str) -> Command {
 }
 
 pub fn has_kubernetes_validate() -> bool {
-    python("kubernetes-validate", KUBERNETES_VALIDATE).join("bin/kubernetes-validate").is_file()
+    apart("kubernetes-validate", KUBERNETES_VALIDATE).join("bin/kubernetes-validate").is_file()
 }
 
 /// Holds the schemas of Kubernetes, so that nothing is asked of the network later.
 pub fn install_kubernetes_validate(log: &mut Log) -> Result<()> {
-    let place = python("kubernetes-validate", KUBERNETES_VALIDATE);
+    let place = apart("kubernetes-validate", KUBERNETES_VALIDATE);
     let mut environment = Command::new("python3");
     environment.args(["-m", "venv"]).arg(&place);
     log.step("making a place for kubernetes-validate", environment)?;
@@ -94,8 +95,24 @@ pub fn install_kubernetes_validate(log: &mut Log) -> Result<()> {
     log.step(&format!("installing kubernetes-validate {KUBERNETES_VALIDATE}"), install)
 }
 
-/// A program from PyPI lives in an environment of its own.
-fn python(name: &str, version: &str) -> PathBuf {
+pub fn has_prometheus_operator() -> bool {
+    apart("prometheus-operator", PROMETHEUS_OPERATOR)
+        .join("node_modules/@kubernetes-models/prometheus-operator")
+        .is_dir()
+}
+
+/// The schemas of the Prometheus operator's resources, from npm.
+pub fn install_prometheus_operator(log: &mut Log) -> Result<()> {
+    let place = apart("prometheus-operator", PROMETHEUS_OPERATOR);
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    let mut install = Command::new("npm");
+    install.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]);
+    install.arg(&place).arg(format!("@kubernetes-models/prometheus-operator@{PROMETHEUS_OPERATOR}"));
+    log.step(&format!("installing the Prometheus operator's schemas {PROMETHEUS_OPERATOR}"), install)
+}
+
+/// What comes from PyPI or npm lives in a directory of its own.
+fn apart(name: &str, version: &str) -> PathBuf {
     workspace::target("tools").join(format!("{name}-{version}"))
 }
 
