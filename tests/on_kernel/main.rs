@@ -3,6 +3,7 @@
 //! `cargo xtask test` builds what these need. Each module is one promise.
 #![forbid(unsafe_code)]
 
+mod aborts;
 mod accept_queue;
 mod access;
 mod alerts;

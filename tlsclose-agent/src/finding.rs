@@ -3,7 +3,11 @@
 //! The types below *are* the JSON of `/api/v1/leaks` (schema 1). Innermost frame first.
 //! Counts are sockets, ages are seconds, times are RFC 3339 in UTC.
 
+mod aborts;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::aborts::*;
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -26,6 +30,8 @@ pub enum Kind {
     CloseWaitNotAccepted,
     /// CLOSE_WAIT after a close() that left it open, because something else holds the file.
     CloseWaitSharedFd,
+    /// Not held, but closed: connections that ended by a reset or an error. Never lingers or leaks.
+    AbortedClose,
 }
 
 /// How sure we are that it is a leak.
@@ -105,6 +111,9 @@ pub struct Report {
     pub sites: Vec<Site>,
     /// Sites that hang up without a TLS goodbye.
     pub tls_sites: Vec<serde_json::Value>,
+    /// Code paths whose connections did not end by a FIN.
+    #[serde(default)]
+    pub aborted_sites: Vec<AbortSite>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! tlsclose: finds the program, and the line of code, that leaks TCP sockets.
 #![deny(unsafe_code)]
 
+mod aborts;
 mod attribution;
 mod cli;
 mod clock;

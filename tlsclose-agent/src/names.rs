@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::finding::{CloseResult, End, Ended, Kind, State};
+use crate::finding::{AbortCause, CloseResult, End, Ended, Kind, State};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CloseWaitEofRead,
         Self::CloseWaitUnread,
         Self::FinWait2Held,
@@ -15,6 +15,7 @@ impl Kind {
         Self::ConnectFailedHeld,
         Self::CloseWaitNotAccepted,
         Self::CloseWaitSharedFd,
+        Self::AbortedClose,
     ];
 
     /// The name in JSON, in metric labels and on the command line.
@@ -27,6 +28,7 @@ impl Kind {
             Self::ConnectFailedHeld => "connect_failed_held",
             Self::CloseWaitNotAccepted => "close_wait_not_accepted",
             Self::CloseWaitSharedFd => "close_wait_shared_fd",
+            Self::AbortedClose => "aborted_close",
         }
     }
 }
@@ -70,6 +72,38 @@ impl Ended {
             End::Touched => self.touched,
             End::Reclassified => self.reclassified,
             End::ProcessExit => self.process_exit,
+        }
+    }
+}
+
+impl AbortCause {
+    pub const ALL: [Self; 11] = [
+        Self::UnreadData,
+        Self::LingerZero,
+        Self::Disconnect,
+        Self::ListenerClosed,
+        Self::Linger2,
+        Self::TooManyOrphans,
+        Self::PeerReset,
+        Self::KeepaliveTimeout,
+        Self::RetransmissionTimeout,
+        Self::Destroyed,
+        Self::DataAfterClose,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnreadData => "unread_data",
+            Self::LingerZero => "linger_zero",
+            Self::Disconnect => "disconnect",
+            Self::ListenerClosed => "listener_closed",
+            Self::Linger2 => "linger2",
+            Self::TooManyOrphans => "too_many_orphans",
+            Self::PeerReset => "peer_reset",
+            Self::KeepaliveTimeout => "keepalive_timeout",
+            Self::RetransmissionTimeout => "retransmission_timeout",
+            Self::Destroyed => "destroyed",
+            Self::DataAfterClose => "data_after_close",
         }
     }
 }
@@ -131,6 +165,9 @@ mod tests {
         for state in State::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
+        for cause in AbortCause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
+        }
         for end in End::ALL {
             assert_eq!(serde_json::to_value(end).unwrap(), end.name());
         }
@@ -148,7 +185,7 @@ mod tests {
         assert_eq!(
             "close_wait".parse::<Kind>().unwrap_err(),
             "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
-             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd"
+             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close"
         );
     }
 }

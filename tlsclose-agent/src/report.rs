@@ -1,5 +1,6 @@
 //! Turns what the watch knows into what the outputs show.
 
+mod aborts;
 mod counts;
 mod series;
 mod sites;
@@ -7,6 +8,7 @@ mod sites;
 use std::{collections::BTreeMap, time::Duration};
 
 use self::{
+    aborts::aborted_sites,
     counts::{histogram, losses, programs, sockets, transitions},
     series::{accept_queues, adopted, processes, series, site_infos},
     sites::site,
@@ -91,6 +93,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         processes: processes(watch),
         accept_queues: accept_queues(watch),
         close_calls: watch.kernel.close_calls().to_vec(),
+        aborts: watch.aborts.exported(),
         unheld: watch.log.last.unheld,
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),
@@ -146,6 +149,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         },
         sites,
         tls_sites: Vec::new(),
+        aborted_sites: aborted_sites(watch, now),
     }
 }
 

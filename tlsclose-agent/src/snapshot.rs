@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CensusInfo, CloseResult, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
+use crate::finding::{AbortCause, CensusInfo, CloseResult, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
 use crate::host::facts::HostFact;
 
 /// Identity labels of a metric series. Empty outside a container.
@@ -74,6 +74,14 @@ pub struct QueueSeries {
     pub limit: u64,
 }
 
+/// Connections of a workload that ended so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbortSeries {
+    pub identity: Identity,
+    pub cause: AbortCause,
+    pub total: u64,
+}
+
 /// Cumulative histogram: upper bounds in seconds with the number of observations at or below each
 /// (the last bound is infinity), and the sum of all observations.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,6 +127,7 @@ pub struct Snapshot {
     pub accept_queues: Vec<QueueSeries>,
     /// Calls of close() by processes with TCP sockets.
     pub close_calls: Vec<(CloseResult, u64)>,
+    pub aborts: Vec<AbortSeries>,
     /// Half-closed sockets that a file holds and no descriptor table shows.
     pub unheld: u64,
     /// Adopted sockets by identity and kind.
@@ -157,12 +166,14 @@ impl Snapshot {
                 census: CensusInfo::default(),
                 sites: Vec::new(),
                 tls_sites: Vec::new(),
+                aborted_sites: Vec::new(),
             },
             series: Vec::new(),
             site_infos: Vec::new(),
             processes: Vec::new(),
             accept_queues: Vec::new(),
             close_calls: Vec::new(),
+            aborts: Vec::new(),
             unheld: 0,
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),

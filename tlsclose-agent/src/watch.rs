@@ -14,8 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tlsclose_common::facts::holder;
 
 use crate::{
+    aborts::AbortAccounts,
     attribution::{
         Attribution,
+        aborts::Endings,
         closes::Closed,
         containers::{Containers, Whereabouts},
         last_user::LastUsers,
@@ -62,6 +64,8 @@ pub struct Watch {
     pub(crate) tracker: Tracker,
     pub(crate) queues: Queues,
     pub(crate) sites: Sites,
+    pub(crate) aborts: AbortAccounts,
+    endings: Endings,
     pub(crate) attribution: Attribution,
     pub(crate) log: CensusLog,
     last_users: LastUsers,
@@ -77,6 +81,8 @@ impl Watch {
         let procfs = Procfs::new(&settings.procfs);
         Self {
             sites: Sites::new(settings.limits),
+            aborts: AbortAccounts::new(settings.limits),
+            endings: Endings::default(),
             attribution: Attribution::new(
                 procfs,
                 Containers::new(&settings.procfs, settings.cri_socket.clone()),
@@ -147,6 +153,7 @@ impl Watch {
         // Stacks taken while the census ran.
         self.drain();
         self.learn_closes();
+        self.endings.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
         self.judge(now);
         self.housekeeping(now);
         Ok(())
@@ -294,6 +301,7 @@ impl Watch {
         self.housekeeping_at = Instant::now() + HOUSEKEEPING;
         let procfs = &self.attribution.procfs;
         self.sites.forget(now, |process| procfs.is_alive(process.into()));
+        self.aborts.forget(|process| procfs.is_alive(process.into()));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
         crate::kernel::memory::give_back();

@@ -1,5 +1,7 @@
 //! One sentence why a site is a finding, and one sentence what to do about it.
 
+pub mod aborts;
+
 use crate::finding::{ClosedElsewhere, Kind, Touch, UsualClose};
 use crate::place;
 
@@ -68,6 +70,7 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
             (None, None) => "Peer closed before anybody accepted the connection.".to_owned(),
         },
         Kind::CloseWaitSharedFd => "Peer closed, and close was called, but not for the last reference.".to_owned(),
+        Kind::AbortedClose => "The connection ended by a reset or an error.".to_owned(),
     }
 }
 
@@ -112,6 +115,7 @@ pub fn fix(kind: Kind) -> String {
         Kind::CloseWaitSharedFd => {
             "Close every copy: open with SOCK_CLOEXEC, close in the child after fork, call shutdown before close, wake the thread that waits on it."
         }
+        Kind::AbortedClose => "Look at what ended the connections: each cause has its own cure.",
     }
     .to_owned()
 }

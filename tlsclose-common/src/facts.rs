@@ -3,6 +3,7 @@
 //! Times are `bpf_ktime_get_ns()`: nanoseconds of `CLOCK_MONOTONIC`.
 //! Sequence numbers are TCP's (RFC 9293, section 3.4), modulo 2^32.
 
+mod aborts;
 mod close_calls;
 mod control;
 mod python;
@@ -11,7 +12,7 @@ mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{close_calls::*, control::*, python::*, queue::*, stack::*};
+pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, stack::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -85,7 +86,8 @@ pub struct HalfClosed {
     pub touched_call: u8,
     /// Bits of [`half`].
     pub flags: u8,
-    pub pad: u8,
+    /// What ended the connection in CLOSE: one of [`abort`].
+    pub abort: u8,
     /// Number of the census that last met it in a descriptor table or in an accept queue.
     pub census: u32,
     pub pad2: u32,
@@ -104,7 +106,7 @@ impl HalfClosed {
         state: 0,
         touched_call: call::NONE,
         flags: 0,
-        pad: 0,
+        abort: abort::NONE,
         census: 0,
         pad2: 0,
     };

@@ -41,6 +41,8 @@ layout! {
     sk_net = "sock"."__sk_common.skc_net.net",
     sk_protocol = "sock"."sk_protocol",
     sk_shutdown = "sock"."sk_shutdown",
+    sk_err = "sock"."sk_err",
+    sk_flags = "sock"."__sk_common.skc_flags",
     sk_socket = "sock"."sk_socket",
     sk_lock_owned = "sock"."sk_lock.owned",
     sk_ack_backlog = "sock"."sk_ack_backlog",
@@ -54,6 +56,7 @@ layout! {
     tcp_rcv_tstamp = "tcp_sock"."rcv_tstamp",
     tcp_bytes_received = "tcp_sock"."bytes_received",
     tcp_bytes_acked = "tcp_sock"."bytes_acked",
+    tcp_linger2 = "tcp_sock"."linger2",
     inet_sport = "inet_sock"."inet_sport",
     // include/net/inet_connection_sock.h, include/net/request_sock.h: the accept queue
     tcp_queue_head = "tcp_sock"."inet_conn.icsk_accept_queue.rskq_accept_head",

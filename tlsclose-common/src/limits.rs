@@ -110,6 +110,12 @@ pub const CLOSER_ENTRIES: u32 = 8_192;
 /// Descriptors that one close_range() is looked at for.
 pub const CLOSE_RANGE_WALK: u32 = 1_024;
 
+/// Entries of `ABORTS`: causes of abortive closes by process. The agent removes those of dead processes.
+pub const ABORT_ENTRIES: u32 = 4_096;
+
+/// Entries of `ABORT_STACKS` (LRU).
+pub const ABORT_STACK_ENTRIES: u32 = 2_048;
+
 /// Half-closed sockets without a known holder that one census writes out: they must fit into 32 KiB.
 pub const UNHELD_RECORDS: u64 = 100;
 

@@ -4,9 +4,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tlsclose_common::facts::state;
+use tlsclose_common::facts::{abort, state};
 
-use crate::{closing, half_closed, kernel::Tcp, maps::ORIGIN};
+use crate::{aborts, closing, half_closed, kernel::Tcp, maps::ORIGIN};
 
 /// `tcp_destroy_sock(struct sock *sk)`, since 4.16.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
@@ -21,7 +21,10 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
             // Fails only when the entry was recycled meanwhile.
             let _ = ORIGIN.remove(sk.address());
         }
-        half_closed::left(sk);
+        let aborted = half_closed::left(sk);
+        if aborted != abort::NONE {
+            aborts::count(aborted, sk.owned());
+        }
     }
     0
 }

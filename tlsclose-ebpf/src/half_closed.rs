@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use tlsclose_common::{
-    facts::{HalfClosed, Lost, call, half, state},
+    facts::{HalfClosed, Lost, abort, call, half, state},
     limits::HALF_CLOSED_BUCKETS_MS,
 };
 
@@ -14,11 +14,11 @@ use crate::{
 
 /// The socket entered `state` while something may still hold it.
 #[inline(always)]
-pub fn entered(sk: Tcp, state: u8, flags: u8) {
+pub fn entered(sk: Tcp, state: u8, flags: u8, abort: u8) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let peer = sk.peer();
-    let fresh = HalfClosed { since: now, peer, state, flags, ..HalfClosed::NEW };
+    let fresh = HalfClosed { since: now, peer, state, flags, abort, ..HalfClosed::NEW };
     // Nearly always the first entry of this socket: one operation instead of two.
     if HALF_CLOSED.insert(sk.address(), fresh, BPF_NOEXIST as u64).is_ok() {
         half_closed_count(0);
@@ -35,6 +35,7 @@ pub fn entered(sk: Tcp, state: u8, flags: u8) {
         entry.since = now;
         entry.state = state;
         entry.flags = flags;
+        entry.abort = abort;
     } else {
         lost(Lost::SocketsStale);
         *entry = fresh;
@@ -142,18 +143,34 @@ pub fn state_of(sk: Tcp) -> Option<u8> {
     unsafe { ((*entry).peer == sk.peer()).then_some((*entry).state) }
 }
 
-/// The socket is being closed, or starts a new connection.
+/// What ended the connection is known better now.
 #[inline(always)]
-pub fn left(sk: Tcp) {
-    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else { return };
+pub fn aborted(sk: Tcp, abort: u8) {
+    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
+        // SAFETY: as in `entered`.
+        let entry = unsafe { &mut *entry };
+        if entry.peer == sk.peer() {
+            entry.abort = abort;
+        }
+    }
+}
+
+/// The socket is being closed, or starts a new connection. Returns what had ended its connection:
+/// one of [`tlsclose_common::facts::abort`].
+#[inline(always)]
+pub fn left(sk: Tcp) -> u8 {
+    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else { return abort::NONE };
     // SAFETY: a helper without arguments; the entry as in `entered`.
-    unsafe {
+    let abort = unsafe {
         observe(&*entry, bpf_ktime_get_ns());
-    }
+        (*entry).abort
+    };
     // Fails only when somebody else removed it first.
-    if HALF_CLOSED.remove(sk.address()).is_ok() {
-        half_closed_count(1);
+    if HALF_CLOSED.remove(sk.address()).is_err() {
+        return abort::NONE;
     }
+    half_closed_count(1);
+    abort
 }
 
 /// The connection ended in a state that this map follows; others cost no look-up.

@@ -93,6 +93,12 @@ pub fn sock_of(socket: *const c_void) -> *const c_void {
     field!(socket, socket_sk: *const c_void)
 }
 
+/// `skc_state` of any kind of socket, those short ones included that are no `struct sock`.
+#[inline(always)]
+pub fn state_of(sk: *const c_void) -> u8 {
+    field!(sk, sk_state: u8)
+}
+
 /// A word of kernel memory; 0 where it cannot be read.
 #[inline(always)]
 fn word_at(address: u64) -> u64 {

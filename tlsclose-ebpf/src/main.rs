@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod aborts;
 mod accept_queue;
 mod arch;
 mod budget;

@@ -3,12 +3,13 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use tlsclose_common::{
     facts::{
-        BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations, HalfClosed, Holder, Interpreter,
-        LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack, StackFrames, close_call,
+        AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
+        HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
+        StackFrames, close_call,
     },
     limits::*,
 };
@@ -62,6 +63,14 @@ pub static STACKS_SEEN: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STAC
 /// Closes of sockets whose opening was sampled, until the agent fetches them. Lossy.
 #[map]
 pub static CLOSES: LruHashMap<ClosePair, u64> = LruHashMap::with_max_entries(CLOSES_ENTRIES, 0);
+
+/// Connections that ended by a reset or an error, by process and cause. Exact.
+#[map]
+pub static ABORTS: PerCpuHashMap<AbortKey, Aborts> = PerCpuHashMap::with_max_entries(ABORT_ENTRIES, 0);
+
+/// Where those were closed, until the agent fetches them. Lossy.
+#[map]
+pub static ABORT_STACKS: LruHashMap<AbortStackKey, u64> = LruHashMap::with_max_entries(ABORT_STACK_ENTRIES, 0);
 
 /// How to unwind each place that makes system calls; filled in by the agent.
 #[map]

@@ -8,12 +8,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::{
-    facts::{half, state},
+    facts::{abort, half, state},
     limits::STATES,
 };
 
 use crate::{
-    accept_queue, closing, half_closed,
+    aborts, accept_queue, closing, half_closed,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
     open, stream,
@@ -45,7 +45,7 @@ fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
         state::SYN_SENT => open::connecting(sk),
         state::LISTEN => accept_queue::listening(sk),
-        state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED),
+        state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED, abort::NONE),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
             // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
             // listener's death moved it, which nobody's stack explains.
@@ -57,7 +57,7 @@ fn transition(sk: Tcp, old: u8, new: u8) {
             }
         },
         state::FIN_WAIT2 | state::CLOSING => match sk.hold() {
-            Hold::File => half_closed::entered(sk, new, half::WAS_CONNECTED),
+            Hold::File => half_closed::entered(sk, new, half::WAS_CONNECTED, abort::NONE),
             // Closed after shutdown(): the same-state event 5→5.
             hold if old == new => {
                 closed_by_program(sk, hold);
@@ -74,10 +74,10 @@ fn transition(sk: Tcp, old: u8, new: u8) {
 #[inline(always)]
 fn closed(sk: Tcp, old: u8) {
     match (sk.hold(), old) {
-        (Hold::File, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED),
+        (Hold::File, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED, abort::NONE),
         (_, state::LISTEN) => accept_queue::ended(sk),
         (Hold::File, state::CLOSE) => {}
-        (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED),
+        (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED, aborts::cause(sk)),
         // A child in the accept queue: its end is `tcp_destroy_sock`.
         (Hold::NoSocket, state::CLOSE_WAIT) => {}
         (hold, _) => {

@@ -176,7 +176,7 @@ impl Attribution {
         self.frames(path).0
     }
 
-    fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
+    pub(super) fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
         self.paths.frames(path, &self.modules, &mut self.symbols, &self.python)
     }
 }

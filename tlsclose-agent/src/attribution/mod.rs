@@ -5,6 +5,7 @@
 //! any read, files lie about their format, names contain what they like.
 #![forbid(unsafe_code)]
 
+pub mod aborts;
 pub mod blocked;
 pub mod closes;
 pub mod containers;

@@ -16,7 +16,7 @@ use super::{Done, FOUND, Failure, load, print, runtime};
 use crate::{
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
-    finding::Report,
+    finding::{Kind, Report},
     host::facts,
     kernel::load::Options,
     logging,
@@ -39,15 +39,18 @@ pub fn run(args: LeaksArgs) -> Done {
     select(&mut report, &args.select.filter(), args.select.sort, args.select.limit());
     let text = match args.output {
         OutputFormat::Json => serde_json::to_string(&report).map_err(|error| Failure::cannot(&error))? + "\n",
-        format => table::leaks(
-            &report,
-            &Layout {
+        format => {
+            let layout = Layout {
                 wide: format == OutputFormat::Wide,
                 colour: Colour::of_stdout(),
                 sort: args.select.sort,
                 top: args.select.limit(),
-            },
-        ),
+            };
+            match args.select.kind {
+                Some(Kind::AbortedClose) => table::aborts::sites(&report, &layout),
+                _ => table::leaks(&report, &layout),
+            }
+        }
     };
     print(&text)?;
     let met = args.fail_on.is_some_and(|on| report.sites.iter().any(|site| on.is_met_by(site.status)));

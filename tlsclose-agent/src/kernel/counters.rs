@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 /// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 12] = [
+const LOSSES: [(Lost, &str, &str); 13] = [
     (Lost::SocketsMapFull, "sockets", "map_full"),
     (Lost::OriginsMapFull, "stacks", "map_full"),
     (Lost::StacksBudget, "stacks", "budget"),
@@ -39,6 +39,7 @@ const LOSSES: [(Lost, &str, &str); 12] = [
     (Lost::CopiesBudget, "stacks", "copy_budget"),
     (Lost::PythonThreads, "stacks", "python_threads"),
     (Lost::PythonUnreadable, "stacks", "python_unreadable"),
+    (Lost::AbortsFull, "events", "aborts_full"),
     (Lost::ProcessesMapFull, "stacks", "process_map_full"),
 ];
 

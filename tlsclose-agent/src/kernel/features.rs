@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 17] = [
+pub const HOOKS: [Hook; 18] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -55,6 +55,11 @@ pub const HOOKS: [Hook; 17] = [
         attach_point: "sock_send_length",
         feature: "send_stacks",
         without: "the last send of a leaking socket is not shown",
+    },
+    Hook {
+        attach_point: "tcp_send_reset",
+        feature: "local_resets",
+        without: "connections that a program itself resets are not counted (unread data, SO_LINGER 0)",
     },
     Hook {
         attach_point: "sys_exit_accept",

@@ -20,6 +20,8 @@ pub struct Resolved {
     pub task_stack: u32,
     /// Where `struct pt_regs` lies in a task's kernel stack.
     pub stack_registers: u32,
+    /// 1: `tcp_send_reset` says why (6.10).
+    pub reset_reasons: u32,
 }
 
 /// Bytes of a task's kernel stack (`THREAD_SIZE`: arch/x86/include/asm/page_64_types.h without KASAN;
@@ -38,6 +40,8 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         first_argument: first_argument(btf)?,
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
+        // Before the tracepoint's own arguments comes what it was registered with.
+        reset_reasons: u32::from(btf.parameters("__bpf_trace_tcp_send_reset") == Some(4)),
     })
 }
 

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use aya::{
     Btf as AyaBtf, Ebpf,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, FExit, TracePoint},
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
-    facts::{BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter, LeafKey, LeafRule},
+    facts::{
+        AbortKey, AbortStackKey, Aborts, BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter,
+        LeafKey, LeafRule,
+    },
     layout::ABSENT,
     limits::HALF_CLOSED_ENTRIES,
 };
@@ -107,6 +110,8 @@ pub struct Kernel {
     pub(super) closers: HashMap<MapData, u64, Fact<Closer>>,
     pub(super) bad_closes: HashMap<MapData, u32, Fact<BadCloses>>,
     pub(super) close_calls: PerCpuArray<MapData, u64>,
+    pub(super) aborts: PerCpuHashMap<MapData, Fact<AbortKey>, Fact<Aborts>>,
+    pub(super) abort_stacks: HashMap<MapData, Fact<AbortStackKey>, u64>,
     pub(super) max_sockets: u32,
     pub(super) stack_ring: RingBuf<MapData>,
     pub(super) stream_ring: RingBuf<MapData>,
@@ -115,7 +120,7 @@ pub struct Kernel {
 }
 
 /// The programs on `tp_btf`, and whether the agent can run without each.
-const TRACEPOINTS: [(&str, &str, bool); 7] = [
+const TRACEPOINTS: [(&str, &str, bool); 8] = [
     ("set_state", "inet_sock_set_state", true),
     ("destroy_sock", "tcp_destroy_sock", true),
     ("process_exit", "sched_process_exit", true),
@@ -123,6 +128,7 @@ const TRACEPOINTS: [(&str, &str, bool); 7] = [
     ("process_fork", "sched_process_fork", false),
     ("recv_length", "sock_recv_length", false),
     ("send_length", "sock_send_length", false),
+    ("send_reset", "tcp_send_reset", false),
 ];
 
 /// Helpers that all depends on, and since when they are there. Distributions take some into older kernels.
@@ -252,6 +258,8 @@ impl Kernel {
             closers: map!("CLOSERS"),
             bad_closes: map!("BAD_CLOSES"),
             close_calls: map!("CLOSE_CALLS"),
+            aborts: map!("ABORTS"),
+            abort_stacks: map!("ABORT_STACKS"),
             max_sockets: options.max_sockets,
             stack_ring: map!("STACK_RING"),
             stream_ring: map!("STREAM_RING"),

@@ -1,5 +1,6 @@
 //! All that knows aya and the kernel, and nearly all of the agent's unsafe code.
 
+pub mod aborts;
 pub mod btf;
 pub mod census;
 pub mod close_calls;

@@ -2,7 +2,10 @@
 
 use aya::Pod;
 use tlsclose_common::{
-    facts::{BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter, LeafKey, LeafRule},
+    facts::{
+        AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
+        Interpreter, LeafKey, LeafRule,
+    },
     layout::{FileRef, Layout},
 };
 
@@ -19,6 +22,9 @@ macro_rules! facts {
 }
 
 facts!(
+    AbortKey,
+    AbortStackKey,
+    Aborts,
     BadCloses,
     Budget,
     CensusCounts,

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::finding::{Kind, Report, Site};
+use crate::finding::{AbortProcess, AbortSite, Kind, Report, Site};
 
 /// A selection of sites; what is not given selects everything.
 ///
@@ -42,12 +42,29 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// As [`Self::matches`], for code paths whose connections did not end by a FIN.
+    pub fn matches_aborts(&self, site: &AbortSite) -> bool {
+        let any = |test: &dyn Fn(&AbortProcess) -> bool| site.processes.iter().any(test);
+        self.kind.is_none_or(|kind| site.kind == kind)
+            && self.site.as_ref().is_none_or(|id| site.site == *id)
+            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
+            && self.comm.as_ref().is_none_or(|comm| site.comm == *comm)
+            && self.namespace.as_ref().is_none_or(|namespace| {
+                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
+            })
+    }
+}
+
 /// Keeps what `filter` selects, sorts it, and cuts it to `limit` sites.
 pub fn select(report: &mut Report, filter: &Filter, sort: Sort, limit: Option<usize>) {
     report.sites.retain(|site| filter.matches(site));
     order(&mut report.sites, sort);
+    report.aborted_sites.retain(|site| filter.matches_aborts(site));
+    order_aborts(&mut report.aborted_sites, sort);
     if let Some(limit) = limit {
         report.sites.truncate(limit);
+        report.aborted_sites.truncate(limit);
     }
 }
 
@@ -60,6 +77,17 @@ pub fn order(sites: &mut [Site], sort: Sort) {
             Sort::Age => b.oldest_seconds.total_cmp(&a.oldest_seconds),
         };
         by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.kind.cmp(&b.kind))
+    });
+}
+
+/// The largest first; they have no age, so that counts stand in for it.
+pub fn order_aborts(sites: &mut [AbortSite], sort: Sort) {
+    sites.sort_by(|a, b| {
+        let by = match sort {
+            Sort::Count | Sort::Age => b.aborted.cmp(&a.aborted),
+            Sort::Rate => b.per_minute.total_cmp(&a.per_minute),
+        };
+        by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.comm.cmp(&b.comm))
     });
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::snapshot::Snapshot;
 
+mod aborts;
 mod bpf;
 mod census;
 mod close_calls;
@@ -39,6 +40,7 @@ pub fn families() -> Vec<Declared> {
         processes::families(),
         queues::families(),
         close_calls::families(),
+        aborts::families(),
         lost::families(),
         census::families(),
         bpf::families(),
@@ -87,6 +89,7 @@ impl Collector for OfSnapshot {
         processes::encode(snapshot, encoder)?;
         queues::encode(snapshot, encoder)?;
         close_calls::encode(snapshot, encoder)?;
+        aborts::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;
         bpf::encode(snapshot, encoder)?;

@@ -20,6 +20,7 @@ pub fn report() -> Report {
         census: CensusInfo { interval_seconds: 5.0, seconds: 0.021, tasks: 412, fds: 30112 },
         sites: vec![leaking(), lingering()],
         tls_sites: vec![],
+        aborted_sites: vec![aborting()],
     }
 }
 
@@ -156,6 +157,35 @@ fn lingering() -> Site {
     }
 }
 
+fn aborting() -> AbortSite {
+    AbortSite {
+        site: "77cc88dd99ee".to_owned(),
+        kind: Kind::AbortedClose,
+        comm: "payments".to_owned(),
+        exe: "/srv/payments".to_owned(),
+        aborted: 9,
+        causes: BTreeMap::from([(AbortCause::UnreadData, 8), (AbortCause::PeerReset, 1)]),
+        per_minute: 1.5,
+        processes: vec![AbortProcess {
+            pid: 4117,
+            comm: "payments".to_owned(),
+            exe: "/srv/payments".to_owned(),
+            started_at: "2026-11-20T09:12:44Z".to_owned(),
+            aborted: 9,
+            container: None,
+        }],
+        closed: Some(Touch {
+            call: "close".to_owned(),
+            result: None,
+            seconds_ago: None,
+            whole: true,
+            stack: vec![frame("hang_up", "src/server.rs", 177)],
+        }),
+        why: "8 of 9 connections were closed.".to_owned(),
+        fix: "Read to the end.".to_owned(),
+    }
+}
+
 pub fn identity() -> Identity {
     Identity {
         namespace: "shop".to_owned(),
@@ -195,6 +225,7 @@ pub fn snapshot() -> Snapshot {
         }],
         accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128 }],
         close_calls: vec![(CloseResult::Closed, 90), (CloseResult::StillHeld, 2), (CloseResult::BadFd, 1)],
+        aborts: vec![AbortSeries { identity: identity(), cause: AbortCause::UnreadData, total: 8 }],
         unheld: 3,
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),

@@ -5,6 +5,7 @@ use super::filter::{Sort, order};
 use crate::duration::human;
 use crate::finding::{HolderInfo, Process, Report, Site, Status, Touch};
 
+pub mod aborts;
 mod colour;
 mod stack;
 

@@ -57,6 +57,8 @@ pub enum Lost {
     PythonThreads = 10,
     /// A code object could not be copied.
     PythonUnreadable = 11,
+    /// `ABORTS` was full: an abortive close is not counted.
+    AbortsFull = 15,
 }
 
 /// Slots of the `LOST` array.

@@ -10,6 +10,11 @@ use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, refer
 #[derive(Clone, Copy)]
 pub struct Tcp(*const c_void);
 
+/// Bits of `sk_flags` (include/net/sock.h, `enum sock_flags`).
+const SOCK_DEAD: u64 = 1 << 0;
+const SOCK_DONE: u64 = 1 << 1;
+const SOCK_LINGER: u64 = 1 << 4;
+
 /// Who keeps a socket open (KERNEL: net/ipv4/tcp.c, `__tcp_close`; net/core/sock.c, `sock_orphan`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
@@ -53,6 +58,34 @@ impl Tcp {
     #[inline(always)]
     pub fn shutdown(self) -> u8 {
         field!(self.0, sk_shutdown: u8)
+    }
+
+    /// `sk_err`: the errno that the next call on the socket gets.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        field!(self.0, sk_err: u32)
+    }
+
+    /// No file will ever hold it again.
+    #[inline(always)]
+    pub fn is_dead(self) -> bool {
+        field!(self.0, sk_flags: u64) & SOCK_DEAD != 0
+    }
+
+    /// SO_LINGER is on.
+    #[inline(always)]
+    pub fn lingers(self) -> bool {
+        field!(self.0, sk_flags: u64) & SOCK_LINGER != 0
+    }
+
+    /// Bytes that have arrived and were not read, without the peer's FIN, which also counts as one
+    /// (`tcp_fin` sets `SOCK_DONE`).
+    #[inline(always)]
+    pub fn unread(self) -> u32 {
+        let Some(sequences) = self.sequences() else { return 0 };
+        let fin = (field!(self.0, sk_flags: u64) & SOCK_DONE != 0) as u32;
+        let waiting = sequences.rcv_nxt().wrapping_sub(sequences.copied_seq());
+        if waiting > fin { waiting - fin } else { 0 }
     }
 
     /// A task owns the socket's lock: we run in process context. Softirq otherwise, but for
@@ -161,6 +194,12 @@ impl Sequences {
     pub fn rcv_tstamp(self) -> u32 {
         field!(self.0, tcp_rcv_tstamp: u32)
     }
+    /// TCP_LINGER2: below 0, close() does not wait in FIN_WAIT_2.
+    #[inline(always)]
+    pub fn linger2(self) -> i32 {
+        field!(self.0, tcp_linger2: i32)
+    }
+
     /// The local port as bound; stays when `skc_num` is put.
     #[inline(always)]
     pub fn local_port(self) -> u16 {

@@ -4,8 +4,10 @@
 //! sockets, and command lines. Every field is named below: a new one does not compile until
 //! somebody has decided whether it is a detail.
 
-use crate::finding::{BadCloses, ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose};
-use crate::why::why;
+use crate::finding::{
+    AbortSite, BadCloses, ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose,
+};
+use crate::why::{aborts, why};
 
 /// The report without its details.
 pub fn without_details(report: &Report) -> Report {
@@ -21,6 +23,7 @@ pub fn without_details(report: &Report) -> Report {
         sites: report.sites.iter().map(site).collect(),
         // Findings on TLS are made of stacks and peers.
         tls_sites: Vec::new(),
+        aborted_sites: report.aborted_sites.iter().map(aborted_site).collect(),
     }
 }
 
@@ -62,6 +65,23 @@ fn site(full: &Site) -> Site {
         examples: Vec::new(),
         // Addresses.
         accept_queues: Vec::new(),
+        fix: full.fix.clone(),
+    }
+}
+
+fn aborted_site(full: &AbortSite) -> AbortSite {
+    let closed = full.closed.as_ref().map(touch);
+    AbortSite {
+        site: full.site.clone(),
+        kind: full.kind,
+        comm: full.comm.clone(),
+        exe: full.exe.clone(),
+        aborted: full.aborted,
+        causes: full.causes.clone(),
+        per_minute: full.per_minute,
+        processes: full.processes.clone(),
+        why: aborts::why(&full.causes, closed.as_ref()),
+        closed,
         fix: full.fix.clone(),
     }
 }
@@ -122,6 +142,7 @@ mod tests {
     #[test]
     fn without_details_nothing_tells_files_addresses_or_command_lines() {
         let redacted = without_details(&sample::report());
+        assert!(redacted.aborted_sites[0].why.contains("closed in hang_up with"), "{}", redacted.aborted_sites[0].why);
         let json = serde_json::to_string(&redacted).unwrap();
         for secret in ["server.rs", "0x1f3a0", "10.0.0.4", "10.0.9.1", "51234", "secret"] {
             assert!(!json.contains(secret), "{secret} in {json}");

@@ -1,0 +1,162 @@
+//! Connections that end by a reset or an error: what ended them, and where they were closed.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::run;
+use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::{seconds, wait_for};
+
+const SOURCE: &str = "tests/leaky/c/aborts.c";
+
+const ABORTS: Way =
+    Way { name: "aborts", kind: "aborted_close", state: "close", recv_queue: 0, is_client: false, touched: None };
+
+fn start(namespace: &Netns, cause: &str, more: &[&str]) -> Leaky {
+    let arguments = [&["--way", cause, "--count", "5", "--for", "60"], more].concat();
+    Leaky::start(namespace, Language::C, &ABORTS, &arguments)
+}
+
+fn sites_of<'a>(report: &'a Value, comm: &str) -> Vec<&'a Value> {
+    list(&report["aborted_sites"]).filter(|site| site["comm"] == comm).collect()
+}
+
+fn counted(agent: &Agent, comm: &str, cause: &str) -> f64 {
+    let labels = [("comm", comm), ("cause", cause)];
+    agent.metrics().sum("tlsclose_aborted_closes_total", &labels).unwrap_or(0.0)
+}
+
+/// All five are of this cause, and closed at the line that is marked so.
+fn assert_found(agent: &Agent, aborts: &mut Leaky, cause: &str, (name, marker): (&str, &str)) {
+    aborts.ready();
+    let comm = aborts.comm.clone();
+    wait_for(&format!("5 of {cause}"), seconds(20), || (counted(agent, &comm, cause) >= 5.0).then_some(()));
+    agent.wait_for_censuses(3);
+    let report = agent.leaks();
+    let sites = sites_of(&report, &comm);
+    let [site] = sites[..] else { panic!("{} sites of {cause}: {sites:#?}", sites.len()) };
+    assert_eq!((&site["causes"], &site["aborted"]), (&json!({cause: 5}), &5.into()), "{site:#}");
+    assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &comm)]), Some(5.0));
+    assert_eq!(site["processes"][0]["pid"], aborts.pid(), "{site:#}");
+    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
+    let line = marked_line(&source, marker);
+    let own = frames_in(&site["closed"]["stack"], SOURCE);
+    let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+    assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line)), "{site:#}");
+    assert_eq!(sites_of(&report, "").iter().filter(|site| site["closed"] != Value::Null).count(), 0);
+}
+
+const CLOSED: (&str, &str) = ("abort_close", "aborts closed");
+
+#[test]
+fn resets_by_the_programs_own_calls_are_told_apart() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let agent = Agent::start();
+    let causes = [
+        ("unread_data", CLOSED),
+        ("linger_zero", CLOSED),
+        ("disconnect", ("abort_disconnect", "aborts disconnected")),
+        ("listener_closed", CLOSED),
+        ("linger2", CLOSED),
+    ];
+    for (cause, place) in causes {
+        let namespace = Netns::new();
+        assert_found(&agent, &mut start(&namespace, cause, &[]), cause, place);
+    }
+    let namespace = Netns::new();
+    assert_found(&agent, &mut start(&namespace, "unread_data", &["--family", "6"]), "unread_data", CLOSED);
+}
+
+#[test]
+fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    assert_found(&agent, &mut start(&namespace, "peer_reset", &[]), "peer_reset", CLOSED);
+}
+
+#[test]
+fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let agent = Agent::start();
+    for cause in ["keepalive_timeout", "retransmission_timeout"] {
+        let namespace = Netns::new();
+        assert_found(&agent, &mut start(&namespace, cause, &[]), cause, CLOSED);
+    }
+}
+
+#[test]
+fn connections_that_somebody_destroys_are_no_fault_of_the_peer() {
+    if !on_kernel(&["ss"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut aborts = start(&namespace, "destroyed", &[]);
+    aborts.child().wait_for_line("connected ", seconds(10));
+    let port = aborts.port().to_string();
+    let kill = run(namespace.command("ss").args(["-K", "-t", "sport", "=", &port]), seconds(10));
+    assert_eq!(kill.code, Some(0), "{}", kill.stderr);
+    assert_found(&agent, &mut aborts, "destroyed", CLOSED);
+}
+
+#[test]
+fn data_for_a_socket_that_was_closed_is_nobodys_any_more() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let before = counted(&agent, "", "data_after_close");
+    let mut aborts = start(&namespace, "data_after_close", &[]);
+    aborts.ready();
+    wait_for("5 resets", seconds(20), || (counted(&agent, "", "data_after_close") >= before + 5.0).then_some(()));
+    // The program itself closed in order.
+    assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &aborts.comm)]), None);
+}
+
+#[test]
+fn connections_that_end_in_order_are_not_aborted() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let arguments = ["--count", "300", "--healthy", "--for", "30"];
+    let mut healthy = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
+    healthy.ready();
+    agent.wait_for_censuses(2);
+    assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &healthy.comm)]), None);
+}
+
+#[test]
+fn leaks_shows_them_when_asked_for_that_kind() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut aborts = start(&namespace, "linger_zero", &[]);
+    assert_found(&agent, &mut aborts, "linger_zero", CLOSED);
+    let socket = agent.socket();
+    let table = |arguments: &[&str]| {
+        let mut command: Command = tlsclose_command(&["leaks", "--socket"]);
+        run(command.arg(&socket).args(arguments), seconds(10)).stdout
+    };
+    let shown = table(&["--kind", "aborted_close", "-c", &aborts.comm]);
+    for part in ["aborted_close  5 connections", "linger_zero 5", "abort_close", "with SO_LINGER at 0"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let other = table(&["--kind", "fin_wait2_held", "-c", &aborts.comm]);
+    assert!(other.contains("no lingering sockets") && !other.contains("aborted_close"), "{other}");
+}

@@ -1,0 +1,195 @@
+//! How many connections ended by a reset or an error, by program, cause and the code path that
+//! closed them. Pure.
+//!
+//! Each is counted for its program's site `unsampled` first; those whose stack was sampled move to
+//! the site of that stack. So the sites add up to the series.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    clock::Moment,
+    finding::{AbortCause, Touch},
+    sites::{Limits, OTHER, UNSAMPLED},
+    snapshot::{AbortSeries, Identity},
+    tracker::ProcessKey,
+};
+
+/// Over which time they are counted per minute.
+const RATE_SPAN: Duration = Duration::from_secs(300);
+/// Those of one such span are kept together.
+const SLOT: Duration = Duration::from_secs(10);
+/// Processes remembered for one site; the one with the fewest goes.
+const PROCESSES: usize = 64;
+
+/// Connections of one process that ended the same way.
+#[derive(Clone, Debug)]
+pub struct Aborted {
+    /// Nobody's where the connection had been closed before, or the closer is not known.
+    pub process: ProcessKey,
+    pub identity: Identity,
+    /// Path of the program; empty where the process was gone too soon.
+    pub exe: String,
+    pub cause: AbortCause,
+    pub count: u64,
+}
+
+/// A code path of a program. Nobody's comm is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbortSiteKey {
+    pub comm: String,
+    pub site: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AbortRecord {
+    pub exe: String,
+    pub causes: BTreeMap<AbortCause, u64>,
+    pub closed: Option<Touch>,
+    pub processes: BTreeMap<ProcessKey, u64>,
+    recent: VecDeque<(Moment, u64)>,
+}
+
+/// The books.
+pub struct AbortAccounts {
+    limits: Limits,
+    series: BTreeMap<(Identity, AbortCause), u64>,
+    identities: BTreeSet<Identity>,
+    pub sites: BTreeMap<AbortSiteKey, AbortRecord>,
+    started: Option<Moment>,
+}
+
+impl AbortAccounts {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, series: BTreeMap::new(), identities: BTreeSet::new(), sites: BTreeMap::new(), started: None }
+    }
+
+    /// The accounts begin; rates are taken over no more than the time since.
+    pub fn begin(&mut self, now: Moment) {
+        self.started.get_or_insert(now);
+    }
+
+    /// Books what was counted since the last time.
+    pub fn book(&mut self, aborted: &Aborted, now: Moment) {
+        let identity = self.labels(&aborted.identity);
+        // A program's series are all there once one of them is.
+        for cause in AbortCause::ALL {
+            let count = if cause == aborted.cause { aborted.count } else { 0 };
+            *self.series.entry((identity.clone(), cause)).or_default() += count;
+        }
+        self.record(aborted, UNSAMPLED).add(aborted, now);
+    }
+
+    /// Moves sampled ones to the site of their stack; gives back how many had not been booked yet,
+    /// to be tried again.
+    pub fn sampled(&mut self, aborted: &Aborted, site: &str, closed: &Touch, now: Moment) -> u64 {
+        let taken = self.record(aborted, UNSAMPLED).take(aborted);
+        if taken > 0 {
+            let record = self.record(aborted, site);
+            record.add(&Aborted { count: taken, ..aborted.clone() }, now);
+            record.closed.get_or_insert_with(|| closed.clone());
+        }
+        aborted.count - taken
+    }
+
+    /// What metrics show.
+    pub fn exported(&self) -> Vec<AbortSeries> {
+        let series = self.series.iter();
+        series
+            .map(|((identity, cause), total)| AbortSeries { identity: identity.clone(), cause: *cause, total: *total })
+            .collect()
+    }
+
+    /// How many per minute, over the last five.
+    pub fn per_minute(&self, record: &AbortRecord, now: Moment) -> f64 {
+        let watched = self.started.map_or(RATE_SPAN, |started| now.since(started));
+        let span = watched.clamp(SLOT, RATE_SPAN);
+        let recent = record.recent.iter().filter(|(at, _)| now.since(*at) <= span + SLOT);
+        recent.map(|(_, count)| count).sum::<u64>() as f64 * 60.0 / span.as_secs_f64()
+    }
+
+    /// Forgets which dead processes closed; what they did stays counted.
+    pub fn forget(&mut self, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+        for record in self.sites.values_mut() {
+            record.processes.retain(|process, _| is_alive(*process));
+        }
+    }
+
+    /// The identity as a label: series are bounded, and never move.
+    fn labels(&mut self, identity: &Identity) -> Identity {
+        if self.identities.contains(identity) {
+            return identity.clone();
+        }
+        if (self.identities.len() + 1) * AbortCause::ALL.len() > self.limits.series {
+            let other = || OTHER.to_owned();
+            return Identity { namespace: other(), pod: other(), container: other(), comm: other() };
+        }
+        self.identities.insert(identity.clone());
+        identity.clone()
+    }
+
+    fn record(&mut self, aborted: &Aborted, site: &str) -> &mut AbortRecord {
+        let mut key = AbortSiteKey { comm: aborted.identity.comm.clone(), site: site.to_owned() };
+        if !self.sites.contains_key(&key) && self.sites.len() >= self.limits.sites {
+            key = AbortSiteKey { comm: OTHER.to_owned(), site: OTHER.to_owned() };
+        }
+        let record = self.sites.entry(key).or_default();
+        if record.exe.is_empty() {
+            record.exe.clone_from(&aborted.exe);
+        }
+        record
+    }
+}
+
+impl AbortRecord {
+    pub fn total(&self) -> u64 {
+        self.causes.values().sum()
+    }
+
+    fn add(&mut self, aborted: &Aborted, now: Moment) {
+        *self.causes.entry(aborted.cause).or_default() += aborted.count;
+        if aborted.process.is_known() {
+            self.add_process(aborted);
+        }
+        match self.recent.back_mut() {
+            Some((at, count)) if now.since(*at) < SLOT => *count += aborted.count,
+            _ => self.recent.push_back((now, aborted.count)),
+        }
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RATE_SPAN + SLOT) {
+            self.recent.pop_front();
+        }
+    }
+
+    fn add_process(&mut self, aborted: &Aborted) {
+        if self.processes.len() >= PROCESSES
+            && !self.processes.contains_key(&aborted.process)
+            && let Some(least) = self.processes.iter().min_by_key(|(_, count)| **count).map(|(process, _)| *process)
+        {
+            self.processes.remove(&least);
+        }
+        *self.processes.entry(aborted.process).or_default() += aborted.count;
+    }
+
+    /// Takes out what is there of these; how many that were.
+    fn take(&mut self, aborted: &Aborted) -> u64 {
+        let Some(there) = self.causes.get_mut(&aborted.cause) else { return 0 };
+        let taken = aborted.count.min(*there);
+        *there -= taken;
+        if let Some(process) = self.processes.get_mut(&aborted.process) {
+            *process = process.saturating_sub(taken);
+        }
+        // The latest ones first: that is when they were counted.
+        let mut left = taken;
+        for (_, count) in self.recent.iter_mut().rev() {
+            let part = left.min(*count);
+            *count -= part;
+            left -= part;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests;
