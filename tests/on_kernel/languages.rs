@@ -6,9 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
-use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::tool;
 use tlsclose_tests::host::{leaky_c_frameless, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
@@ -151,38 +149,6 @@ fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
     assert_eq!(table.matches("\n    … (cut)\n").count(), 2, "{table}");
 }
 
-/// By the map that V8 writes for perf.
-#[test]
-fn javascript_is_named_where_node_writes_a_perf_map() {
-    if !on_kernel(&["node"]) {
-        return;
-    }
-    let (namespace, agent) = (Netns::new(), Agent::start());
-    // It leaves a log where it runs.
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let mut node = namespace.command(tool("node"));
-    node.current_dir(directory.path());
-    node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]);
-    let mut node = Child::spawn(node.arg(root().join("tests/leaky/node/leaky.js")).args(["8", "60"]));
-    assert_eq!(node.wait_for_line("ready ", seconds(20)), "8");
-    let connected = |report: &Value| {
-        let sites = tlsclose_tests::report::sites_of(report, node.pid()).into_iter();
-        sites.into_iter().find(|site| site["opened"]["call"] == "connect").cloned()
-    };
-    let report = agent.wait_for("its sockets", seconds(20), |report| connected(report).is_some());
-    let map = format!("/tmp/perf-{}.map", node.pid());
-    fs::remove_file(map).expect("its perf map");
-    let site = connected(&report).expect("the site");
-    // node:net connects in a later tick, where the caller of net.connect() is not on the stack.
-    let frame = list(&site["opened"]["stack"]).find(|frame| {
-        frame["function"].as_str().is_some_and(|function| function.starts_with("internalConnect (node:net:"))
-    });
-    let frame = frame.unwrap_or_else(|| panic!("no function of its own: {site:#}"));
-    assert_eq!(frame["file"], "node:net", "{frame:#}");
-    assert_eq!(frame["line"], Value::Null, "the map does not know the line of the call: {frame:#}");
-    assert_eq!(site["opened"]["whole"], true, "{site:#}");
-}
-
 /// Module, offset and build id are there, and lead to function and line in the program as it was
 /// before it was stripped.
 #[test]
@@ -237,46 +203,4 @@ fn the_path_of_a_process_that_died_is_complete() {
     assert_whole(site);
     let heir = rustix::process::Pid::from_raw(heir as i32).expect("a PID");
     rustix::process::kill_process(heir, rustix::process::Signal::KILL).expect("to end it");
-}
-
-/// As Debian ships it: optimised, without frame pointers, stripped. It is stopped while it holds a
-/// connection, so that it cannot close it.
-#[test]
-fn nginx_is_named_by_what_it_exports() {
-    if !on_kernel(&["nginx", "bash"]) {
-        return;
-    }
-    let (namespace, agent) = (Netns::new(), Agent::start());
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let root = directory.path().display();
-    let configuration = format!(
-        "user root; master_process off; daemon off; pid {root}/pid; error_log stderr;
-         events {{ worker_connections 64; }}
-         http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
-           fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
-           server {{ listen 127.0.0.1:8083; root {root}; }} }}"
-    );
-    let file = directory.path().join("nginx.conf");
-    fs::write(&file, configuration).expect("a configuration");
-    let nginx = Child::spawn(namespace.command(tool("nginx")).args(["-e", "stderr", "-c"]).arg(&file));
-    namespace.wait_for_listener(8083);
-    // The first copies tell how to unwind; then one connection that stays.
-    let client = "for i in 1 2 3; do exec 3<>/dev/tcp/127.0.0.1/8083; sleep 0.5; done; echo connected now; sleep 1";
-    let mut client = Child::spawn(namespace.command("bash").args(["-c", client]));
-    client.wait_for_line("connected ", seconds(10));
-    nginx.signal(rustix::process::Signal::STOP);
-    client.wait(seconds(5)).expect("its end");
-    let sites = |report: &Value| tlsclose_tests::report::sites_of(report, nginx.pid()).into_iter().cloned().collect();
-    let report = agent.wait_for("its connection", seconds(20), |report| {
-        let sites: Vec<Value> = sites(report);
-        !sites.is_empty()
-    });
-    let sites: Vec<Value> = sites(&report);
-    let opened = &sites[0]["opened"];
-    let functions: Vec<_> = list(&opened["stack"]).filter_map(|frame| frame["function"].as_str()).collect();
-    assert!(functions.contains(&"ngx_event_accept"), "{opened:#}");
-    assert!(functions.contains(&"main"), "{opened:#}");
-    assert_eq!(opened["whole"], true, "{opened:#}");
-    let is_placed = |frame: &Value| frame["build_id"].is_string() && frame["offset"].is_string();
-    assert!(list(&opened["stack"]).all(is_placed), "{opened:#}");
 }

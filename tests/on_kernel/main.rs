@@ -16,6 +16,7 @@ mod descriptors;
 mod false_alarms;
 mod findings;
 mod http;
+mod jit;
 mod languages;
 mod ledger;
 mod lifecycle;
@@ -23,6 +24,7 @@ mod metrics;
 mod page;
 mod programs;
 mod python;
+mod real_programs;
 mod shared;
 mod top;
 

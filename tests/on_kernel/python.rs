@@ -248,6 +248,27 @@ fn every_installed_python_is_named_to_the_line() {
     }
 }
 
+/// `-X perf` puts code of its own between the interpreter's functions, and names it in a map.
+#[test]
+fn a_python_that_writes_a_perf_map_is_named_to_the_line_all_the_same() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let Some((_, program)) = installed().into_iter().find(|(version, _)| version == "3.12") else {
+        println!("skipped: pyenv has no Python 3.12");
+        return;
+    };
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut command = namespace.command(program);
+    command.args(["-X", "perf", "-B"]).arg(script()).args(["eof_forget", "--for", "40"]);
+    let mut child = Child::spawn(&mut command);
+    let site = site_of(&agent, &mut child);
+    let map = format!("/tmp/perf-{}.map", child.pid());
+    assert!(std::fs::read_to_string(&map).expect("its map").contains("py::EofForget.accept"));
+    std::fs::remove_file(&map).expect("its map");
+    assert_names_server(&site, child.pid(), false);
+}
+
 /// 3.7 is not supported: its stacks stay native, and the agent says so.
 #[test]
 fn an_interpreter_that_is_not_known_is_reported_as_such() {

@@ -72,7 +72,7 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
     Ok(())
 }
 
-/// Those in C++ and in Go, and what is left of some when their symbols are taken away.
+/// Those in C++, Go and Java, and what is left of some when their symbols are taken away.
 pub fn leaky_others(log: &mut Log) -> Result<()> {
     let beside = |name| leaky_c_program().with_file_name(name);
     let mut cpp = Command::new(env::var_os("CXX").unwrap_or("c++".into()));
@@ -89,7 +89,15 @@ pub fn leaky_others(log: &mut Log) -> Result<()> {
         go.env("GOCACHE", workspace::target("leaky/go-cache"));
         log.step("building the leaking program in Go", go)?;
     }
-    Ok(())
+    leaky_java(log)
+}
+
+/// The one in Java.
+fn leaky_java(log: &mut Log) -> Result<()> {
+    let mut java = Command::new("javac");
+    java.arg("-d").arg(workspace::target("leaky/java")).arg("tests/leaky/java/Leaky.java");
+    java.current_dir(workspace::root());
+    log.step("building the leaking program in Java", java)
 }
 
 /// The programs in Rust that leak in one known way each.

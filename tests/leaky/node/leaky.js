@@ -1,8 +1,10 @@
 // A client in JavaScript that keeps its side open when the server has ended its own.
-// `node --perf-basic-prof leaky.js COUNT SECONDS`
+// `node --perf-basic-prof leaky.js COUNT SECONDS [GO]`; it begins when the file GO is there.
 'use strict';
+const fs = require('fs');
 const net = require('net');
 const [count, seconds] = process.argv.slice(2).map(Number);
+const go = process.argv[4] || '/';
 const held = [];
 
 function dialBackend(port, left) {
@@ -15,6 +17,14 @@ function dialBackend(port, left) {
   });
 }
 
+function begin(port) {
+  if (fs.existsSync(go)) dialBackend(port, count);
+  else setTimeout(() => begin(port), 50);
+}
+
 const server = net.createServer((socket) => socket.end());
-server.listen(0, '127.0.0.1', () => dialBackend(server.address().port, count));
+server.listen(0, '127.0.0.1', () => {
+  console.log('waiting');
+  begin(server.address().port);
+});
 setTimeout(() => process.exit(0), seconds * 1000);

@@ -152,6 +152,11 @@ impl Modules {
         Some(DebugSearch { roots: host.into_iter().chain(theirs).collect(), paths })
     }
 
+    /// Arguments and environment of a process.
+    pub fn started_with(&mut self, process: ProcessId) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.procfs.started_with(process, &mut self.worker)
+    }
+
     /// Calls that hung: (missed their deadline, not tried because too many hang).
     pub fn timeouts(&self) -> (u64, u64) {
         (self.worker.timeouts, self.worker.refused)

@@ -17,6 +17,7 @@ use tlsclose_common::{
 };
 
 use super::{
+    java,
     jit::Jit,
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
@@ -52,6 +53,8 @@ type Path = Arc<[Place]>;
 struct Image {
     process: ProcessId,
     mapped: Arc<MappedModules>,
+    /// Code made at run time may keep no frame pointer.
+    hides_callers: bool,
     read: Instant,
 }
 
@@ -106,14 +109,14 @@ impl Paths {
         let mapped = self.mapped(header, header.pc, modules)?;
         let (path, _) = normalize(frames, &mapped);
         let key = LeafKey { image: header.image, pc: header.pc };
-        let is_java = is_java(&mapped, modules);
+        let hides_callers = self.hides_callers(header);
         let mut own_seen = false;
         let mut end = path.len();
         for (depth, place) in path.iter().enumerate() {
             let is_runtime = is_runtime(place.0, modules);
             let call = (place.0, place.1.saturating_sub(1));
             let caller = (depth > 0).then(|| match place.0 {
-                ModuleId::JIT if is_java => Some(Caller::Unknown),
+                ModuleId::JIT if hides_callers => Some(Caller::Unknown),
                 _ => self.caller(call, false, modules, symbols),
             });
             let is_start = match caller {
@@ -154,11 +157,11 @@ impl Paths {
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
-        let is_java = is_java(&mapped, modules);
+        let hides_callers = self.hides_callers(header);
         let mut callers = Vec::new();
         let Walk { pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let caller = match mapped.find(pc - u64::from(depth > 0)) {
-                Some((ModuleId::JIT, _)) if depth > 0 && is_java => Some(Caller::Unknown),
+                Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Some(Caller::Unknown),
                 Some(place) => self.caller(place, depth == 0, modules, symbols),
                 None => Some(Caller::Unknown),
             };
@@ -371,30 +374,32 @@ impl Paths {
         if !current {
             let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
             if let Some(mapped) = modules.of_process(process) {
-                self.remember(header.image, process, mapped);
+                let hides_callers = java::hides_callers(process, &mapped, modules);
+                self.remember(header.image, process, mapped, hides_callers);
             }
         }
         self.images.get(&header.image).map(|image| Arc::clone(&image.mapped))
     }
 
-    fn remember(&mut self, image: u64, process: ProcessId, mapped: MappedModules) {
+    fn remember(&mut self, image: u64, process: ProcessId, mapped: MappedModules, hides_callers: bool) {
         let oldest = || self.images.iter().min_by_key(|(_, image)| image.read).map(|(key, _)| *key);
         if self.images.len() >= MAX_IMAGES
             && let Some(oldest) = oldest()
         {
             self.images.remove(&oldest);
         }
-        self.images.insert(image, Image { process, mapped: Arc::new(mapped), read: Instant::now() });
+        let image_of = Image { process, mapped: Arc::new(mapped), hides_callers, read: Instant::now() };
+        self.images.insert(image, image_of);
+    }
+
+    /// Code that the process made at run time may keep no frame pointer.
+    fn hides_callers(&self, header: &StackHeader) -> bool {
+        self.images.get(&header.image).is_some_and(|image| image.hides_callers)
     }
 }
 
 fn copies(status: u32) -> LeafRule {
     LeafRule { status, ..LeafRule::default() }
-}
-
-/// HotSpot compiles to code without frame pointers, unless it is told otherwise.
-fn is_java(mapped: &MappedModules, modules: &Modules) -> bool {
-    mapped.ids().any(|id| modules.get(id).is_some_and(|module| module.path.ends_with("/libjvm.so")))
 }
 
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {

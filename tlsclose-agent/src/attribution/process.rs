@@ -161,6 +161,14 @@ impl Procfs {
         first.or_else(|_| rustix::fs::open("/", flags, Mode::empty())).ok()
     }
 
+    /// Arguments and environment, each ended by a zero byte; they lie in memory of the process.
+    /// None also where they are longer than what is read.
+    pub fn started_with(&self, id: ProcessId, worker: &mut Worker) -> Option<(Vec<u8>, Vec<u8>)> {
+        let dir = self.open(id)?;
+        let both = worker.run(CMDLINE_DEADLINE, move || Some((read(&dir, "cmdline")?, read(&dir, "environ")?)))?;
+        both.filter(|(arguments, variables)| arguments.len().max(variables.len()) < FILE_MAX as usize)
+    }
+
     fn cmdline(&self, dir: OwnedFd, worker: &mut Worker) -> Option<Vec<String>> {
         let raw = worker.run(CMDLINE_DEADLINE, move || read(&dir, "cmdline"))??;
         let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);

@@ -65,10 +65,11 @@ fn hex(digits: &str) -> Option<u64> {
 
 /// V8's `JS:~handle /srv/app.js:8:21` is `handle (app.js:8:21)` in `/srv/app.js`, whichever of its
 /// compilers made the code. The place is where the function begins, not the line that made the
-/// call; it tells functions without a name from each other. Other names stay as they are.
+/// call; it tells functions without a name from each other. HotSpot's methods lose the type that
+/// they return. Other names stay as they are.
 fn readable(name: &str) -> Name {
     const KINDS: [&str; 5] = ["JS:", "LazyCompile:", "Function:", "Script:", "Eval:"];
-    let plain = || Name { function: Some(name.to_owned()), ..Name::default() };
+    let plain = || Name { function: Some(java_method(name).unwrap_or(name).to_owned()), ..Name::default() };
     let Some(rest) = KINDS.iter().find_map(|kind| name.strip_prefix(kind)) else { return plain() };
     let rest = rest.trim_start_matches(['*', '~', '^', '+', '-', '\'']);
     let Some((function, place)) = rest.split_once(' ') else { return plain() };
@@ -81,6 +82,14 @@ fn readable(name: &str) -> Name {
     Name { function: Some(cut(&format!("{function} ({base})"), NAME_MAX).to_owned()), file, line: None }
 }
 
+/// `com.acme.Server.accept(int)` of `java.net.Socket com.acme.Server.accept(int)`.
+fn java_method(name: &str) -> Option<&str> {
+    let (returned, method) = name.split_once(' ')?;
+    let is_type = returned.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._$[]".contains(&byte));
+    let (class_and_name, arguments) = method.split_once('(')?;
+    (is_type && class_and_name.contains('.') && arguments.ends_with(')')).then_some(method)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +97,9 @@ mod tests {
     const MAP: &[u8] = b"1000 10 JS:~dial /srv/app.js:8:21\n\
         0x2000 0x20 Lcom/acme/Server;::accept\nnonsense\n3000 0 empty\n-1 1 no\n\xff\xff \xff\n\
         4000 100 JS:~old /srv/app.js:1:1\n4010 10 LazyCompile:*new file:///srv/b.mjs:7:1\n\
-        5000 10 JS:^ /srv/app.js:30:5\nffffffffffffffff 2 wraps\n6000 10 py::serve:/srv/app.py\n7000 10 Script:~";
+        5000 10 JS:^ /srv/app.js:30:5\nffffffffffffffff 2 wraps\n6000 10 py::serve:/srv/app.py\n7000 10 Script:~\n\
+        0x8000 0x10 java.net.Socket com.acme.Server.accept(int, byte[])\n8010 10 byte[] a.B.my name()\n\
+        8020 10 void f(int)\n8030 10 Stub (a.b)";
 
     #[test]
     fn functions_are_found_by_address() {
@@ -108,6 +119,10 @@ mod tests {
             (0x5000, name("(anonymous) (app.js:30:5)", Some("/srv/app.js"))),
             (0x6000, name("py::serve:/srv/app.py", None)),
             (0x7000, name("Script:~", None)),
+            (0x8000, name("com.acme.Server.accept(int, byte[])", None)),
+            (0x8010, name("a.B.my name()", None)),
+            (0x8020, name("void f(int)", None)),
+            (0x8030, name("Stub (a.b)", None)),
             (u64::MAX, None),
         ] {
             assert_eq!(map.name(address), expected, "{address:#x}");
