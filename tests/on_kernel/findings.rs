@@ -3,16 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use rustix::process::Signal;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::copy_of;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, assert_names_process, wait_for_site};
-use tlsclose_tests::host::{leaky_rust, on_kernel, root};
+use tlsclose_tests::host::{leaky_rust, on_kernel};
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::report::{frames_in, function, list, sites_of};
 
 /// Number of sockets that each program leaks; odd, to be recognised.
 const SOCKETS: &str = "7";
@@ -195,58 +193,6 @@ fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
     let site = wait_for_site(&agent, &leaky, 3);
     assert_names_process(&site, &leaky);
     assert_names_opening(&site, &leaky);
-}
-
-/// A program that forgets one socket in ten: where it closes the other nine.
-#[test]
-fn a_leak_is_shown_beside_the_usual_close_of_its_siblings() {
-    if !on_kernel(&[]) {
-        return;
-    }
-    let namespace = Netns::new();
-    let agent = Agent::start();
-    let source = fs::read_to_string(root().join("tests/leaky/c/holder.c")).expect("the source");
-    let line = marked_line(&source, "close_finished closed");
-    let arguments = ["--count", "70", "--for", "60", "--leak-every", "10"];
-    for (language, name) in [
-        (Language::C, "eof_forget"),
-        (Language::FramelessC, "eof_forget"),
-        (Language::C, "reset_forget"),
-        (Language::C, "client_half_close"),
-    ] {
-        let mut leaky = Leaky::start(&namespace, language, way_named(name), &arguments);
-        assert_eq!(leaky.ready(), 7);
-        let report = agent.wait_for("the usual close", seconds(20), |report| {
-            sites_of(report, leaky.pid()).iter().any(|site| site["sockets"] == 7 && !site["usual_close"].is_null())
-        });
-        let site = sites_of(&report, leaky.pid())[0];
-        let usual = &site["usual_close"];
-        let frame = frames_in(&usual["stack"], "holder.c")[0];
-        assert_eq!(function(frame), "close_finished", "{usual:#}");
-        assert_eq!(frame["line"], line, "{usual:#}");
-        let sockets = usual["sockets"].as_u64().expect("a number");
-        assert!((1..=63).contains(&sockets), "{sockets} of 63 that were closed");
-        let why = site["why"].as_str().expect("a sentence");
-        assert!(why.ends_with(&format!("holder.c:{line}); these 7 were not.")), "{why}");
-    }
-}
-
-#[test]
-fn a_socket_that_the_end_of_a_process_closed_has_no_usual_close() {
-    if !on_kernel(&[]) {
-        return;
-    }
-    let namespace = Netns::new();
-    let agent = Agent::start();
-    let way = way_named("eof_forget");
-    let mut first = Leaky::start(&namespace, Language::C, way, &["--count", "5", "--for", "60"]);
-    wait_for_site(&agent, &first, 5);
-    first.child().signal(Signal::KILL);
-    let again = namespace.command(first.executable());
-    let second = Leaky::start_by(Language::C, way, &["--count", "4", "--for", "60"], |_| again);
-    let site = wait_for_site(&agent, &second, 4);
-    agent.wait_for_censuses(2);
-    assert_eq!(site["usual_close"], Value::Null, "{site:#}");
 }
 
 #[test]

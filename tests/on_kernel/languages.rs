@@ -41,12 +41,15 @@ fn cpp_names_templates_inlined_members_and_what_throws() {
     let opened = [
         ("Server<Plain>::eof_forget_accept()", "opened"),
         ("Server<Plain>::admit()", "opened caller"),
-        ("Server<Plain>::serve(int)", "opened outer"),
+        ("Server<Plain>::serve(int, int)", "opened outer"),
         ("main", "main"),
     ];
     assert_eq!(own(&site["opened"], "leaky.cc"), lines(Language::Cpp, &opened), "{site:#}");
-    let touched =
-        [("Reader<Plain>::handle(int)", "touched"), ("Server<Plain>::serve(int)", "touched caller"), ("main", "main")];
+    let touched = [
+        ("Reader<Plain>::handle(int)", "touched"),
+        ("Server<Plain>::serve(int, int)", "touched caller"),
+        ("main", "main"),
+    ];
     assert_eq!(own(&site["touched"], "leaky.cc"), lines(Language::Cpp, &touched), "{site:#}");
     assert_whole(&site);
 }

@@ -25,8 +25,10 @@ mod page;
 mod programs;
 mod python;
 mod real_programs;
+mod same_site;
 mod shared;
 mod top;
+mod usual_close;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;

@@ -149,6 +149,13 @@ impl Leaky {
         Leaky::start_by(language, way, arguments, |executable| namespace.command(executable))
     }
 
+    /// Under a name that other programs of the same test have too.
+    pub fn start_as(comm: &str, namespace: &Netns, language: Language, way: &Way, arguments: &[&str]) -> Leaky {
+        let (directory, executable) = copy_of(&language.program(), comm);
+        let child = Child::spawn(namespace.command(&executable).arg(way.name).args(arguments));
+        Leaky { child, executable, _directory: directory, language, way: *way, comm: comm.to_owned() }
+    }
+
     /// Through a command made from the executable's path, which must become the program.
     pub fn start_by(
         language: Language,

@@ -1,6 +1,7 @@
 // A server in C++ that forgets to close its sockets when a handler throws: templates, virtual
 // functions, exceptions and inlined members between main and the calls.
 // `leaky eof_forget --count N --for SECONDS [--hand-over]`; the peers are connections of its own.
+// With --leak-every N it remembers to close all but every Nth of them.
 // With --depths D,D,… one socket more is opened for each, below that many calls of a function by itself.
 // With --hand-over a child is left with the sockets, and the process that opened them ends.
 #include <arpa/inet.h>
@@ -47,7 +48,7 @@ public:
             throw std::runtime_error("cannot listen");
     }
 
-    OWN_FRAME int serve(int count)
+    OWN_FRAME int serve(int count, int leak_every = 1)
     {
         int failed = 0;
         for (int i = 0; i < count; i++) {
@@ -57,7 +58,10 @@ public:
                 handler_->handle(fd); // LINE: eof_forget touched caller
                 close(fd);
             } catch (const std::runtime_error &) {
-                failed++; // close() is forgotten
+                if ((i + 1) % leak_every != 0)
+                    clean_up(fd);
+                else
+                    failed++; // close() is forgotten
             }
         }
         return failed;
@@ -75,6 +79,12 @@ private:
         if (fd < 0)
             throw std::runtime_error("cannot accept");
         return fd;
+    }
+
+    OWN_FRAME void clean_up(int fd)
+    {
+        if (close(fd)) // LINE: eof_forget closed
+            throw std::runtime_error("cannot close");
     }
 
     void connect_and_close()
@@ -100,12 +110,14 @@ OWN_FRAME static int dive(Server<Plain> &server, int depth)
 
 int main(int argc, char **argv)
 {
-    int count = 3;
+    int count = 3, leak_every = 1;
     unsigned seconds = 30;
     const char *depths = "";
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "--count") == 0)
             count = atoi(argv[i + 1]);
+        if (strcmp(argv[i], "--leak-every") == 0)
+            leak_every = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--for") == 0)
             seconds = static_cast<unsigned>(atoi(argv[i + 1]));
         if (strcmp(argv[i], "--depths") == 0)
@@ -113,7 +125,7 @@ int main(int argc, char **argv)
     }
     alarm(seconds);
     Server<Plain> server;
-    int failed = server.serve(count); // LINE: eof_forget main
+    int failed = server.serve(count, leak_every); // LINE: eof_forget main
     for (const char *at = depths; *at; at += strcspn(at, ",") + (strchr(at, ',') != nullptr))
         failed += dive(server, atoi(at));
     printf("ready %d\n", failed);

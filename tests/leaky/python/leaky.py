@@ -26,11 +26,17 @@ class EofForget:
             if not data:
                 break
 
+    def finish(self, connection):
+        connection.close()  # LINE: eof_forget closed
+
     def serve(self, listener, count):
-        for _ in range(count):
+        for number in range(count):
             connection = self.accept(listener)  # LINE: eof_forget opened caller
             self.handle(connection)  # LINE: eof_forget touched caller
-            kept.append(connection)
+            if (number + 1) % options.leak_every:
+                self.finish(connection)
+            else:
+                kept.append(connection)
 
 
 class ClientHalfClose:
@@ -169,7 +175,7 @@ def pause():
 
 
 def ready():
-    print("ready", options.count, flush=True)
+    print("ready", options.count // options.leak_every, flush=True)
 
 
 def by_threads(work, *arguments):
@@ -218,6 +224,7 @@ def parse():
     parser.add_argument("--rate", type=float, default=3)
     parser.add_argument("--for", type=float, default=30, dest="lifetime")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--leak-every", type=int, default=1)
     return parser.parse_args()
 
 

@@ -60,9 +60,9 @@ fn serve_all(
         while taken.load(Ordering::Relaxed) < options.count && Instant::now() < end {
             match accept(listener) {
                 Ok(mut stream) => {
-                    taken.fetch_add(1, Ordering::Relaxed);
+                    let number = taken.fetch_add(1, Ordering::Relaxed) + 1;
                     (way.handle)(&mut stream)?;
-                    keep(stream, options, held);
+                    finish(stream, number, options, held);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -87,20 +87,30 @@ fn connect_all(
     held: &Mutex<Vec<TcpStream>>,
 ) -> io::Result<()> {
     let mut next = Instant::now();
-    for _ in 0..options.count {
+    for number in 1..=options.count {
         thread::sleep(next.saturating_duration_since(Instant::now()));
         next += options.pause();
         let mut stream = connect(server)?;
         (way.handle)(&mut stream)?;
-        keep(stream, options, held);
+        finish(stream, number, options, held);
     }
     Ok(())
 }
 
-fn keep(stream: TcpStream, options: &Options, held: &Mutex<Vec<TcpStream>>) {
-    if !options.healthy {
+/// Forgets the connection, or every so many of them.
+fn finish(stream: TcpStream, number: usize, options: &Options, held: &Mutex<Vec<TcpStream>>) {
+    if options.healthy || !number.is_multiple_of(options.leak_every) {
+        close_finished(stream);
+    } else {
         held.lock().expect("a handler panicked").push(stream);
     }
+}
+
+#[inline(never)]
+fn close_finished(stream: TcpStream) {
+    drop(stream); // LINE: close_finished closed
+    // Else the compiler jumps to close() from here, and nothing remains of this function.
+    std::hint::black_box(());
 }
 
 fn held_count(held: &Mutex<Vec<TcpStream>>, options: &Options) -> usize {

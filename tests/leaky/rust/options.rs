@@ -50,6 +50,8 @@ pub struct Options {
     pub threads: usize,
     /// Do the same work, and close.
     pub healthy: bool,
+    /// Close all but every so many.
+    pub leak_every: usize,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             family: Family::V4,
             threads: 0,
             healthy: false,
+            leak_every: 1,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -79,6 +82,7 @@ impl Options {
                 "--family" => options.family = family(&value()),
                 "--threads" => options.threads = number(&value()),
                 "--comm" => rename(&value()),
+                "--leak-every" => options.leak_every = number(&value()),
                 "--healthy" => options.healthy = true,
                 _ if word.starts_with("--") || !options.command.is_empty() => usage(&format!("what is {word}?")),
                 _ => options.command = word,
@@ -97,7 +101,7 @@ pub fn usage(problem: &str) -> ! {
     eprintln!(
         "leaky: {problem}
 usage: leaky WAY [--count N] [--rate PER_SECOND] [--for SECONDS] [--port P] [--family 4|6|mapped]
-             [--threads N] [--recover-after SECONDS] [--comm NAME] [--healthy]
+             [--threads N] [--recover-after SECONDS] [--comm NAME] [--healthy] [--leak-every N]
 ways: {}",
         crate::ways::NAMES.join(" ")
     );

@@ -1,0 +1,94 @@
+//! One cause has one site, however its stacks are taken; two causes never share one.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::expect::wait_for_site;
+use tlsclose_tests::host::{on_kernel, unique_comm};
+use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{function, list};
+
+const ARGUMENTS: [&str; 6] = ["--count", "4", "--rate", "10", "--for", "60"];
+
+/// The site of a program that has just been started.
+fn site_of(agent: &Agent, mut leaky: Leaky) -> Value {
+    assert_eq!(leaky.ready(), 4);
+    wait_for_site(agent, &leaky, 4)
+}
+
+/// The same source once with frame pointers, walked in the kernel, and once without, unwound by
+/// tables from copies; each twice, in another address space, for an agent that knows nothing yet.
+#[test]
+fn both_ways_of_unwinding_give_one_site_after_every_restart() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let comm = unique_comm();
+    let ways = ["eof_forget", "client_half_close", "client_forget"].map(way_named);
+    let programs = || {
+        ways.into_iter().flat_map(|way| [Language::OptimisedC, Language::FramelessC].map(|language| (way, language)))
+    };
+    let mut sites: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for _ in 0..2 {
+        let agent = Agent::start();
+        let start = |(way, language)| Leaky::start_as(&comm, &namespace, language, way, &ARGUMENTS);
+        let started: Vec<Leaky> = programs().map(start).collect();
+        for leaky in started {
+            let name = leaky.way.name;
+            let site = site_of(&agent, leaky);
+            for touch in ["opened", "touched"].map(|touch| &site[touch]) {
+                assert_eq!(touch["whole"], true, "{site:#}");
+            }
+            sites.entry(name).or_default().push(site["site"].as_str().expect("a site").to_owned());
+        }
+    }
+    for (way, sites) in &sites {
+        assert_eq!(sites.len(), 4, "{way}");
+        assert!(sites.iter().all(|site| site == &sites[0]), "{way}: {sites:?}");
+    }
+}
+
+/// Without names, a frame counts by build and offset, which the address space does not change.
+#[test]
+fn a_stripped_program_keeps_its_site_after_every_restart() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let comm = unique_comm();
+    let agent = Agent::start();
+    let start = || Leaky::start_as(&comm, &namespace, Language::StrippedC, way_named("eof_forget"), &ARGUMENTS);
+    let [first, second] = [site_of(&agent, start()), site_of(&agent, start())];
+    let own = |site: &Value| list(&site["opened"]["stack"]).any(|frame| function(frame) == "eof_forget_accept");
+    assert!(!own(&first) && !own(&second), "it has names: {first:#}");
+    assert_eq!(first["site"], second["site"], "{first:#} {second:#}");
+}
+
+#[test]
+fn every_cause_of_a_program_has_a_site_of_its_own() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    for language in [Language::C, Language::FramelessC, Language::StrippedC] {
+        let (namespace, agent) = (Netns::new(), Agent::start());
+        let comm = unique_comm();
+        let mut ways = BTreeMap::new();
+        // One after the other: there is a budget for copies of stacks.
+        let start = |way| {
+            let mut leaky = Leaky::start_as(&comm, &namespace, language, way, &ARGUMENTS);
+            leaky.ready();
+            leaky
+        };
+        let started: Vec<Leaky> = WAYS.iter().chain([&INLINED]).map(start).collect();
+        for leaky in started {
+            let way = leaky.way.name;
+            let site = site_of(&agent, leaky)["site"].as_str().expect("a site").to_owned();
+            assert_ne!(site, "unsampled");
+            let before = ways.insert(site, way);
+            assert_eq!(before, None, "{language:?}: {way} has the same site");
+        }
+    }
+}
