@@ -1,71 +1,204 @@
 //! The page at `/`, in a browser.
 
-use std::process::Command;
-
-use tempfile::TempDir;
+use serde_json::{Value, json};
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::child::run;
+use tlsclose_tests::browser::{Browser, ENTER, TAB};
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::front::Front;
+use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::sites_of;
-use tlsclose_tests::seconds;
 
-/// The page as it is after its script has run for two refreshes.
-fn shown(agent: &Agent, path: &str) -> String {
-    let profile = TempDir::new().expect("a directory");
-    let mut chromium = Command::new(tool("chromium"));
-    // The browser's own sandbox does not work for root.
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=9000"]);
-    chromium.arg(format!("--user-data-dir={}", profile.path().display()));
-    chromium.arg(format!("http://127.0.0.1:{}{path}", agent.port()));
-    let output = run(&mut chromium, seconds(60));
-    assert_eq!(output.code, Some(0), "{}", output.stderr);
-    let refused = output.stderr.lines().find(|line| line.contains("Content Security Policy"));
-    assert_eq!(refused, None);
-    output.stdout
+use crate::agent_and_leak;
+
+const TOOLS: [&str; 2] = ["chromium", "chromedriver"];
+
+fn page(port: u16, path: &str) -> Browser {
+    let browser = Browser::start(1280, 900);
+    browser.open(&format!("http://127.0.0.1:{port}/{path}"));
+    browser
+}
+
+fn assert_no_complaints(browser: &Browser) {
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 #[test]
-fn the_page_shows_a_leak_with_its_code_path_and_forgets_it_when_it_ends() {
-    if !on_kernel(&["chromium"]) {
+fn a_leak_appears_opens_by_a_key_to_its_code_paths_and_goes() {
+    if !on_kernel(&TOOLS) {
         return;
     }
     let namespace = Netns::new();
     let agent = Agent::start();
+    let browser = page(agent.port(), "");
+    browser.wait_for("an answer of the agent", |text| text.contains(" leaking"));
     let way = way_named("eof_forget");
-    let arguments = ["--count", "4", "--for", "120", "--recover-after", "20"];
+    let arguments = ["--count", "4", "--for", "120", "--recover-after", "30"];
     let mut leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     leaky.ready();
-    let site = wait_for_site(&agent, &leaky, 4);
-    let page = shown(&agent, &format!("/#{}", site["site"].as_str().expect("a site")));
+    wait_for_site(&agent, &leaky, 4);
     let row = format!("{}[{}]", leaky.comm, leaky.pid());
-    assert!(page.contains(&row) && page.contains("4 sockets") && page.contains(way.kind), "{page}");
-    for function in [way.opened_function(), way.touched_function()] {
-        assert!(page.contains(&format!("<li>{function}<span")), "no {function} in {page}");
+    browser.wait_for("the leak", |text| text.contains(&row));
+
+    // Only this program's, whatever other tests leak meanwhile.
+    browser.script(&format!(
+        "byId('text').value = '{row}'; byId('text').dispatchEvent(new Event('input', {{bubbles: true}})); byId('order').focus()"
+    ));
+    browser.press(&format!("{TAB}{ENTER}"));
+    let text = browser.wait_for("its code paths", |text| text.contains("opened by accept4"));
+    for part in ["4 sockets", way.kind, &way.opened_function(), &way.touched_function(), "Close the connection when"] {
+        assert!(text.contains(part), "no {part} in {text}");
     }
-    assert!(page.contains("<polyline"), "{page}");
+    let focused = browser.script("return document.activeElement.innerText");
+    assert!(focused.as_str().is_some_and(|text| text.contains(&row)), "{focused}");
+    let line = browser.script("return document.querySelector('svg').getAttribute('aria-label')");
+    assert!(line.as_str().is_some_and(|label| label.ends_with("to 4 sockets, at most 4")), "{line}");
+
     leaky.recovered();
-    agent.wait_for("its end", seconds(20), |report| sites_of(report, leaky.pid()).is_empty());
-    let page = shown(&agent, "/");
-    assert!(!page.contains(&row), "{page}");
-    assert!(page.contains(" leaking</p>"), "the page did not ask: {page}");
+    browser.wait_for("its end", |text| !text.contains(&row));
+    assert_no_complaints(&browser);
+}
+
+#[test]
+fn a_site_in_the_address_is_open_and_its_paths_stand_side_by_side() {
+    if !on_kernel(&TOOLS) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "4", "--for", "90"]);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    let browser = page(agent.port(), &format!("#{}", site["site"].as_str().expect("a site")));
+    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    let tops = browser.script("return [...document.querySelectorAll('.paths section')].map((path) => path.offsetTop)");
+    let tops = tops.as_array().expect("a list");
+    assert!(tops.len() == 3 && tops.iter().all(|top| top == &tops[0]), "{tops:?}");
+    assert_no_complaints(&browser);
 }
 
 #[test]
 fn a_hostile_name_stays_text() {
-    if !on_kernel(&["chromium"]) {
+    if !on_kernel(&TOOLS) {
         return;
     }
     let namespace = Netns::new();
     let agent = Agent::start();
     let name = "<img src=x>'\"&";
-    let arguments = ["--count", "3", "--for", "60", "--comm", name];
+    let arguments = ["--count", "3", "--for", "90", "--comm", name];
     let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
     leaky.ready();
     wait_for_site(&agent, &leaky, 3);
-    let page = shown(&agent, "/");
-    assert!(page.contains(&format!("&lt;img src=x&gt;'\"&amp;[{}]", leaky.pid())), "{page}");
-    assert!(!page.contains("<img"), "{page}");
+    let browser = page(agent.port(), "");
+    browser.wait_for("its row", |text| text.contains(&format!("{name}[{}]", leaky.pid())));
+    assert_eq!(browser.script("return document.querySelectorAll('img').length"), 0);
+    let offered = browser.script("return [...byId('process').options].map((option) => option.value)");
+    assert!(offered.as_array().is_some_and(|names| names.contains(&name.into())), "{offered}");
+    assert_no_complaints(&browser);
+}
+
+/// A thousand sites like the one that the agent found, in ten namespaces of a hundred pods.
+fn thousandfold(report: &mut Value) {
+    let Some(site) = report["sites"].get(0).cloned() else { return };
+    let like = |n: u64| {
+        let mut site = site.clone();
+        site["site"] = format!("{n:012x}").into();
+        site["sockets"] = n.into();
+        let pod = if n == 700 { "<script>alert(1)</script>".to_owned() } else { format!("pod-{}", n % 100) };
+        let namespace = format!("namespace-{}", n / 100);
+        site["processes"][0]["container"] = json!({"runtime": "", "id": format!("{n:064x}"), "name": "api", "pod": pod, "namespace": namespace, "image": ""});
+        site["last_hour"]["sockets"] = (0..60).map(|minute| n * minute / 60).collect::<Vec<_>>().into();
+        site
+    };
+    report["sites"] = (0..1000).map(like).collect();
+}
+
+#[test]
+fn a_thousand_sites_are_shown_filtered_and_sorted() {
+    if !on_kernel(&TOOLS) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, _leaky) = agent_and_leak(&namespace, &[]);
+    let front = Front::start(agent.tcp(), thousandfold);
+    let browser = page(front.port(), "");
+    browser.wait_for("all of them", |text| text.contains("1000 sites"));
+    let rows = || browser.script("return document.querySelectorAll('details').length");
+    assert_eq!(rows(), 1000);
+    let first = browser.script("return document.querySelector('summary').innerText");
+    assert!(first.as_str().is_some_and(|row| row.contains("999 sockets")), "{first}");
+    let took = browser.script("const begun = performance.now(); draw(); return performance.now() - begun");
+    assert!(took.as_f64().is_some_and(|milliseconds| milliseconds < 1000.0), "{took} ms");
+    let choose = |name: &str, value: &str| {
+        let (name, value) = (json!(name), json!(value));
+        browser.script(&format!(
+            "byId({name}).value = {value}; byId({name}).dispatchEvent(new Event('input', {{bubbles: true}}))"
+        ));
+    };
+    for (name, value, expected) in [
+        ("namespace", "namespace-3", 100),
+        ("pod", "pod-7", 1),
+        ("namespace", "", 10),
+        ("pod", "<script>alert(1)</script>", 1),
+        ("pod", "", 1000),
+        ("text", "namespace-4/pod-55", 1),
+        ("text", "nothing is called so", 0),
+    ] {
+        choose(name, value);
+        assert_eq!(rows(), expected, "{name}={value}");
+    }
+    assert!(browser.text().contains("Nothing fits the filter."));
+    assert_eq!(browser.script("return document.querySelectorAll('script').length"), 1);
+    assert_no_complaints(&browser);
+}
+
+/// Texts of less contrast than WCAG 2.1 asks for (4.5), with their colours.
+const FAINT: &str = "
+const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const linear = (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+const luminance = (colour) => { const [r, g, b] = numbers(colour).map(linear); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const behind = (node) => { for (; node; node = node.parentElement) {
+  const colour = getComputedStyle(node).backgroundColor; if (numbers(colour)[3] !== 0) return colour; } return 'rgb(255,255,255)'; };
+return [...document.querySelectorAll('body *')].filter((node) => node.checkVisibility()
+    && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())).map((node) => {
+  const [a, b] = [getComputedStyle(node).color, behind(node)];
+  const [light, dark] = [luminance(a), luminance(b)].sort((x, y) => y - x);
+  return [(light + 0.05) / (dark + 0.05), a, b, node.textContent.slice(0, 40)]; }).filter(([contrast]) => contrast < 4.5)";
+
+#[test]
+fn it_can_be_read_in_dark_and_light_and_by_a_screen_reader() {
+    if !on_kernel(&TOOLS) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "4", "--for", "90"]);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    let browser = page(agent.port(), &format!("#{}", site["site"].as_str().expect("a site")));
+    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    let mut backgrounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        assert_eq!(browser.script(FAINT), json!([]), "{scheme}");
+        backgrounds.push(browser.script("return getComputedStyle(document.body).backgroundColor"));
+    }
+    assert_ne!(backgrounds[0], backgrounds[1], "both look the same");
+
+    let tree = browser.devtools("Accessibility.getFullAXTree", &json!({}));
+    let nodes = tree["nodes"].as_array().expect("a tree");
+    let names = |role: &str| -> Vec<String> {
+        let of_role = nodes.iter().filter(|node| node["role"]["value"] == role && node["ignored"] != true);
+        of_role.map(|node| node["name"]["value"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names("combobox"), ["Namespace", "Pod", "Process", "Kind", "Status", "Order"]);
+    assert_eq!(names("searchbox"), ["Filter"]);
+    assert_eq!(names("main"), ["Sites"]);
+    let row = format!("{}[{}]", leaky.comm, leaky.pid());
+    let rows = names("DisclosureTriangle");
+    let spoken = rows.iter().find(|name| name.contains(&row)).unwrap_or_else(|| panic!("{rows:?}"));
+    for part in ["close_wait_eof_read", "4 sockets", "last hour: from "] {
+        assert!(spoken.contains(part), "no {part} in {spoken}");
+    }
+    assert_eq!(nodes.iter().filter(|node| node["role"]["value"] == "status").count(), 1);
 }

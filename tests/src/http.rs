@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
@@ -49,6 +49,14 @@ impl Server {
     /// # Errors
     /// When nobody answers, or not in HTTP.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        self.send(method, path, headers, "")
+    }
+
+    /// The same with a body.
+    ///
+    /// # Errors
+    /// When nobody answers, or not in HTTP.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Response> {
         let host = match self {
             Server::Tcp(port) => format!("127.0.0.1:{port}"),
             Server::Unix(_) => "localhost".to_owned(),
@@ -60,8 +68,11 @@ impl Server {
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        request += "\r\n";
-        parse(&self.exchange(request.as_bytes())?)
+        if !body.is_empty() {
+            request += &format!("Content-Length: {}\r\n", body.len());
+        }
+        request += &format!("\r\n{body}");
+        parse(&self.talk(request.as_bytes(), is_complete)?)
     }
 
     /// Sends bytes, and reads what comes until the server closes.
@@ -69,23 +80,45 @@ impl Server {
     /// # Errors
     /// When nobody answers.
     pub fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let mut answer = Vec::new();
+        self.talk(request, |_| false)
+    }
+
+    /// Reads until the server closes, or the answer is all there.
+    fn talk(&self, request: &[u8], is_all: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
         match self {
             Server::Tcp(port) => {
-                let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
+                let stream = TcpStream::connect(("127.0.0.1", *port))?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(request)?;
-                stream.read_to_end(&mut answer)?;
+                talk(stream, request, is_all)
             }
             Server::Unix(path) => {
-                let mut stream = UnixStream::connect(path)?;
+                let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(request)?;
-                stream.read_to_end(&mut answer)?;
+                talk(stream, request, is_all)
             }
         }
-        Ok(answer)
     }
+}
+
+fn talk(mut stream: impl Read + Write, request: &[u8], is_all: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+    stream.write_all(request)?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    while !is_all(&answer) {
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+    Ok(answer)
+}
+
+/// Whether an answer that says its length is there: not every server closes when asked to.
+fn is_complete(answer: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(answer) else { return false };
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().filter_map(|line| line.split_once(':'));
+    let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length.next().and_then(|(_, length)| length.trim().parse().ok()).is_some_and(|length: usize| body.len() >= length)
 }
 
 fn parse(answer: &[u8]) -> io::Result<Response> {

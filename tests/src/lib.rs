@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod browser;
 pub mod child;
 pub mod containerd;
 pub mod cri;
 pub mod expect;
+pub mod front;
 pub mod host;
 pub mod http;
 pub mod image;

@@ -150,6 +150,8 @@ pub struct Site {
     pub adopted: u64,
     /// Net growth over the last 5 minutes.
     pub per_minute: f64,
+    #[serde(default)]
+    pub last_hour: LastHour,
     pub oldest_seconds: f64,
     /// The oldest socket is older than the agent's knowledge of it.
     pub age_is_minimum: bool,
@@ -168,6 +170,14 @@ pub struct Site {
     pub accept_queues: Vec<AcceptQueue>,
     pub why: String,
     pub fix: String,
+}
+
+/// How the number of lingering sockets went, in at most 60 steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastHour {
+    pub step_seconds: f64,
+    /// The oldest first, the last is of now; no more than the agent has watched the site.
+    pub sockets: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

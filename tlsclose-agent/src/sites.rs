@@ -4,6 +4,8 @@
 //! moves. The accounts balance: what lingered = what ended + what still lingers; sockets that
 //! were there before the agent are kept apart.
 
+pub mod hour;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -11,6 +13,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
+use self::hour::Hour;
 use crate::{
     clock::Moment,
     finding::{End, Ended, Kind, Status, Touch},
@@ -86,6 +89,7 @@ pub struct SiteRecord {
     pub builds: Vec<String>,
     pub account: Account,
     pub history: History,
+    pub hour: Hour,
     pub status: Option<Status>,
     pub now: Tally,
     pub processes: BTreeMap<ProcessKey, Tally>,
@@ -247,6 +251,7 @@ impl Sites {
             }
         }
         for site in self.sites.values_mut() {
+            site.hour.update(now, site.now.lingering);
             let worst = site.processes.iter().max_by_key(|(_, tally)| tally.lingering);
             let fullness = worst.map_or(Descriptors::default(), |(process, tally)| {
                 let (open, limit) = descriptors(*process);

@@ -44,6 +44,7 @@ fn site(full: &Site) -> Site {
         ended: full.ended,
         adopted: full.adopted,
         per_minute: full.per_minute,
+        last_hour: full.last_hour.clone(),
         oldest_seconds: full.oldest_seconds,
         age_is_minimum: full.age_is_minimum,
         stack_samples: full.stack_samples,

@@ -1,20 +1,22 @@
 // The page at /. Names come from programs that may be hostile: they become text, and never markup.
 "use strict";
 const REFRESH_MS = 5000;
-const HISTORY_MS = 3600 * 1000;
 const byId = (id) => document.getElementById(id);
-const history = new Map(); // site -> [time, sockets] of the last hour, since this page was opened
-const open = new Set();
-const pointed = new Set(); // shown once, so that what was closed stays closed
+const rows = new Map(); // key of a site -> its row
 let report = { sites: [] };
 // #SITE opens a site: alerts and people can point to it.
-const wanted = decodeURIComponent(location.hash.slice(1));
+let wanted = decodeURIComponent(location.hash.slice(1));
 
 function element(name, text, className) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
   if (className) made.className = className;
   return made;
+}
+
+/** Sets a text only where it changes, so that nothing is read out twice. */
+function write(where, text) {
+  if (where.textContent !== text) where.textContent = text;
 }
 
 const key = (site) => [site.kind, site.site, site.processes[0]?.exe].join(" ");
@@ -34,33 +36,30 @@ function who(process) {
   return `${pod}${process.comm}[${process.pid}]`;
 }
 
-function remember(sites, now) {
-  const present = new Map(sites.map((site) => [key(site), site.sockets]));
-  for (const one of new Set([...history.keys(), ...present.keys()])) {
-    const points = (history.get(one) || []).filter(([time]) => now - time < HISTORY_MS);
-    points.push([now, present.get(one) || 0]);
-    if (points.some(([, sockets]) => sockets > 0)) history.set(one, points);
-    else history.delete(one);
-  }
-}
-
-function sparkline(site) {
-  const points = history.get(key(site)) || [];
-  const most = Math.max(1, ...points.map(([, sockets]) => sockets));
-  const [first, last] = [points[0]?.[0] ?? 0, points.at(-1)?.[0] ?? 0];
-  const x = (time) => (last > first ? (100 * (time - first)) / (last - first) : 0);
+function sparkline() {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 100 20");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `sockets since this page was opened: ${points[0]?.[1] ?? 0}, now ${site.sockets}`);
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  line.setAttribute("points", points.map(([time, n]) => `${x(time).toFixed(1)},${(19 - (18 * n) / most).toFixed(1)}`).join(" "));
-  svg.append(line);
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
   return svg;
 }
 
-function path(title, stack) {
+/** The line ends at the right edge, now; 100 units are an hour. */
+function drawLine(svg, hour) {
+  const counts = hour?.sockets ?? [];
+  const most = Math.max(1, ...counts);
+  const step = (hour?.step_seconds || 60) / 36;
+  const point = (n, at) => `${Math.max(0, 100 - step * (counts.length - 1 - at)).toFixed(1)},${(19 - (18 * n) / most).toFixed(1)}`;
+  const points = counts.map(point);
+  // One count alone is a dot.
+  if (points.length === 1) points.unshift(points[0].replace("100.0", "99.0"));
+  svg.firstElementChild.setAttribute("points", points.join(" "));
+  const now = counts.at(-1) ?? 0;
+  svg.setAttribute("aria-label", `last hour: from ${counts[0] ?? 0} to ${count(now, "socket")}, at most ${Math.max(0, ...counts)}`);
+}
+
+function path(title, stack, whole) {
   const box = element("section");
   box.append(element("h2", title));
   if (!stack || stack.length === 0) {
@@ -75,8 +74,18 @@ function path(title, stack) {
     list.append(item);
   }
   box.append(list);
+  if (whole === false) box.append(element("p", "… (cut)", "dim"));
   return box;
 }
+
+function list(box, title, lines) {
+  if (lines.length === 0) return;
+  const made = element("ul", undefined, "examples");
+  made.append(...lines.map((line) => element("li", line)));
+  box.append(element("h2", title), made);
+}
+
+const holders = (all) => all.map((holder) => `${holder.comm}[${holder.pid}] fd ${holder.fd}`).join(", ");
 
 function body(site) {
   const box = element("div", undefined, "body");
@@ -85,78 +94,122 @@ function body(site) {
   const usual = site.usual_close ? `usually closed (${count(site.usual_close.sockets, "socket")})` : "usually closed";
   const paths = element("div", undefined, "paths");
   paths.append(
-    path(site.opened ? `opened by ${site.opened.call}` : "opened", site.opened?.stack),
-    path(touched, site.touched?.stack),
-    path(usual, site.usual_close?.stack),
+    path(site.opened ? `opened by ${site.opened.call}` : "opened", site.opened?.stack, site.opened?.whole),
+    path(touched, site.touched?.stack, site.touched?.whole),
+    path(usual, site.usual_close?.stack, site.usual_close?.whole),
   );
   const closer = site.closed_elsewhere;
   if (closer) paths.append(path(`closed in vain by ${closer.comm}[${closer.pid}]`, closer.stack));
-  box.append(paths, element("h2", "held by"));
-  const holders = element("ul", undefined, "examples");
-  for (const process of site.processes) {
+  box.append(paths);
+  list(box, "held by", site.processes.map((process) => {
     const fds = process.max_fds ? `, ${process.open_fds ?? "?"} of ${process.max_fds} descriptors` : "";
     const image = process.container?.image ? `, ${process.container.image}` : "";
-    holders.append(element("li", `${who(process)} ${process.exe}, ${count(process.sockets, "socket")}${fds}${image}`));
-  }
-  box.append(holders);
-  if (site.examples.length > 0) {
-    box.append(element("h2", "for example"));
-    const examples = element("ul", undefined, "examples");
-    for (const socket of site.examples) {
-      const fds = socket.holders.map((holder) => `${holder.comm}[${holder.pid}] fd ${holder.fd}`).join(", ");
-      examples.append(element("li", `${socket.local} → ${socket.remote} ${socket.state}, ${human(socket.age_seconds)}, ${fds}`));
-    }
-    box.append(examples);
-  }
+    return `${who(process)} ${process.exe}, ${count(process.sockets, "socket")}${fds}${image}`;
+  }));
+  list(box, "accept queues", (site.accept_queues ?? []).map((queue) =>
+    `${queue.local} ${queue.length} of ${queue.limit}, ${queue.half_closed} given up by their peer, ${holders(queue.holders)}`));
+  list(box, "for example", site.examples.map((socket) =>
+    `${socket.local} → ${socket.remote} ${socket.state}, ${human(socket.age_seconds)}, ${holders(socket.holders) || "holder unknown"}`));
   return box;
 }
 
-function row(site) {
+function makeRow(site) {
   const box = element("details");
-  const one = key(site);
   const summary = element("summary");
-  const rate = `${site.per_minute >= 0 ? "+" : ""}${site.per_minute.toFixed(1)}/min`;
-  summary.append(
-    element("span", site.status, site.status),
-    element("span", site.kind),
-    element("span", count(site.sockets, "socket"), "number"),
-    element("span", rate, "number"),
-    element("span", human(site.oldest_seconds), "number"),
-    sparkline(site),
-    element("span", `${who(site.processes[0])} · site ${site.site}`),
-  );
+  const cells = ["", "", "number", "number", "number"].map((name) => element("span", undefined, name));
+  const line = sparkline();
+  const last = element("span");
+  summary.append(...cells, line, last);
   box.append(summary);
-  const show = () => {
-    if (box.open && box.childElementCount === 1) box.append(body(site));
-    if (box.open) open.add(one);
-    else open.delete(one);
-  };
-  box.addEventListener("toggle", show);
-  box.open = open.has(one) || (wanted === site.site && !pointed.has(one));
-  pointed.add(one);
-  if (box.open) show();
-  box.dataset.key = one;
-  return box;
+  const row = { box, summary, cells, line, last, site };
+  box.addEventListener("toggle", () => fillBody(row));
+  if (wanted && wanted === site.site) {
+    wanted = ""; // once, so that what was closed stays closed
+    box.open = true;
+  }
+  return row;
+}
+
+function fillBody(row) {
+  while (row.box.childElementCount > 1) row.box.lastElementChild.remove();
+  if (row.box.open) row.box.append(body(row.site));
+}
+
+function fill(row, site) {
+  row.site = site;
+  const rate = `${site.per_minute >= 0 ? "+" : ""}${site.per_minute.toFixed(1)}/min`;
+  const age = `${site.age_is_minimum ? "≥ " : ""}${human(site.oldest_seconds)}`;
+  [site.status, site.kind, count(site.sockets, "socket"), rate, age].forEach((text, at) => write(row.cells[at], text));
+  row.cells[0].className = site.status;
+  drawLine(row.line, site.last_hour);
+  write(row.last, `${who(site.processes[0])} · site ${site.site}`);
+  if (row.box.open) fillBody(row);
+}
+
+/** What a filter by name may choose from. */
+const NAMES = {
+  kind: (site) => [site.kind],
+  namespace: (site) => site.processes.map((process) => process.container?.namespace),
+  pod: (site) => site.processes.map((process) => process.container?.pod),
+  process: (site) => site.processes.map((process) => process.comm),
+};
+
+function offer() {
+  for (const [name, of] of Object.entries(NAMES)) {
+    const select = byId(name);
+    const known = new Set([...select.options].map((option) => option.value));
+    const names = [...new Set(report.sites.flatMap(of))].filter((one) => one && !known.has(one)).sort();
+    select.append(...names.map((one) => {
+      const option = element("option", one);
+      option.value = one;
+      return option;
+    }));
+    select.disabled = select.options.length === 1;
+  }
 }
 
 function matches(site) {
+  for (const [name, of] of Object.entries(NAMES)) {
+    const value = byId(name).value;
+    if (value && !of(site).includes(value)) return false;
+  }
+  const status = byId("status").value;
+  if (status && site.status !== status) return false;
   const text = byId("text").value.trim().toLowerCase();
-  const wanted = [["kind", byId("kind").value], ["status", byId("status").value]];
-  if (wanted.some(([field, value]) => value && site[field] !== value)) return false;
   if (!text) return true;
   const frames = [site.opened, site.touched].flatMap((touch) => (touch ? touch.stack : []));
-  const words = site.processes.flatMap((process) => [who(process), process.exe]).concat(site.site, frames.map((frame) => frame.function || ""));
+  const words = site.processes.flatMap((process) => [who(process), process.exe]).concat(site.site, site.kind, frames.map((frame) => frame.function || ""));
   return words.some((word) => word.toLowerCase().includes(text));
 }
 
 function draw() {
   const order = byId("order").value;
   const shown = report.sites.filter(matches).sort((a, b) => (a.status !== b.status ? (a.status === "leaking" ? -1 : 1) : b[order] - a[order]));
-  const focused = document.activeElement?.closest?.("details")?.dataset.key;
-  const rows = shown.map(row);
-  byId("sites").replaceChildren(...(rows.length > 0 ? rows : [element("p", report.sites.length > 0 ? "Nothing fits the filter." : "No socket lingers.", "dim")]));
-  rows.find((made) => made.dataset.key === focused)?.firstElementChild.focus();
-  byId("state").textContent = `${count(report.sites.length, "site")}, ${report.sites.filter((site) => site.status === "leaking").length} leaking${report.complete ? "" : "; counts may be too low"}`;
+  const main = byId("sites");
+  const focused = document.activeElement;
+  const present = new Set(report.sites.map(key));
+  for (const [one, row] of rows) {
+    if (!present.has(one)) {
+      row.box.remove();
+      rows.delete(one);
+    }
+  }
+  const kept = new Set();
+  shown.forEach((site, at) => {
+    const one = key(site);
+    if (!rows.has(one)) rows.set(one, makeRow(site));
+    const row = rows.get(one);
+    fill(row, site);
+    kept.add(row.box);
+    if (main.children[at] !== row.box) main.insertBefore(row.box, main.children[at] ?? null);
+  });
+  for (const box of [...main.children]) if (!kept.has(box)) box.remove();
+  // A row that moved has lost it.
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus();
+  byId("titles").hidden = shown.length === 0;
+  write(byId("nothing"), shown.length > 0 ? "" : report.sites.length > 0 ? "Nothing fits the filter." : "No socket lingers.");
+  const leaking = report.sites.filter((site) => site.status === "leaking").length;
+  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : "; counts may be too low"}`);
 }
 
 async function refresh() {
@@ -164,13 +217,12 @@ async function refresh() {
     const answer = await fetch("/api/v1/leaks", { cache: "no-store" });
     if (!answer.ok) throw new Error(`the agent answers ${answer.status}`);
     report = await answer.json();
-    remember(report.sites, Date.now());
-    byId("host").textContent = `${report.host} · Linux ${report.kernel}`;
-    const kinds = new Set([...byId("kind").options].map((option) => option.value));
-    for (const kind of new Set(report.sites.map((site) => site.kind))) if (!kinds.has(kind)) byId("kind").append(element("option", kind));
-    draw();
+    write(byId("host"), `${report.host} · Linux ${report.kernel}`);
+    offer();
+    // Somebody who copies a line wants it to stay.
+    if (getSelection().isCollapsed) draw();
   } catch (error) {
-    byId("state").textContent = `no contact with the agent: ${error.message}`;
+    write(byId("state"), `no contact with the agent: ${error.message}`);
   }
   setTimeout(refresh, REFRESH_MS);
 }
