@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod aborts;
+mod abuse;
 mod accept_queue;
 mod access;
 mod alerts;
