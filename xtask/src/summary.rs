@@ -30,7 +30,15 @@ impl Summary {
 
     /// A run of tests, from what libtest printed.
     pub fn tested(&mut self, what: &str, lines: &[String], success: bool, elapsed: Duration) {
-        let mut counts = count(lines);
+        self.counted(what, count(lines), success, elapsed);
+    }
+
+    /// A run of tests on another kernel.
+    pub fn tested_elsewhere(&mut self, what: &str, passed: u64, failed: u64, success: bool, elapsed: Duration) {
+        self.counted(what, Counts { passed, failed, ignored: 0 }, success, elapsed);
+    }
+
+    fn counted(&mut self, what: &str, mut counts: Counts, success: bool, elapsed: Duration) {
         if !success && counts.failed == 0 {
             counts.failed = 1; // the tests did not even compile, or one took all down with it
         }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -12,14 +13,19 @@ use crate::setup::{self, BPF_TARGET};
 use crate::summary::Summary;
 use crate::toolchain::Toolchain;
 use crate::tools;
+use crate::vm;
 use crate::workspace;
+
+/// What the tests on one other kernel may take.
+const KERNEL_LIMIT: Duration = Duration::from_secs(300);
 
 /// Run all checks and tests; those on the kernel need root.
 ///
 /// Installs what the tests need, checks format, lints, licences, and runs the unit tests; then
-/// builds the released program and tests it on this kernel against programs that leak. The last
-/// line counts what passed and what failed. TLSCLOSE_SKIP_KERNEL=reason leaves the tests on the
-/// kernel out; with CI=true, tests that were left out are failures.
+/// builds the released program and tests it on this kernel against programs that leak, and in short
+/// on other kernels in QEMU. The last line counts what passed and what failed.
+/// TLSCLOSE_SKIP_KERNEL=reason leaves the tests on kernels out; with CI=true, tests that were left
+/// out are failures.
 #[derive(clap::Args)]
 pub struct Options {
     /// Only what needs neither root nor a released program: format, lints and unit tests
@@ -30,7 +36,8 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(&setup::Options { tests: !options.quick, ..setup::Options::default() })?;
+    let with_vm = !options.quick && options.filter.is_none();
+    setup::run(&setup::Options { tests: !options.quick, vm: with_vm, ..setup::Options::default() })?;
     let mut tests = Tests {
         log: Log::create(workspace::target("test.log"))?,
         summary: Summary::default(),
@@ -45,6 +52,9 @@ pub fn run(options: &Options) -> Result<()> {
     tests.test_units()?;
     if !options.quick {
         tests.test_on_kernel()?;
+        if options.filter.is_none() {
+            tests.test_on_other_kernels()?;
+        }
     }
     tests.summary.show();
     if tests.summary.failed() {
@@ -124,6 +134,30 @@ impl Tests {
         test.env("TLSCLOSE_LEAKY_C", compile::leaky_c_program());
         test.env("TLSCLOSE_LEAKY_RUST", compile::leaky_rust_program());
         self.test(WHAT, test)
+    }
+
+    fn test_on_other_kernels(&mut self) -> Result<()> {
+        const WHAT: &str = "tests on other kernels";
+        if let Some(reason) = why_not_on_kernel() {
+            self.summary.skipped(WHAT, &reason, in_ci());
+            return Ok(());
+        }
+        match vm::on_all(&vm::FEW, KERNEL_LIMIT) {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    let passed = outcome.passed();
+                    let failed = outcome.tests.len() - passed;
+                    let what = format!("tests on {}", outcome.kernel);
+                    let elapsed = Duration::from_secs_f64(outcome.seconds);
+                    self.summary.tested_elsewhere(&what, passed as u64, failed as u64, outcome.is_good(), elapsed);
+                }
+            }
+            Err(error) => {
+                crate::interrupt::check()?;
+                self.summary.skipped(WHAT, &format!("{error:#}"), true);
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self, what: &str, command: Command) -> Result<()> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use self::guest::Outcome;
+pub use self::guest::Outcome;
 use self::kernels::{KERNELS, Kernel};
 use crate::compile;
 use crate::progress::say;
@@ -51,9 +51,44 @@ pub struct Options {
     filters: Vec<String>,
 }
 
+/// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
+pub const FEW: [&str; 8] = [
+    "accept_queue::connections_given_up",
+    "findings::every_way_to_leak_is_found_in_optimised_c",
+    "findings::healthy_twins",
+    "lifecycle::sockets_closed_after_all",
+    "python::a_python_server_is_named",
+    "shared::a_socket_that_a_child_inherited",
+    "sigterm_ends_it",
+    "the_doctor_finds",
+];
+
 pub fn run(options: &Options) -> Result<()> {
     let wanted = selected(&options.kernel)?;
     setup::run(&setup::Options { vm: true, ..setup::Options::default() })?;
+    let filters: Vec<&str> = match options.filters.as_slice() {
+        [] => TESTS.to_vec(),
+        filters => filters.iter().map(String::as_str).collect(),
+    };
+    let outcomes = outcomes(&wanted, &filters, Duration::from_secs(options.minutes * 60))?;
+    let text = table::text(&outcomes);
+    println!("\n{text}");
+    if options.write {
+        table::write(&workspace::root().join("docs/kernels.md"), &text)?;
+    }
+    let bad: Vec<String> = outcomes.iter().filter(|outcome| !outcome.is_good()).map(Outcome::in_words).collect();
+    if !bad.is_empty() {
+        bail!("{}; the consoles are in {}", bad.join(", "), workspace::target("vm").display());
+    }
+    Ok(())
+}
+
+/// Runs the tests that match on all kernels, one after the other.
+pub fn on_all(filters: &[&str], limit: Duration) -> Result<Vec<Outcome>> {
+    outcomes(&KERNELS.iter().collect::<Vec<_>>(), filters, limit)
+}
+
+fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec<Outcome>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
@@ -62,31 +97,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let tests = compile::on_kernel_tests()?;
     let initramfs = initramfs::make(&mut log, &directory, &tests)?;
-    let filters: Vec<&str> = match options.filters.as_slice() {
-        [] => TESTS.to_vec(),
-        filters => filters.iter().map(String::as_str).collect(),
-    };
     let mut outcomes = Vec::new();
     for kernel in wanted {
         let image = kernels::image(&mut log, &directory, kernel)?;
-        let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, &filters, limit(options))?;
+        let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, filters, limit)?;
         say(&outcome.in_words());
         outcomes.push(outcome);
     }
-    let text = table::text(&outcomes);
-    println!("\n{text}");
-    if options.write {
-        table::write(&workspace::root().join("docs/kernels.md"), &text)?;
-    }
-    let bad: Vec<String> = outcomes.iter().filter(|outcome| !outcome.is_good()).map(Outcome::in_words).collect();
-    if !bad.is_empty() {
-        bail!("{}; the consoles are in {}", bad.join(", "), directory.display());
-    }
-    Ok(())
-}
-
-fn limit(options: &Options) -> Duration {
-    Duration::from_secs(options.minutes * 60)
+    Ok(outcomes)
 }
 
 fn selected(names: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -39,10 +39,14 @@ impl Outcome {
             && self.tests.iter().all(|(_, passed)| *passed)
     }
 
+    pub fn passed(&self) -> usize {
+        self.tests.iter().filter(|(_, passed)| *passed).count()
+    }
+
     pub fn in_words(&self) -> String {
         let failed: Vec<&str> =
             self.tests.iter().filter(|(_, passed)| !passed).map(|(name, _)| name.as_str()).collect();
-        let passed = self.tests.len() - failed.len();
+        let passed = self.passed();
         let mut words = format!("{}: {passed} passed, {} failed, {:.0} s", self.kernel, failed.len(), self.seconds);
         if !failed.is_empty() {
             words += &format!(" ({})", failed.join(", "));
