@@ -22,6 +22,7 @@ mod languages;
 mod ledger;
 mod lifecycle;
 mod metrics;
+mod otlp;
 mod page;
 mod programs;
 mod python;

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod browser;
 pub mod child;
+pub mod collector;
 pub mod containerd;
 pub mod cri;
 pub mod expect;

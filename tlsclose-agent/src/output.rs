@@ -6,6 +6,7 @@ pub mod escape;
 pub mod filter;
 pub mod http;
 pub mod metrics;
+pub mod otlp;
 pub mod page;
 #[cfg(test)]
 pub mod sample;

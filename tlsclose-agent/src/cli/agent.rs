@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::shared::{LogArgs, Places};
 use crate::duration::parse_positive;
 use crate::output::http::ListenAddress;
+use crate::output::otlp::Collector;
 
 const EXAMPLES: &str = "\
 Every flag can also be set in the environment: --leak-after is TLSCLOSE_LEAK_AFTER,
@@ -28,6 +29,9 @@ Examples:
 pub struct AgentArgs {
     #[command(flatten)]
     pub web: WebArgs,
+
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
 
     #[command(flatten)]
     pub watch: WatchArgs,
@@ -110,6 +114,18 @@ pub enum When {
     Auto,
     On,
     Off,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "OpenTelemetry")]
+pub struct OtlpArgs {
+    /// Push the metrics over OTLP (gRPC) to this collector, like http://collector:4317
+    #[arg(long = "otlp.endpoint", env = "TLSCLOSE_OTLP_ENDPOINT", value_name = "URL", hide_env = true)]
+    pub endpoint: Option<Collector>,
+
+    /// How often to push them
+    #[arg(long = "otlp.interval", env = "TLSCLOSE_OTLP_INTERVAL", default_value = "60s", value_name = "DURATION", value_parser = parse_positive, hide_env = true)]
+    pub interval: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -21,7 +21,10 @@ use crate::{
     host::facts,
     kernel::load::{CloseCalls, Options},
     logging,
-    output::http::{self, Listeners, OwnerSocket, access::Access, host},
+    output::{
+        http::{self, Listeners, OwnerSocket, access::Access, host},
+        otlp,
+    },
     sites::Limits,
     snapshot::Snapshot,
     watch::{Settings, Watch},
@@ -105,6 +108,10 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
         tokio::task::spawn_blocking(move || Watch::new(kernel, settings).run(&stop, &snapshots))
     };
 
+    if let Some(collector) = args.otlp.endpoint.clone() {
+        // Ends with the runtime.
+        tokio::spawn(otlp::push(collector, args.otlp.interval, Arc::clone(&snapshots)));
+    }
     let (end, ended) = tokio::sync::watch::channel(false);
     let config = http::Config {
         snapshots,
