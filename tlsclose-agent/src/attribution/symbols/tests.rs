@@ -1,5 +1,6 @@
 //! With a real helper: this test program, run again.
 
+mod corpus;
 mod failures;
 #[cfg(target_arch = "x86_64")]
 mod leaves;

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 /// Modules made of arbitrary bytes.
-fn modules_of(contents: &[&[u8]]) -> (Modules, Vec<ModuleId>) {
+pub fn modules_of(contents: &[&[u8]]) -> (Modules, Vec<ModuleId>) {
     let mut modules = Modules::new(Procfs::new("/proc"));
     let ids = contents.iter().enumerate().map(|(number, contents)| {
         let mut file = tempfile::tempfile().unwrap();
