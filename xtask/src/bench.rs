@@ -3,6 +3,7 @@
 mod census;
 mod kernel;
 mod load;
+mod names;
 mod observer;
 mod process;
 mod report;
@@ -49,6 +50,8 @@ enum What {
     Keepalive,
     /// 99,000 leaked sockets, and how soon a leak is found
     Census,
+    /// Unwinding and naming the stacks of a large program
+    Names,
     /// All of these
     All,
 }
@@ -85,6 +88,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(What::Census) {
         sections.push(census::measure(&plan)?);
+    }
+    if wanted(What::Names) {
+        sections.push(names::measure(&plan, &mut log)?);
     }
     for section in &sections {
         println!("\n{}", section.text());

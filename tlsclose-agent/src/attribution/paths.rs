@@ -405,3 +405,6 @@ fn copies(status: u32) -> LeafRule {
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {
     modules.get(module).is_some_and(|module| is_runtime_module(&module.path))
 }
+
+#[cfg(test)]
+mod bench;

@@ -68,7 +68,7 @@ const LEAF_DEADLINE: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Places whose names are remembered: at least this many, at most twice.
-const NAMES_KEPT: usize = 8192;
+const NAMES_KEPT: usize = 16_384;
 
 type Names = HashMap<(ModuleId, Place), Arc<[Name]>>;
 
@@ -342,4 +342,4 @@ fn of_tuple(&(module, offset, is_return_address): &(ModuleId, u64, bool)) -> (Mo
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::attribution) mod tests;

@@ -24,13 +24,18 @@ fn helper_process() {
     }
 }
 
-fn symbolizer() -> Symbolizer {
+pub fn symbolizer() -> Symbolizer {
     let arguments = ["--exact", "attribution::symbols::tests::helper_process", "--nocapture"];
     Symbolizer::new(Launch {
         program: "/proc/self/exe".into(),
         arguments: arguments.map(Into::into).to_vec(),
         environment: vec![(HELPER.into(), "1".into())],
     })
+}
+
+/// The helper's process, while there is one.
+pub fn helper_pid(symbolizer: &Symbolizer) -> Option<u32> {
+    symbolizer.helper.as_ref().map(Helper::pid)
 }
 
 /// A process that only maps a file, for that file to become a module.
