@@ -153,13 +153,16 @@ fn a_coroutine_that_connects_is_named_to_the_line() {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
-    let mut child = start(&namespace, &python(), &["asyncio", "--for", "40"]);
-    let site = site_of(&agent, &mut child);
-    for (touch, innermost) in [("opened", "aio_connect"), ("touched", "aio_finish")] {
-        assert_is_python(&site[touch]);
-        let lines = ["", " caller"].map(|which| line(&format!("asyncio {touch}{which}")));
-        let expected = [(innermost, lines[0]), ("aio_connect_all", lines[1])];
-        assert_eq!(own_frames(&site[touch])[..2], expected, "{site:#}");
+    let start = |program: PathBuf| start(&namespace, &program, &["asyncio", "--for", "60"]);
+    let mut children: Vec<Child> = known().map(start).collect();
+    for child in &mut children {
+        let site = site_of(&agent, child);
+        for (touch, innermost) in [("opened", "aio_connect"), ("touched", "aio_finish")] {
+            assert_is_python(&site[touch]);
+            let lines = ["", " caller"].map(|which| line(&format!("asyncio {touch}{which}")));
+            let expected = [(innermost, lines[0]), ("aio_connect_all", lines[1])];
+            assert_eq!(own_frames(&site[touch])[..2], expected, "{site:#}");
+        }
     }
 }
 
@@ -170,13 +173,16 @@ fn an_asyncio_server_is_named_by_its_event_loop() {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
-    let mut child = start(&namespace, &python(), &["asyncio_server", "--for", "40"]);
-    let site = site_of(&agent, &mut child);
-    for (touch, handler) in [("opened", "_accept_connection"), ("touched", "_read_ready")] {
-        assert_is_python(&site[touch]);
-        let in_loop = list(&site[touch]["stack"]).any(|frame| function(frame).ends_with(handler));
-        assert!(in_loop, "{site:#}");
-        assert_eq!(own_frames(&site[touch])[0], ("main", line("asyncio_server loop")), "{site:#}");
+    let start = |program: PathBuf| start(&namespace, &program, &["asyncio_server", "--for", "60"]);
+    let mut children: Vec<Child> = known().map(start).collect();
+    for child in &mut children {
+        let site = site_of(&agent, child);
+        for (touch, handler) in [("opened", "_accept_connection"), ("touched", "_read_ready")] {
+            assert_is_python(&site[touch]);
+            let in_loop = list(&site[touch]["stack"]).any(|frame| function(frame).ends_with(handler));
+            assert!(in_loop, "{site:#}");
+            assert_eq!(own_frames(&site[touch])[0], ("main", line("asyncio_server loop")), "{site:#}");
+        }
     }
 }
 
@@ -231,17 +237,21 @@ fn installed() -> Vec<(String, PathBuf)> {
     found.collect()
 }
 
+/// Those of a version that is known, and Debian's.
+fn known() -> impl Iterator<Item = PathBuf> {
+    const KNOWN: [&str; 7] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"];
+    let known = installed().into_iter().filter(|(version, _)| KNOWN.contains(&&**version));
+    known.map(|(_, program)| program).chain([python()])
+}
+
 #[test]
 fn every_installed_python_is_named_to_the_line() {
-    const KNOWN: [&str; 7] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"];
     if !on_kernel(&["python3"]) {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
-    let known = installed().into_iter().filter(|(version, _)| KNOWN.contains(&&**version));
-    let programs = known.map(|(_, program)| program).chain([python()]);
-    let mut children: Vec<Child> =
-        programs.map(|program| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"])).collect();
+    let start = |program: PathBuf| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"]);
+    let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
         let site = site_of(&agent, child);
         assert_names_server(&site, child.pid(), true);
