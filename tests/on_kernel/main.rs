@@ -16,6 +16,7 @@ mod deployed;
 mod descriptors;
 mod false_alarms;
 mod findings;
+mod half_open;
 mod http;
 mod jit;
 mod languages;

@@ -4,10 +4,11 @@
 //! Counts are sockets, ages are seconds, times are RFC 3339 in UTC.
 
 mod aborts;
+mod half_open;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::aborts::*;
+pub use self::{aborts::*, half_open::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -32,6 +33,8 @@ pub enum Kind {
     CloseWaitSharedFd,
     /// Not held, but closed: connections that ended by a reset or an error. Never lingers or leaks.
     AbortedClose,
+    /// Established, and the peer may be gone. Never lingers or leaks.
+    HalfOpen,
 }
 
 /// How sure we are that it is a leak.
@@ -114,6 +117,9 @@ pub struct Report {
     /// Code paths whose connections did not end by a FIN.
     #[serde(default)]
     pub aborted_sites: Vec<AbortSite>,
+    /// Code paths that opened connections whose peer may be gone.
+    #[serde(default)]
+    pub half_open_sites: Vec<HalfOpenSite>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod config;
 mod duration;
 mod explain;
 mod finding;
+mod half_open;
 mod host;
 #[allow(unsafe_code, reason = "the boundary to the kernel; every use says why it is sound")]
 mod kernel;

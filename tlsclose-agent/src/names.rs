@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::finding::{AbortCause, CloseResult, End, Ended, Kind, State};
+use crate::finding::{AbortCause, CloseResult, End, Ended, HalfOpenReason, Kind, State};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CloseWaitEofRead,
         Self::CloseWaitUnread,
         Self::FinWait2Held,
@@ -16,6 +16,7 @@ impl Kind {
         Self::CloseWaitNotAccepted,
         Self::CloseWaitSharedFd,
         Self::AbortedClose,
+        Self::HalfOpen,
     ];
 
     /// The name in JSON, in metric labels and on the command line.
@@ -29,6 +30,7 @@ impl Kind {
             Self::CloseWaitNotAccepted => "close_wait_not_accepted",
             Self::CloseWaitSharedFd => "close_wait_shared_fd",
             Self::AbortedClose => "aborted_close",
+            Self::HalfOpen => "half_open",
         }
     }
 }
@@ -108,6 +110,18 @@ impl AbortCause {
     }
 }
 
+impl HalfOpenReason {
+    pub const ALL: [Self; 3] = [Self::Unacknowledged, Self::ProbesUnanswered, Self::Idle];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unacknowledged => "unacknowledged",
+            Self::ProbesUnanswered => "probes_unanswered",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 impl CloseResult {
     pub fn name(self) -> &'static str {
         match self {
@@ -168,6 +182,9 @@ mod tests {
         for cause in AbortCause::ALL {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
         }
+        for reason in HalfOpenReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
         for end in End::ALL {
             assert_eq!(serde_json::to_value(end).unwrap(), end.name());
         }
@@ -185,7 +202,7 @@ mod tests {
         assert_eq!(
             "close_wait".parse::<Kind>().unwrap_err(),
             "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
-             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close"
+             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open"
         );
     }
 }

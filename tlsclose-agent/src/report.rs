@@ -2,6 +2,7 @@
 
 mod aborts;
 mod counts;
+mod half_open;
 mod series;
 mod sites;
 
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use self::{
     aborts::aborted_sites,
     counts::{histogram, losses, programs, sockets, transitions},
+    half_open::{half_open_series, half_open_sites},
     series::{accept_queues, adopted, processes, series, site_infos},
     sites::site,
 };
@@ -94,6 +96,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         accept_queues: accept_queues(watch),
         close_calls: watch.kernel.close_calls().to_vec(),
         aborts: watch.aborts.exported(),
+        half_open: half_open_series(watch),
         unheld: watch.log.last.unheld,
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),
@@ -150,6 +153,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         sites,
         tls_sites: Vec::new(),
         aborted_sites: aborted_sites(watch, now),
+        half_open_sites: half_open_sites(watch),
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{AbortCause, CensusInfo, CloseResult, Container, Ended, Kind, LostTotals, Report, SCHEMA, State};
+use crate::finding::{
+    AbortCause, CensusInfo, CloseResult, Container, Ended, HalfOpenReason, Kind, LostTotals, Report, SCHEMA, State,
+};
 use crate::host::facts::HostFact;
 
 /// Identity labels of a metric series. Empty outside a container.
@@ -82,6 +84,14 @@ pub struct AbortSeries {
     pub total: u64,
 }
 
+/// Connections of a workload whose peer may be gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HalfOpenSeries {
+    pub identity: Identity,
+    pub reason: HalfOpenReason,
+    pub sockets: u64,
+}
+
 /// Cumulative histogram: upper bounds in seconds with the number of observations at or below each
 /// (the last bound is infinity), and the sum of all observations.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,6 +138,7 @@ pub struct Snapshot {
     /// Calls of close() by processes with TCP sockets.
     pub close_calls: Vec<(CloseResult, u64)>,
     pub aborts: Vec<AbortSeries>,
+    pub half_open: Vec<HalfOpenSeries>,
     /// Half-closed sockets that a file holds and no descriptor table shows.
     pub unheld: u64,
     /// Adopted sockets by identity and kind.
@@ -167,6 +178,7 @@ impl Snapshot {
                 sites: Vec::new(),
                 tls_sites: Vec::new(),
                 aborted_sites: Vec::new(),
+                half_open_sites: Vec::new(),
             },
             series: Vec::new(),
             site_infos: Vec::new(),
@@ -174,6 +186,7 @@ impl Snapshot {
             accept_queues: Vec::new(),
             close_calls: Vec::new(),
             aborts: Vec::new(),
+            half_open: Vec::new(),
             unheld: 0,
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),

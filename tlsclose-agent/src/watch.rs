@@ -25,6 +25,7 @@ use crate::{
     },
     clock::{Moment, ticks_per_second},
     config::Rules,
+    half_open::HalfOpen,
     host::{Namespaces, facts::HostFact},
     kernel::{census::CensusError, load::Kernel, stacks::Record},
     queues::Queues,
@@ -49,6 +50,8 @@ pub struct Settings {
     pub leak_after: Duration,
     pub leak_window: Duration,
     pub census_interval: Duration,
+    /// Established connections without keepalive are shown when nothing moved for so long; zero: never.
+    pub idle_after: Duration,
     pub limits: Limits,
     pub procfs: std::path::PathBuf,
     /// Where the container runtime listens; None to look for it.
@@ -63,6 +66,7 @@ pub struct Watch {
     pub(crate) kernel: Kernel,
     pub(crate) tracker: Tracker,
     pub(crate) queues: Queues,
+    pub(crate) half_open: HalfOpen,
     pub(crate) sites: Sites,
     pub(crate) aborts: AbortAccounts,
     endings: Endings,
@@ -90,6 +94,7 @@ impl Watch {
             ),
             tracker: Tracker::default(),
             queues: Queues::default(),
+            half_open: HalfOpen::default(),
             log: CensusLog::new(settings.census_interval),
             namespaces: Namespaces::default(),
             last_users: LastUsers::new(),
@@ -126,6 +131,8 @@ impl Watch {
         self.ticks_base = (second.jiffies, Moment(second.now));
         let looks = [(first.jiffies, Moment(first.now)), self.ticks_base];
         self.ticks_per_second = ticks_per_second(looks[0], looks[1]).unwrap_or(0);
+        let idle_after = self.settings.idle_after.as_secs_f64() * self.ticks_per_second as f64;
+        self.kernel.show_idle(idle_after.min(f64::from(i32::MAX)) as u32);
         self.namespaces.refresh(&self.settings.procfs);
         Ok(())
     }
@@ -139,10 +146,13 @@ impl Watch {
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
         let (tracker, queues, paths) = (&mut self.tracker, &mut self.queues, &self.attribution.paths);
+        let half_open = &mut self.half_open;
         let (last_users, procfs) = (&self.last_users, &self.attribution.procfs);
         queues.begin();
+        half_open.begin(ticks);
         let totals = self.kernel.census(|record| {
             queues.observe(record);
+            half_open.observe(record);
             if record.flags & holder::UNHELD == 0 {
                 tracker.observe(record, ticks, |key| paths.by_key(key));
             } else {

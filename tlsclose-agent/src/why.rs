@@ -1,6 +1,7 @@
 //! One sentence why a site is a finding, and one sentence what to do about it.
 
 pub mod aborts;
+pub mod half_open;
 
 use crate::finding::{ClosedElsewhere, Kind, Touch, UsualClose};
 use crate::place;
@@ -71,6 +72,7 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
         },
         Kind::CloseWaitSharedFd => "Peer closed, and close was called, but not for the last reference.".to_owned(),
         Kind::AbortedClose => "The connection ended by a reset or an error.".to_owned(),
+        Kind::HalfOpen => "The connection is established, and its peer may be gone.".to_owned(),
     }
 }
 
@@ -116,6 +118,7 @@ pub fn fix(kind: Kind) -> String {
             "Close every copy: open with SOCK_CLOEXEC, close in the child after fork, call shutdown before close, wake the thread that waits on it."
         }
         Kind::AbortedClose => "Look at what ended the connections: each cause has its own cure.",
+        Kind::HalfOpen => "Set keepalive and TCP_USER_TIMEOUT.",
     }
     .to_owned()
 }

@@ -8,11 +8,12 @@ mod close_calls;
 mod control;
 mod python;
 mod queue;
+mod silence;
 mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, stack::*};
+pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, silence::*, stack::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).

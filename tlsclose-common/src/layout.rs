@@ -112,5 +112,9 @@ pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
 /// Offset of the user-space thread pointer, or [`ABSENT`] where the architecture keeps none in memory.
 pub const TASK_THREAD_POINTER: (&str, &str) = ("task_struct", "thread.fsbase");
 
+/// Offsets of `tcp_sock.inet_conn.icsk_retransmits` and `icsk_probes_out` (one byte each), or [`ABSENT`].
+pub const TCP_RETRANSMITS: (&str, &str) = ("tcp_sock", "inet_conn.icsk_retransmits");
+pub const TCP_PROBES_OUT: (&str, &str) = ("tcp_sock", "inet_conn.icsk_probes_out");
+
 /// An optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_writ
 use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
 
 use crate::{
-    accept_queue, close_evidence,
+    accept_queue, close_evidence, half_open,
     kernel::{Sequences, Task, Tcp, access, global, is_half_closed, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
     unheld,
@@ -97,9 +97,13 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     let all = global!(CENSUS_OF_ALL) != 0;
     let is_listener = state_now == state::LISTEN && !all;
-    if !is_half_closed(state_now) && !is_listener && !all {
+    let silence = if state_now == state::ESTABLISHED && !all {
+        Some(half_open::silence(sk, counts.jiffies)?)
+    } else if is_half_closed(state_now) || is_listener || all {
+        None
+    } else {
         return None;
-    }
+    };
     let held_by = HeldBy { started_at: task.started_at(), file: file as u64, tgid: task.tgid(), fd };
     // SAFETY: the verifier knows the iterator's context.
     let seq = unsafe { (*meta).seq };
@@ -123,7 +127,10 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
             record.flags |= holder::STALE;
         }
     }
-    close_evidence::add(record, sk.peer());
+    match silence {
+        Some(silence) => record.set_silence(silence),
+        None => close_evidence::add(record, sk.peer()),
+    }
     emit(seq, record);
     Some(())
 }

@@ -16,6 +16,7 @@ mod close_evidence;
 mod closing;
 mod gone;
 mod half_closed;
+mod half_open;
 mod io;
 mod io_exit;
 mod kernel;

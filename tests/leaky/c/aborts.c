@@ -1,4 +1,4 @@
-/* Connections that end by a reset or an error, each in one known way, and are closed. */
+/* Connections that end by a reset or an error, each in one known way, and are closed; or wait for a peer that is gone. */
 #define _GNU_SOURCE
 #include "leaky.h"
 
@@ -72,6 +72,11 @@ static void prepare(int fd, const char *way)
         set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
         set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 1);
         set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    } else if (strcmp(way, "probes_unanswered") == 0) {
+        set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 2);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 100);
+        set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     } else if (strcmp(way, "retransmission_timeout") == 0)
         set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1000);
 }
@@ -108,23 +113,33 @@ static void wait_for_queue(unsigned count)
     }
 }
 
+static OWN_FRAME int abort_accept(void)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC); /* LINE: aborts opened */
+    if (fd < 0)
+        die("accept");
+    return fd;
+}
+
 static void abort_all(const struct options *o)
 {
     int *fds = calloc((size_t)o->count, sizeof(int));
     for (int i = 0; i < o->count; i++) {
-        fds[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fds[i] < 0)
-            die("accept");
+        fds[i] = abort_accept();
         prepare(fds[i], o->way);
     }
-    bool sends = strcmp(o->way, "retransmission_timeout") == 0;
-    bool is_cut = sends || strcmp(o->way, "keepalive_timeout") == 0;
+    bool is_kept = strcmp(o->way, "unacknowledged") == 0 || strcmp(o->way, "probes_unanswered") == 0 ||
+                   strcmp(o->way, "idle") == 0;
+    bool sends = strcmp(o->way, "retransmission_timeout") == 0 || strcmp(o->way, "unacknowledged") == 0;
+    bool is_cut = sends || strcmp(o->way, "keepalive_timeout") == 0 || strcmp(o->way, "probes_unanswered") == 0;
     if (is_cut)
         take_loopback_down();
     for (int i = 0; i < o->count && sends; i++)
         send_text(fds[i], "nobody hears");
     bool dies = is_cut || strcmp(o->way, "peer_reset") == 0 || strcmp(o->way, "destroyed") == 0;
     printf("connected %d\n", o->count);
+    if (is_kept)
+        return;
     for (int i = 0; i < o->count; i++) {
         if (dies)
             wait_for_events(fds[i], 0); /* POLLERR and POLLHUP */

@@ -156,6 +156,13 @@ impl Attribution {
         (!stack.is_empty()).then_some(UsualClose { sockets, whole, stack })
     }
 
+    /// Where a socket was opened, by the key that the kernel side gave out; None when it is not known.
+    pub fn opening(&mut self, key: u64, call: u8) -> Option<Touch> {
+        let path = self.paths.by_key(key)?;
+        let (stack, whole) = self.frames(path);
+        touch(call, stack, whole, None)
+    }
+
     /// For a stack of native frames that is to be dropped because its process is CPython: how the
     /// process is to be walked.
     pub fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {

@@ -143,6 +143,10 @@ pub struct WatchArgs {
     #[arg(long, env = "TLSCLOSE_CENSUS_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = parse_positive, hide_env = true)]
     pub census_interval: Duration,
 
+    /// Show established connections without keepalive on which nothing moved for so long; 0: none
+    #[arg(long, env = "TLSCLOSE_IDLE_AFTER", default_value = "0", value_name = "DURATION", value_parser = crate::duration::parse, hide_env = true)]
+    pub idle_after: Duration,
+
     /// Watch calls of close(), for what they leave open or close twice; auto: where the host allows it
     #[arg(long, env = "TLSCLOSE_CLOSE_CALLS", value_enum, default_value_t, value_name = "WHEN", hide_env = true)]
     pub close_calls: When,

@@ -44,6 +44,7 @@ pub fn run(args: AgentArgs) -> Done {
         leak_after: args.watch.leak_after,
         leak_window: args.watch.leak_window(),
         census_interval: args.watch.census_interval,
+        idle_after: args.watch.idle_after,
         limits: Limits {
             sites: args.bounds.max_sites as usize,
             series: args.bounds.max_series as usize / LINES_PER_SERIES,

@@ -75,6 +75,13 @@ impl Kernel {
         Ok(totals)
     }
 
+    /// From now on a census shows established connections without keepalive on which nothing moved
+    /// for so many jiffies; 0: none.
+    pub fn show_idle(&mut self, jiffies: u32) {
+        self.control_now.idle_after = jiffies;
+        self.write_control();
+    }
+
     fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {
         let cpus = self.census_counts.get(&0, 0)?.len();
         let zeros = vec![Fact(CensusCounts::default()); cpus];

@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 18] = [
+pub const HOOKS: [Hook; 19] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -105,6 +105,11 @@ pub const HOOKS: [Hook; 18] = [
         attach_point: "bpf_for_each_map_elem",
         feature: "unheld_sockets",
         without: "half-closed sockets that no descriptor shows (in flight, held by io_uring or by a blocked call) are not found",
+    },
+    Hook {
+        attach_point: "icsk_probes_out",
+        feature: "half_open",
+        without: "connections whose peer does not answer are not told from others",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

@@ -1,6 +1,8 @@
 //! What the programs must know about the running kernel, from its BTF.
 
-use tlsclose_common::layout::{ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER};
+use tlsclose_common::layout::{
+    ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER, TCP_PROBES_OUT, TCP_RETRANSMITS,
+};
 
 use super::btf::{Btf, BtfError};
 
@@ -20,6 +22,8 @@ pub struct Resolved {
     pub task_stack: u32,
     /// Where `struct pt_regs` lies in a task's kernel stack.
     pub stack_registers: u32,
+    pub tcp_retransmits: u32,
+    pub tcp_probes_out: u32,
     /// 1: `tcp_send_reset` says why (6.10).
     pub reset_reasons: u32,
 }
@@ -40,6 +44,8 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         first_argument: first_argument(btf)?,
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
+        tcp_retransmits: btf.offset(TCP_RETRANSMITS.0, TCP_RETRANSMITS.1).unwrap_or(ABSENT),
+        tcp_probes_out: btf.offset(TCP_PROBES_OUT.0, TCP_PROBES_OUT.1).unwrap_or(ABSENT),
         // Before the tracepoint's own arguments comes what it was registered with.
         reset_reasons: u32::from(btf.parameters("__bpf_trace_tcp_send_reset") == Some(4)),
     })

@@ -144,6 +144,9 @@ const FOR_EACH: &str = "bpf_for_each_map_elem";
 /// What tells a thread of a Python process from its others.
 const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
+/// What tells connections whose peer is gone.
+const UNANSWERED: &str = "icsk_probes_out";
+
 const OPENINGS: [(&str, &str); 3] =
     [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4"), ("exit_socket", "sys_exit_socket")];
 
@@ -216,6 +219,11 @@ impl Kernel {
             }
         }
         features.push(Feature::attached("iter/task_file"));
+        features.push(if resolved.tcp_retransmits == ABSENT || resolved.tcp_probes_out == ABSENT {
+            Feature::missing(UNANSWERED, "not in this kernel")
+        } else {
+            Feature { probe: format!("{UNANSWERED}: found"), ..Feature::attached(UNANSWERED) }
+        });
         features.push(if resolved.task_thread_pointer == ABSENT {
             Feature::missing(THREAD_POINTER, "not in this kernel")
         } else {
@@ -243,6 +251,8 @@ impl Kernel {
                 copies_per_second: options.copies_per_second,
                 sees_all: u32::from(sees_all_processes()),
                 census_began: 0,
+                idle_after: 0,
+                pad: 0,
             },
             leaves: map!("LEAVES"),
             closes: map!("CLOSES"),

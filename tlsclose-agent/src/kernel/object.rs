@@ -68,6 +68,8 @@ impl Object<'_> {
             .override_global("PT_REGS", &resolved.pt_regs, true)
             .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
             .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
+            .override_global("TCP_RETRANSMITS", &resolved.tcp_retransmits, true)
+            .override_global("TCP_PROBES_OUT", &resolved.tcp_probes_out, true)
             .override_global("RESET_REASONS", &resolved.reset_reasons, true)
             .override_global("TASK_STACK", &resolved.task_stack, is_probed)
             .override_global("STACK_REGISTERS", &resolved.stack_registers, is_probed)

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::finding::{AbortProcess, AbortSite, Kind, Report, Site};
+use crate::finding::{AbortProcess, AbortSite, HalfOpenProcess, HalfOpenSite, Kind, Report, Site};
 
 /// A selection of sites; what is not given selects everything.
 ///
@@ -56,15 +56,32 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// As [`Self::matches`], for connections whose peer may be gone.
+    pub fn matches_half_open(&self, site: &HalfOpenSite) -> bool {
+        let any = |test: &dyn Fn(&HalfOpenProcess) -> bool| site.processes.iter().any(test);
+        self.kind.is_none_or(|kind| site.kind == kind)
+            && self.site.as_ref().is_none_or(|id| site.site == *id)
+            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
+            && self.comm.as_ref().is_none_or(|comm| any(&|process| process.comm == *comm))
+            && self.namespace.as_ref().is_none_or(|namespace| {
+                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
+            })
+    }
+}
+
 /// Keeps what `filter` selects, sorts it, and cuts it to `limit` sites.
 pub fn select(report: &mut Report, filter: &Filter, sort: Sort, limit: Option<usize>) {
     report.sites.retain(|site| filter.matches(site));
     order(&mut report.sites, sort);
     report.aborted_sites.retain(|site| filter.matches_aborts(site));
     order_aborts(&mut report.aborted_sites, sort);
+    report.half_open_sites.retain(|site| filter.matches_half_open(site));
+    order_half_open(&mut report.half_open_sites);
     if let Some(limit) = limit {
         report.sites.truncate(limit);
         report.aborted_sites.truncate(limit);
+        report.half_open_sites.truncate(limit);
     }
 }
 
@@ -89,6 +106,11 @@ pub fn order_aborts(sites: &mut [AbortSite], sort: Sort) {
         };
         by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.comm.cmp(&b.comm))
     });
+}
+
+/// The most sockets first: they have neither rate nor age.
+pub fn order_half_open(sites: &mut [HalfOpenSite]) {
+    sites.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.site.cmp(&b.site)));
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod bpf;
 mod census;
 mod close_calls;
 mod family;
+mod half_open;
 mod host;
 mod lost;
 mod own;
@@ -41,6 +42,7 @@ pub fn families() -> Vec<Declared> {
         queues::families(),
         close_calls::families(),
         aborts::families(),
+        half_open::families(),
         lost::families(),
         census::families(),
         bpf::families(),
@@ -90,6 +92,7 @@ impl Collector for OfSnapshot {
         queues::encode(snapshot, encoder)?;
         close_calls::encode(snapshot, encoder)?;
         aborts::encode(snapshot, encoder)?;
+        half_open::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;
         bpf::encode(snapshot, encoder)?;

@@ -21,6 +21,7 @@ pub fn report() -> Report {
         sites: vec![leaking(), lingering()],
         tls_sites: vec![],
         aborted_sites: vec![aborting()],
+        half_open_sites: vec![half_open()],
     }
 }
 
@@ -188,6 +189,45 @@ fn aborting() -> AbortSite {
     }
 }
 
+fn half_open() -> HalfOpenSite {
+    HalfOpenSite {
+        site: "55ee66ff77aa".to_owned(),
+        kind: Kind::HalfOpen,
+        comm: "payments".to_owned(),
+        exe: "/srv/payments".to_owned(),
+        sockets: 6,
+        reasons: BTreeMap::from([(HalfOpenReason::Idle, 6)]),
+        processes: vec![HalfOpenProcess {
+            pid: 4117,
+            comm: "payments".to_owned(),
+            exe: "/srv/payments".to_owned(),
+            started_at: "2026-11-20T09:12:44Z".to_owned(),
+            sockets: 6,
+            container: None,
+        }],
+        opened: Some(Touch {
+            call: "connect".to_owned(),
+            result: None,
+            seconds_ago: None,
+            whole: true,
+            stack: vec![frame("dial", "src/server.rs", 40)],
+        }),
+        examples: vec![HalfOpenExample {
+            local: "10.0.0.4:8443".to_owned(),
+            remote: "10.0.9.1:51234".to_owned(),
+            reason: HalfOpenReason::Idle,
+            silent_seconds: 900.0,
+            retransmissions: 0,
+            probes: 0,
+            send_queue: 0,
+            holder: HolderInfo { pid: 4117, comm: "payments".to_owned(), fd: 12 },
+            netns: 4_026_531_840,
+        }],
+        why: "6 of 6 established connections opened by connect in dial (src/server.rs:40) have been idle.".to_owned(),
+        fix: "Set SO_KEEPALIVE.".to_owned(),
+    }
+}
+
 pub fn identity() -> Identity {
     Identity {
         namespace: "shop".to_owned(),
@@ -228,6 +268,7 @@ pub fn snapshot() -> Snapshot {
         accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128 }],
         close_calls: vec![(CloseResult::Closed, 90), (CloseResult::StillHeld, 2), (CloseResult::BadFd, 1)],
         aborts: vec![AbortSeries { identity: identity(), cause: AbortCause::UnreadData, total: 8 }],
+        half_open: vec![HalfOpenSeries { identity: identity(), reason: HalfOpenReason::Idle, sockets: 6 }],
         unheld: 3,
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),

@@ -7,6 +7,7 @@ use crate::finding::{HolderInfo, Process, Report, Site, Status, Touch};
 
 pub mod aborts;
 mod colour;
+pub mod half_open;
 mod stack;
 
 pub use colour::Colour;

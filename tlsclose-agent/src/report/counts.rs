@@ -58,6 +58,7 @@ pub(super) fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, St
     add("stacks", "symbols_failed", watch.attribution.symbols.failures);
     let (missed, refused) = watch.attribution.modules.timeouts();
     add("stacks", "file_hung", missed + refused);
+    add("events", "half_open_full", watch.half_open.unkept);
     add("events", "recursion", watch.kernel.recursion_misses());
     lost
 }

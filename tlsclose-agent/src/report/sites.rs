@@ -169,7 +169,7 @@ fn holders<'a>(watch: &Watch, holding: impl Iterator<Item = &'a HeldBy>) -> Vec<
 }
 
 /// `address:port`; IPv6 in brackets, v4-mapped as IPv4.
-fn address(family: u8, bytes: [u8; 16], port: u16) -> String {
+pub(super) fn address(family: u8, bytes: [u8; 16], port: u16) -> String {
     const AF_INET6: u8 = 10;
     let ip = if family == AF_INET6 {
         IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()

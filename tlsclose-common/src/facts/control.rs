@@ -18,6 +18,9 @@ pub struct Control {
     pub sees_all: u32,
     /// When this census began.
     pub census_began: u64,
+    /// Jiffies after which the census shows established connections without keepalive; 0: never.
+    pub idle_after: u32,
+    pub pad: u32,
 }
 
 /// Use of a stack budget in one window. Kept per CPU, and per process.

@@ -2,6 +2,8 @@
 
 use core::ffi::c_void;
 
+use tlsclose_common::layout::ABSENT;
+
 use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, references, words};
 
 /// A TCP socket: `struct sock *` with `sk_protocol == IPPROTO_TCP`.
@@ -13,7 +15,13 @@ pub struct Tcp(*const c_void);
 /// Bits of `sk_flags` (include/net/sock.h, `enum sock_flags`).
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
+const SOCK_KEEPOPEN: u64 = 1 << 3;
 const SOCK_LINGER: u64 = 1 << 4;
+
+#[unsafe(no_mangle)]
+static TCP_RETRANSMITS: u32 = ABSENT;
+#[unsafe(no_mangle)]
+static TCP_PROBES_OUT: u32 = ABSENT;
 
 /// Who keeps a socket open (KERNEL: net/ipv4/tcp.c, `__tcp_close`; net/core/sock.c, `sock_orphan`).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +84,12 @@ impl Tcp {
     #[inline(always)]
     pub fn lingers(self) -> bool {
         field!(self.0, sk_flags: u64) & SOCK_LINGER != 0
+    }
+
+    /// SO_KEEPALIVE is on.
+    #[inline(always)]
+    pub fn keeps_alive(self) -> bool {
+        field!(self.0, sk_flags: u64) & SOCK_KEEPOPEN != 0
     }
 
     /// Bytes that have arrived and were not read, without the peer's FIN, which also counts as one
@@ -194,6 +208,20 @@ impl Sequences {
     pub fn rcv_tstamp(self) -> u32 {
         field!(self.0, tcp_rcv_tstamp: u32)
     }
+    /// Retransmissions and probes since the peer last answered.
+    #[inline(always)]
+    pub fn unanswered(self) -> (u8, u8) {
+        (self.optional(global!(TCP_RETRANSMITS)), self.optional(global!(TCP_PROBES_OUT)))
+    }
+
+    #[inline(always)]
+    fn optional(self, offset: u32) -> u8 {
+        if offset == ABSENT {
+            return 0;
+        }
+        access::load(self.0, offset as usize)
+    }
+
     /// TCP_LINGER2: below 0, close() does not wait in FIN_WAIT_2.
     #[inline(always)]
     pub fn linger2(self) -> i32 {

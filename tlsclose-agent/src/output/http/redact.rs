@@ -5,9 +5,9 @@
 //! somebody has decided whether it is a detail.
 
 use crate::finding::{
-    AbortSite, BadCloses, ClosedElsewhere, Frame, Process, Report, Site, Spinning, Touch, UsualClose,
+    AbortSite, BadCloses, ClosedElsewhere, Frame, HalfOpenSite, Process, Report, Site, Spinning, Touch, UsualClose,
 };
-use crate::why::{aborts, why};
+use crate::why::{aborts, half_open, why};
 
 /// The report without its details.
 pub fn without_details(report: &Report) -> Report {
@@ -23,6 +23,7 @@ pub fn without_details(report: &Report) -> Report {
         sites: report.sites.iter().map(site).collect(),
         // Findings on TLS are made of stacks and peers.
         tls_sites: Vec::new(),
+        half_open_sites: report.half_open_sites.iter().map(half_open_site).collect(),
         aborted_sites: report.aborted_sites.iter().map(aborted_site).collect(),
     }
 }
@@ -83,6 +84,24 @@ fn aborted_site(full: &AbortSite) -> AbortSite {
         processes: full.processes.clone(),
         why: aborts::why(&full.causes, closed.as_ref()),
         closed,
+        fix: full.fix.clone(),
+    }
+}
+
+fn half_open_site(full: &HalfOpenSite) -> HalfOpenSite {
+    let opened = full.opened.as_ref().map(touch);
+    HalfOpenSite {
+        site: full.site.clone(),
+        kind: full.kind,
+        comm: full.comm.clone(),
+        exe: full.exe.clone(),
+        sockets: full.sockets,
+        reasons: full.reasons.clone(),
+        processes: full.processes.clone(),
+        why: half_open::why(&full.reasons, opened.as_ref()),
+        opened,
+        // Addresses.
+        examples: Vec::new(),
         fix: full.fix.clone(),
     }
 }

@@ -1,0 +1,118 @@
+//! Established connections whose peer may be gone, by the code path that opened them.
+
+use std::collections::BTreeMap;
+
+use super::{seconds, sites::address};
+use crate::{
+    attribution::site::site_id,
+    finding::*,
+    half_open::Suspect,
+    sites::UNSAMPLED,
+    snapshot::{HalfOpenSeries, Identity},
+    tracker::ProcessKey,
+    watch::Watch,
+    why,
+};
+
+/// Processes and examples shown for one site.
+const PROCESSES_SHOWN: usize = 20;
+const EXAMPLES: usize = 5;
+
+/// Sockets of one process, opened by one code path.
+type Groups = BTreeMap<(ProcessKey, u64, u8), Vec<Suspect>>;
+
+pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
+    let mut groups = Groups::new();
+    for suspect in watch.half_open.iter() {
+        let key = (suspect.holder.process, suspect.opened, suspect.opened_call);
+        groups.entry(key).or_default().push(suspect.clone());
+    }
+    let mut sites: BTreeMap<(String, String), HalfOpenSite> = BTreeMap::new();
+    for ((process, opened, call), suspects) in groups {
+        let Some(who) = watch.attribution.identity(process).cloned() else { continue };
+        let opened = watch.attribution.opening(opened, call);
+        let label = opened.as_ref().map(|touch| site_id(Kind::HalfOpen, &who.exe, &touch.stack, &[]));
+        let label = label.unwrap_or_else(|| UNSAMPLED.to_owned());
+        let site = sites.entry((label.clone(), who.exe.clone())).or_insert_with(|| HalfOpenSite {
+            site: label,
+            kind: Kind::HalfOpen,
+            comm: who.comm.clone(),
+            exe: who.exe.clone(),
+            sockets: 0,
+            reasons: BTreeMap::new(),
+            processes: Vec::new(),
+            opened,
+            examples: Vec::new(),
+            why: String::new(),
+            fix: String::new(),
+        });
+        site.sockets += suspects.len() as u64;
+        for suspect in &suspects {
+            *site.reasons.entry(suspect.reason).or_default() += 1;
+        }
+        let room = EXAMPLES.saturating_sub(site.examples.len());
+        site.examples.extend(suspects.iter().take(room).map(|suspect| example(suspect, &who.comm)));
+        add_process(site, suspects.len() as u64, process, watch);
+    }
+    let mut sites: Vec<HalfOpenSite> = sites.into_values().map(finished).collect();
+    sites.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.site.cmp(&b.site)));
+    sites
+}
+
+fn add_process(site: &mut HalfOpenSite, sockets: u64, process: ProcessKey, watch: &mut Watch) {
+    if let Some(known) = site.processes.iter_mut().find(|known| known.pid == process.tgid) {
+        known.sockets += sockets;
+        return;
+    }
+    let container = watch.attribution.container(process);
+    let Some(who) = watch.attribution.identity(process) else { return };
+    site.processes.push(HalfOpenProcess {
+        pid: process.tgid,
+        comm: who.comm.clone(),
+        exe: who.exe.clone(),
+        started_at: who.started_at.clone(),
+        sockets,
+        container,
+    });
+}
+
+fn finished(mut site: HalfOpenSite) -> HalfOpenSite {
+    site.processes.sort_by_key(|process| std::cmp::Reverse(process.sockets));
+    site.processes.truncate(PROCESSES_SHOWN);
+    site.why = why::half_open::why(&site.reasons, site.opened.as_ref());
+    site.fix = why::half_open::fix(&site.reasons);
+    site
+}
+
+fn example(suspect: &Suspect, comm: &str) -> HalfOpenExample {
+    let held = suspect.holder;
+    HalfOpenExample {
+        local: address(suspect.family, suspect.local, suspect.local_port),
+        remote: address(suspect.family, suspect.remote, suspect.remote_port),
+        reason: suspect.reason,
+        silent_seconds: seconds(suspect.silent),
+        retransmissions: suspect.silence.retransmissions,
+        probes: suspect.silence.probes,
+        send_queue: suspect.send_queue,
+        holder: HolderInfo { pid: held.process.tgid, comm: comm.to_owned(), fd: held.fd },
+        netns: suspect.netns,
+    }
+}
+
+/// Counts by workload and reason.
+pub(super) fn half_open_series(watch: &mut Watch) -> Vec<HalfOpenSeries> {
+    let mut counts: BTreeMap<(ProcessKey, HalfOpenReason), u64> = BTreeMap::new();
+    for suspect in watch.half_open.iter() {
+        *counts.entry((suspect.holder.process, suspect.reason)).or_default() += 1;
+    }
+    let mut series: BTreeMap<(Identity, HalfOpenReason), u64> = BTreeMap::new();
+    for ((process, reason), count) in counts {
+        let Some(comm) = watch.attribution.identity(process).map(|who| who.comm.clone()) else { continue };
+        let identity = Identity::new(comm, watch.attribution.container(process).as_ref());
+        for each in HalfOpenReason::ALL {
+            *series.entry((identity.clone(), each)).or_default() += if each == reason { count } else { 0 };
+        }
+    }
+    let series = series.into_iter().take(watch.settings.limits.series);
+    series.map(|((identity, reason), sockets)| HalfOpenSeries { identity, reason, sockets }).collect()
+}
