@@ -14,6 +14,7 @@ mod containers;
 mod dashboard;
 mod deployed;
 mod descriptors;
+mod exactness;
 mod false_alarms;
 mod findings;
 mod half_open;

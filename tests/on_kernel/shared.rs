@@ -55,15 +55,19 @@ fn place<'a>(stack: &'a Value, site: &Value) -> (&'a str, Option<u64>) {
 }
 
 fn assert_closed_by(site: &Value, shared: &Leaky) {
+    assert_ended_by(site, shared, ("shared_close", "shared closed"));
+}
+
+fn assert_ended_by(site: &Value, shared: &Leaky, (name, marker): (&str, &str)) {
     let elsewhere = &site["closed_elsewhere"];
     assert_eq!(
         (&elsewhere["pid"], &elsewhere["comm"]),
         (&shared.pid().into(), &shared.comm.as_str().into()),
         "{site:#}"
     );
-    assert_eq!(place(&elsewhere["stack"], site), ("shared_close", line("shared closed")), "{site:#}");
+    assert_eq!(place(&elsewhere["stack"], site), (name, line(marker)), "{site:#}");
     let why = site["why"].as_str().unwrap_or_default();
-    assert!(why.contains(&format!("{}[{}] called close in shared_close", shared.comm, shared.pid())), "{why}");
+    assert!(why.contains(&format!("{}[{}] called close in {name}", shared.comm, shared.pid())), "{why}");
 }
 
 fn assert_held_by(site: &Value, holder: u32) {
@@ -117,6 +121,26 @@ fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_t
     assert_eq!(place(&bad["stack"], &site), ("shared_close", line("shared closed")), "{site:#}");
     let calls = |result| agent.metrics().sum("tlsclose_close_calls_total", &[("result", result)]).unwrap_or(0.0);
     assert!(calls("still_held") >= 5.0 && calls("bad_fd") >= 5.0, "{:?}", agent.metrics());
+}
+
+#[test]
+fn close_range_and_dup2_are_calls_of_close_too() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let calls =
+        [("range", ("shared_close_range", "shared closed range")), ("replace", ("shared_replace", "shared replaced"))];
+    let still_held = || agent.metrics().sum("tlsclose_close_calls_total", &[("result", "still_held")]).unwrap_or(0.0);
+    for (way, place) in calls {
+        let before = still_held();
+        let (shared, site) = share(&agent, &namespace, way);
+        assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
+        assert_held_by(&site, shared.pid());
+        assert_ended_by(&site, &shared, place);
+        assert!(still_held() >= before + 5.0, "{way}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "leaky.h"
 
+#include <fcntl.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +30,16 @@ static OWN_FRAME int shared_accept(int listener)
 static OWN_FRAME void shared_close(int fd)
 {
     close(fd); /* LINE: shared closed */
+}
+
+static OWN_FRAME void shared_close_range(int first, int last)
+{
+    close_range((unsigned)first, (unsigned)last, 0); /* LINE: shared closed range */
+}
+
+static OWN_FRAME void shared_replace(int by, int fd)
+{
+    dup2(by, fd); /* LINE: shared replaced */
 }
 
 static OWN_FRAME void shared_read(int fd)
@@ -71,6 +82,33 @@ static void by_dup(const int *fds, int count)
     read_and_close(fds, count);
     for (int i = 0; i < count; i++)
         shared_close(fds[i]); /* once too often */
+}
+
+/* Copies that stay, and everything read. */
+static void copy_and_read(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++) {
+        fcntl(fds[i], F_DUPFD_CLOEXEC, 500);
+        shared_read(fds[i]);
+    }
+    let_them_look();
+}
+
+static void by_range(const int *fds, int count)
+{
+    copy_and_read(fds, count);
+    for (int i = 1; i < count; i++)
+        if (fds[i] != fds[0] + i)
+            die("not in a row");
+    shared_close_range(fds[0], fds[count - 1]);
+}
+
+static void by_replacement(const int *fds, int count)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    copy_and_read(fds, count);
+    for (int i = 0; i < count; i++)
+        shared_replace(null, fds[i]);
 }
 
 /* As servers do that fork for each connection: the child handles it, and here it forgets. */
@@ -147,6 +185,7 @@ static const struct {
 } WAYS_TO_SHARE[] = {
     { "fork", by_fork },         { "dup", by_dup },     { "handler", by_handler },
     { "in_flight", in_flight },  { "ring", in_ring },   { "thread", by_thread },
+    { "range", by_range },       { "replace", by_replacement },
 };
 
 /* The other end. Against a thread that waits, it stays silent. */
@@ -171,7 +210,7 @@ int run_shared(const struct options *o)
         if (o->way && strcmp(o->way, WAYS_TO_SHARE[i].name) == 0)
             share = WAYS_TO_SHARE[i].share;
     if (!share) {
-        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring or thread\n");
+        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range or replace\n");
         return 2;
     }
     double end = now() + o->seconds;
