@@ -7,7 +7,7 @@ use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::{seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/aborts.c";
 
@@ -105,4 +105,27 @@ fn connections_that_are_only_quiet_are_not_half_open() {
     let report = agent.leaks();
     assert_eq!(half_open_of(&report, idle.pid()).len(), 0, "{report:#}");
     assert_eq!(half_open_of(&report, healthy.pid()).len(), 0, "{report:#}");
+}
+
+#[test]
+fn cookies_and_tracked_connections_are_counted() {
+    if !on_kernel(&["sysctl"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let always = run(namespace.command("sysctl").args(["-w", "net.ipv4.tcp_syncookies=2"]), seconds(10));
+    assert_eq!(always.code, Some(0), "{always:?}");
+    // Through this one the agent knows the namespace.
+    let mut resident = start(&namespace, "idle");
+    resident.ready();
+    let agent = Agent::start();
+    let cookies = || agent.metrics().sum("tlsclose_syncookies_sent_total", &[]).unwrap_or(0.0);
+    agent.wait_for_censuses(1);
+    let before = cookies();
+    let mut more = start(&namespace, "idle");
+    more.ready();
+    wait_for("5 cookies", seconds(10), || (cookies() >= before + 5.0).then_some(()));
+    let tracked = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok();
+    let limit = tracked.map(|text| text.trim().parse::<f64>().expect("a number"));
+    assert_eq!(agent.metrics().sum("tlsclose_conntrack_limit", &[]), limit);
 }

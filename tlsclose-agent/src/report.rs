@@ -18,6 +18,7 @@ use self::{
 use crate::{
     clock::Moment,
     finding::*,
+    host::neighbours::Conntrack,
     kernel::{census::Totals, counters::Counters},
     sites::{SiteKey, SiteRecord},
     snapshot::*,
@@ -101,6 +102,8 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),
         orphans: sockstat.orphans,
+        syncookies: watch.syncookies.refresh(&watch.namespaces, &watch.settings.procfs),
+        conntrack: Conntrack::read(&watch.settings.procfs),
         ignored: watch.ignored,
         transitions: transitions(&counters),
         half_closed_seconds: BTreeMap::from([

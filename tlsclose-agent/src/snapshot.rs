@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{
     AbortCause, CensusInfo, CloseResult, Container, Ended, HalfOpenReason, Kind, LostTotals, Report, SCHEMA, State,
 };
-use crate::host::facts::HostFact;
+use crate::host::{facts::HostFact, neighbours::Conntrack};
 
 /// Identity labels of a metric series. Empty outside a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,6 +146,10 @@ pub struct Snapshot {
     /// By state, all eleven present.
     pub sockets: BTreeMap<State, u64>,
     pub orphans: u64,
+    /// SYN cookies sent since the agent started.
+    pub syncookies: u64,
+    /// None where connections are not tracked.
+    pub conntrack: Option<Conntrack>,
     /// Half-closed sockets of processes that the configuration ignores.
     pub ignored: u64,
     pub transitions: BTreeMap<(State, State), u64>,
@@ -191,6 +195,8 @@ impl Snapshot {
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),
             orphans: 0,
+            syncookies: 0,
+            conntrack: None,
             ignored: 0,
             transitions: BTreeMap::new(),
             half_closed_seconds: BTreeMap::new(),

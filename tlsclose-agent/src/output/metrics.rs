@@ -20,6 +20,7 @@ mod family;
 mod half_open;
 mod host;
 mod lost;
+mod neighbours;
 mod own;
 mod processes;
 mod queues;
@@ -43,6 +44,7 @@ pub fn families() -> Vec<Declared> {
         close_calls::families(),
         aborts::families(),
         half_open::families(),
+        neighbours::families(),
         lost::families(),
         census::families(),
         bpf::families(),
@@ -93,6 +95,7 @@ impl Collector for OfSnapshot {
         close_calls::encode(snapshot, encoder)?;
         aborts::encode(snapshot, encoder)?;
         half_open::encode(snapshot, encoder)?;
+        neighbours::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;
         bpf::encode(snapshot, encoder)?;

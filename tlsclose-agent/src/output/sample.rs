@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{finding::*, host::facts::HostFact, snapshot::*};
+use crate::{
+    finding::*,
+    host::{facts::HostFact, neighbours::Conntrack},
+    snapshot::*,
+};
 
 pub const SITE: &str = "9f2c41d0a7be";
 pub const OTHER_SITE: &str = "00aa11bb22cc";
@@ -274,6 +278,8 @@ pub fn snapshot() -> Snapshot {
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
         ignored: 0,
         orphans: 4,
+        syncookies: 11,
+        conntrack: Some(Conntrack { entries: 300, limit: 262_144 }),
         transitions: BTreeMap::from([((State::Established, State::CloseWait), 430)]),
         half_closed_seconds: BTreeMap::from([(
             State::CloseWait,
