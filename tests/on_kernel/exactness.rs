@@ -82,8 +82,8 @@ fn a_process_in_nested_namespaces_has_the_hosts_pid_and_its_own() {
     leaky.ready();
     let comm = leaky.comm.clone();
     let process_of = |report: &Value| {
-        let all = list(&report["sites"]).flat_map(|site| list(&site["processes"]));
-        all.filter(|process| process["comm"] == comm && process["sockets"] == 5).cloned().next()
+        let mut all = list(&report["sites"]).flat_map(|site| list(&site["processes"]));
+        all.find(|process| process["comm"] == comm && process["sockets"] == 5).cloned()
     };
     let report = agent.wait_for("5 sockets", seconds(20), |report| process_of(report).is_some());
     let process = process_of(&report).expect("its process");

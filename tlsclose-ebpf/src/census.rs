@@ -7,7 +7,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
-use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, call, holder, state};
+use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, Silence, call, holder, state};
 
 use crate::{
     accept_queue, close_evidence, half_open,
@@ -97,10 +97,12 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     let all = global!(CENSUS_OF_ALL) != 0;
     let is_listener = state_now == state::LISTEN && !all;
-    let silence = if state_now == state::ESTABLISHED && !all {
-        Some(half_open::silence(sk, counts.jiffies)?)
+    let may_be_half_open = state_now == state::ESTABLISHED && !all;
+    // No `Option`: verifiers before 6.3 do not let what is undefined in one be copied along.
+    let silence = if may_be_half_open {
+        half_open::silence(sk, counts.jiffies)?
     } else if is_half_closed(state_now) || is_listener || all {
-        None
+        Silence::NONE
     } else {
         return None;
     };
@@ -127,9 +129,10 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
             record.flags |= holder::STALE;
         }
     }
-    match silence {
-        Some(silence) => record.set_silence(silence),
-        None => close_evidence::add(record, sk.peer()),
+    if may_be_half_open {
+        record.set_silence(silence);
+    } else {
+        close_evidence::add(record, sk.peer());
     }
     emit(seq, record);
     Some(())

@@ -324,7 +324,7 @@ fn absent() -> AnyError {
 pub(super) fn refused(what: &str, error: &AnyError) -> LoadError {
     let not_allowed = std::iter::successors(Some(error.as_ref() as &dyn std::error::Error), |e| e.source())
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
-        .any(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+        .any(|e| e.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()));
     if not_allowed {
         LoadError::NotAllowed
     } else {
@@ -332,8 +332,32 @@ pub(super) fn refused(what: &str, error: &AnyError) -> LoadError {
     }
 }
 
-/// An error with its causes, without the verifier's log.
+/// An error with its causes; of a verifier's log the last words, which say what was wrong.
 fn one_line(error: &(impl std::fmt::Display + ?Sized)) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let (first, log) = text.split_once('\n').unwrap_or((&text, ""));
+    let Some((error, _)) = first.split_once(" Verifier output: ") else { return first.to_owned() };
+    const COUNTS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let is_count = |line: &str| COUNTS.iter().any(|count| line.starts_with(count));
+    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_count(line));
+    format!("{error} {}", last.unwrap_or_default()).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn of_an_error_the_first_line_is_kept_and_of_a_verifiers_log_the_last_words() {
+        let log = "the call failed. Verifier output: arg#0\n0: R1=ctx()\ninvalid read from stack\n\
+                   verification time 12 usec\nstack depth 336\nprocessed 12 insns (limit 1000000)\n";
+        for (error, line) in [
+            (log, "the call failed. invalid read from stack"),
+            ("the call failed. Verifier output: ", "the call failed."),
+            ("one\ntwo", "one"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(error), line);
+        }
+    }
 }

@@ -14,12 +14,17 @@ pub struct Silence {
     pub is_idle: bool,
 }
 
+impl Silence {
+    /// Nothing to tell.
+    pub const NONE: Self = Self { retransmissions: 0, probes: 0, is_idle: false };
+}
+
 impl Holder {
     /// Of an established connection with something to tell.
     pub fn silence(&self) -> Option<Silence> {
         let half = &self.half;
         let silence = Silence { retransmissions: half.eof_reads, probes: half.tgid, is_idle: half.touched_call != 0 };
-        (self.state == state::ESTABLISHED && silence != Silence::default()).then_some(silence)
+        (self.state == state::ESTABLISHED && silence != Silence::NONE).then_some(silence)
     }
 
     /// The reverse of [`Holder::silence`].
