@@ -5,6 +5,7 @@
 //! were there before the agent are kept apart.
 
 pub mod hour;
+mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,9 +15,10 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use self::hour::Hour;
+pub use self::tally::{Account, Tally};
 use crate::{
     clock::Moment,
-    finding::{End, Ended, Kind, Status, Touch},
+    finding::{Kind, Status, Touch},
     snapshot::Identity,
     tracker::{Change, Group, PathId, ProcessKey, Socket},
     verdict::{Descriptors, History},
@@ -28,11 +30,6 @@ pub const OTHER: &str = "~other";
 pub const UNSAMPLED: &str = "unsampled";
 /// How long series stay after their last process.
 const RETENTION: Duration = Duration::from_secs(300);
-/// Example sockets kept for a site.
-const EXAMPLES: usize = 5;
-/// Listeners kept for a site.
-const LISTENERS: usize = 16;
-
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub sites: usize,
@@ -61,26 +58,6 @@ pub struct SiteKey {
 }
 
 pub type SeriesKey = (Identity, Kind, String);
-
-/// Counts since the agent started; adopted sockets are not in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    pub lingered: u64,
-    pub ended: Ended,
-    pub adopted: u64,
-}
-
-/// The sockets of a site, of a series, or of a process at a site, after one census.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    pub lingering: u64,
-    pub sampled: u64,
-    pub oldest: Option<Moment>,
-    pub age_is_minimum: bool,
-    pub examples: Vec<Socket>,
-    /// Addresses of listeners in whose accept queues they are.
-    pub listeners: BTreeSet<u64>,
-}
 
 #[derive(Clone, Debug, Default)]
 pub struct SiteRecord {
@@ -300,67 +277,6 @@ pub fn is_complete(group: &Group) -> bool {
 /// the end. For the others the touch is shown where it is known, but does not make a site.
 pub fn touch_tells(kind: Kind) -> bool {
     matches!(kind, Kind::CloseWaitEofRead | Kind::FinWait2Held)
-}
-
-impl Account {
-    fn book(&mut self, change: &Change) {
-        match *change {
-            Change::Began { adopted: true, .. } => self.adopted += 1,
-            Change::Began { .. } => self.lingered += 1,
-            Change::Ended { adopted: true, .. } => {}
-            Change::Ended { how, .. } => match how {
-                End::Closed => self.ended.closed += 1,
-                End::Touched => self.ended.touched += 1,
-                End::Reclassified => self.ended.reclassified += 1,
-                End::ProcessExit => self.ended.process_exit += 1,
-            },
-        }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, socket: &Socket) {
-        self.lingering += 1;
-        if socket.group.opened != PathId::NONE || socket.group.touched != PathId::NONE {
-            self.sampled += 1;
-        }
-        if self.oldest.is_none_or(|oldest| socket.clock < oldest) {
-            self.oldest = Some(socket.clock);
-            self.age_is_minimum = socket.age_is_minimum;
-        }
-        self.keep_listener(socket.last.listener);
-        self.keep_example(socket);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.lingering += other.lingering;
-        self.sampled += other.sampled;
-        if let Some(theirs) = other.oldest
-            && self.oldest.is_none_or(|ours| theirs < ours)
-        {
-            self.oldest = Some(theirs);
-            self.age_is_minimum = other.age_is_minimum;
-        }
-        other.listeners.iter().for_each(|listener| self.keep_listener(*listener));
-        for example in &other.examples {
-            self.keep_example(example);
-        }
-    }
-
-    fn keep_listener(&mut self, listener: u64) {
-        if listener != 0 && self.listeners.len() < LISTENERS {
-            self.listeners.insert(listener);
-        }
-    }
-
-    /// Keeps the oldest few.
-    fn keep_example(&mut self, socket: &Socket) {
-        let at = self.examples.partition_point(|kept| kept.clock <= socket.clock);
-        if at < EXAMPLES {
-            self.examples.insert(at, socket.clone());
-            self.examples.truncate(EXAMPLES);
-        }
-    }
 }
 
 #[cfg(test)]

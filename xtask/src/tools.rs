@@ -108,6 +108,10 @@ pub fn install_prometheus_operator(log: &mut Log) -> Result<()> {
     let mut install = Command::new("npm");
     install.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]);
     install.arg(&place).arg(format!("@kubernetes-models/prometheus-operator@{PROMETHEUS_OPERATOR}"));
+    // Node brings certificates of its own; everything else here trusts those of the host.
+    if env::var_os("NODE_EXTRA_CA_CERTS").is_none() {
+        install.env("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt");
+    }
     log.step(&format!("installing the Prometheus operator's schemas {PROMETHEUS_OPERATOR}"), install)
 }
 

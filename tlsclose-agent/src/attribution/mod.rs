@@ -10,6 +10,7 @@ pub mod blocked;
 pub mod closes;
 pub mod containers;
 pub mod describe;
+pub mod images;
 pub mod java;
 pub mod jit;
 pub mod last_user;

@@ -8,7 +8,6 @@ mod keys;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use tlsclose_common::{
@@ -17,7 +16,7 @@ use tlsclose_common::{
 };
 
 use super::{
-    java,
+    images::Images,
     jit::Jit,
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
@@ -35,10 +34,6 @@ const MAX_PATHS: usize = 16_384;
 const MAX_RULES: usize = 65_536;
 /// Places of system calls remembered for needing copies, and places that threads start at.
 const MAX_NEEDS: usize = 8_192;
-/// Address spaces remembered.
-const MAX_IMAGES: usize = 512;
-/// How often the mappings of one process are read again because an address was unknown.
-const REREAD: Duration = Duration::from_secs(1);
 
 /// A chain of runtime frames up to the root longer than this is no start of a program or a thread:
 /// `__libc_start_call_main`, `__libc_start_main` and `_start` are three.
@@ -49,14 +44,6 @@ const COPY_REACH: u64 = ((COPY_PAGES - 1) * PAGE) as u64;
 
 type Place = (ModuleId, u64);
 type Path = Arc<[Place]>;
-
-struct Image {
-    process: ProcessId,
-    mapped: Arc<MappedModules>,
-    /// Code made at run time may keep no frame pointer.
-    hides_callers: bool,
-    read: Instant,
-}
 
 /// What could not be kept here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +65,7 @@ pub struct Paths {
     ids: HashMap<Path, PathId>,
     /// Indexed by `PathId - 1`.
     paths: Vec<Path>,
-    images: HashMap<u64, Image>,
+    images: Images,
     callers: HashMap<(Place, bool), Caller>,
     /// Return addresses that only the start of the program or of a thread lies behind.
     roots: HashSet<Place>,
@@ -109,7 +96,7 @@ impl Paths {
         let mapped = self.mapped(header, header.pc, modules)?;
         let (path, _) = normalize(frames, &mapped);
         let key = LeafKey { image: header.image, pc: header.pc };
-        let hides_callers = self.hides_callers(header);
+        let hides_callers = self.images.hides_callers(header);
         let mut own_seen = false;
         let mut end = path.len();
         for (depth, place) in path.iter().enumerate() {
@@ -157,7 +144,7 @@ impl Paths {
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
         let mapped = self.mapped(header, header.pc, modules)?;
-        let hides_callers = self.hides_callers(header);
+        let hides_callers = self.images.hides_callers(header);
         let mut callers = Vec::new();
         let Walk { pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let caller = match mapped.find(pc - u64::from(depth > 0)) {
@@ -215,7 +202,7 @@ impl Paths {
 
     /// The address space of a process is gone, or another program's now.
     pub fn forget_process(&mut self, process: ProcessId) {
-        self.images.retain(|_, image| image.process != process);
+        self.images.forget_process(process);
         self.jit.forget(process);
     }
 
@@ -369,32 +356,7 @@ impl Paths {
 
     /// As [`Self::mapped`], where a process that is gone is no loss yet.
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
-        let known = self.images.get(&header.image);
-        let current = known.is_some_and(|image| image.mapped.find(address).is_some() || image.read.elapsed() < REREAD);
-        if !current {
-            let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
-            if let Some(mapped) = modules.of_process(process) {
-                let hides_callers = java::hides_callers(process, &mapped, modules);
-                self.remember(header.image, process, mapped, hides_callers);
-            }
-        }
-        self.images.get(&header.image).map(|image| Arc::clone(&image.mapped))
-    }
-
-    fn remember(&mut self, image: u64, process: ProcessId, mapped: MappedModules, hides_callers: bool) {
-        let oldest = || self.images.iter().min_by_key(|(_, image)| image.read).map(|(key, _)| *key);
-        if self.images.len() >= MAX_IMAGES
-            && let Some(oldest) = oldest()
-        {
-            self.images.remove(&oldest);
-        }
-        let image_of = Image { process, mapped: Arc::new(mapped), hides_callers, read: Instant::now() };
-        self.images.insert(image, image_of);
-    }
-
-    /// Code that the process made at run time may keep no frame pointer.
-    fn hides_callers(&self, header: &StackHeader) -> bool {
-        self.images.get(&header.image).is_some_and(|image| image.hides_callers)
+        self.images.look(header, address, modules)
     }
 }
 

@@ -17,10 +17,12 @@ use tlsclose_common::{
     limits::HALF_CLOSED_ENTRIES,
 };
 
+pub use super::load_error::LoadError;
 use super::{
     btf::Btf,
     features::Feature,
     layout,
+    load_error::{AnyError, one_line, refused},
     object::{Access, Object, program},
     pod::Fact,
 };
@@ -69,23 +71,6 @@ impl Default for Options {
             verbose: false,
         }
     }
-}
-
-/// Why the programs do not run here; one line each.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
-    NotAllowed,
-    #[error("{0}: give a BTF file of this kernel with --btf")]
-    Btf(#[from] super::btf::BtfError),
-    #[error("this kernel has no tracepoint {0}, which tlsclose cannot do without")]
-    NoTracepoint(&'static str),
-    #[error("this kernel has no BPF helper {0}, which came with Linux {1} and tlsclose cannot do without")]
-    NoHelper(&'static str, &'static str),
-    #[error("cannot load {what}: {reason}")]
-    Program { what: String, reason: String },
-    #[error("the BPF object lacks the map {0}")]
-    NoMap(&'static str),
 }
 
 /// The loaded and attached programs; dropping it detaches and frees everything.
@@ -294,8 +279,6 @@ fn sees_all_processes() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
 }
 
-pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
     program.load(tracepoint, btf)?;
@@ -319,45 +302,4 @@ fn attach_syscall(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), A
 
 fn absent() -> AnyError {
     "not in this kernel".into()
-}
-
-pub(super) fn refused(what: &str, error: &AnyError) -> LoadError {
-    let not_allowed = std::iter::successors(Some(error.as_ref() as &dyn std::error::Error), |e| e.source())
-        .filter_map(|e| e.downcast_ref::<std::io::Error>())
-        .any(|e| e.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()));
-    if not_allowed {
-        LoadError::NotAllowed
-    } else {
-        LoadError::Program { what: what.to_owned(), reason: one_line(error) }
-    }
-}
-
-/// An error with its causes; of a verifier's log the last words, which say what was wrong.
-fn one_line(error: &(impl std::fmt::Display + ?Sized)) -> String {
-    let text = error.to_string();
-    let (first, log) = text.split_once('\n').unwrap_or((&text, ""));
-    let Some((error, _)) = first.split_once(" Verifier output: ") else { return first.to_owned() };
-    const COUNTS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
-    let is_count = |line: &str| COUNTS.iter().any(|count| line.starts_with(count));
-    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_count(line));
-    format!("{error} {}", last.unwrap_or_default()).trim_end().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::one_line;
-
-    #[test]
-    fn of_an_error_the_first_line_is_kept_and_of_a_verifiers_log_the_last_words() {
-        let log = "the call failed. Verifier output: arg#0\n0: R1=ctx()\ninvalid read from stack\n\
-                   verification time 12 usec\nstack depth 336\nprocessed 12 insns (limit 1000000)\n";
-        for (error, line) in [
-            (log, "the call failed. invalid read from stack"),
-            ("the call failed. Verifier output: ", "the call failed."),
-            ("one\ntwo", "one"),
-            ("", ""),
-        ] {
-            assert_eq!(one_line(error), line);
-        }
-    }
 }

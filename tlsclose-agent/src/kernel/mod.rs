@@ -8,6 +8,7 @@ pub mod counters;
 pub mod features;
 pub mod layout;
 pub mod load;
+mod load_error;
 pub mod memory;
 mod object;
 pub mod pod;

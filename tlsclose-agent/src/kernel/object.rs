@@ -6,7 +6,8 @@ use tlsclose_common::limits::STREAM_RING_BYTES;
 use super::{
     btf::Btf,
     layout::Resolved,
-    load::{LoadError, Options, refused},
+    load::Options,
+    load_error::{LoadError, refused},
     pod::Fact,
 };
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::ops::Range;
+use std::time::Instant;
 
 use object::{Object, ObjectSection, ObjectSegment};
 use tlsclose_common::facts::record;
@@ -110,7 +111,7 @@ fn names_of_a_thousand_stacks() {
     let mut paths = Paths::default();
     let mapped = MappedModules::of_ranges(&[(BASE, BASE + code.end - code.start, code.start, module.0)]);
     let process = ProcessId { tgid: std::process::id(), started_at: 0 };
-    paths.images.insert(1, Image { process, mapped: Arc::new(mapped), hides_callers: false, read: Instant::now() });
+    paths.images.remember(1, process, mapped, false);
     let mut symbols = symbolizer();
     let python = Python::default();
     let begin = Instant::now();

@@ -1,0 +1,61 @@
+//! Why the programs do not run here.
+
+pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One line each.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
+    NotAllowed,
+    #[error("{0}: give a BTF file of this kernel with --btf")]
+    Btf(#[from] super::btf::BtfError),
+    #[error("this kernel has no tracepoint {0}, which tlsclose cannot do without")]
+    NoTracepoint(&'static str),
+    #[error("this kernel has no BPF helper {0}, which came with Linux {1} and tlsclose cannot do without")]
+    NoHelper(&'static str, &'static str),
+    #[error("cannot load {what}: {reason}")]
+    Program { what: String, reason: String },
+    #[error("the BPF object lacks the map {0}")]
+    NoMap(&'static str),
+}
+
+pub fn refused(what: &str, error: &AnyError) -> LoadError {
+    let not_allowed = std::iter::successors(Some(error.as_ref() as &dyn std::error::Error), |e| e.source())
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| e.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()));
+    if not_allowed {
+        LoadError::NotAllowed
+    } else {
+        LoadError::Program { what: what.to_owned(), reason: one_line(error) }
+    }
+}
+
+/// An error with its causes; of a verifier's log the last words, which say what was wrong.
+pub fn one_line(error: &(impl std::fmt::Display + ?Sized)) -> String {
+    let text = error.to_string();
+    let (first, log) = text.split_once('\n').unwrap_or((&text, ""));
+    let Some((error, _)) = first.split_once(" Verifier output: ") else { return first.to_owned() };
+    const COUNTS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let is_count = |line: &str| COUNTS.iter().any(|count| line.starts_with(count));
+    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_count(line));
+    format!("{error} {}", last.unwrap_or_default()).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn of_an_error_the_first_line_is_kept_and_of_a_verifiers_log_the_last_words() {
+        let log = "the call failed. Verifier output: arg#0\n0: R1=ctx()\ninvalid read from stack\n\
+                   verification time 12 usec\nstack depth 336\nprocessed 12 insns (limit 1000000)\n";
+        for (error, line) in [
+            (log, "the call failed. invalid read from stack"),
+            ("the call failed. Verifier output: ", "the call failed."),
+            ("one\ntwo", "one"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(error), line);
+        }
+    }
+}
