@@ -53,7 +53,7 @@ pub struct Options {
 
 /// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
 pub const FEW: [&str; 8] = [
-    "accept_queue::connections_given_up",
+    "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
     "findings::healthy_twins",
     "lifecycle::sockets_closed_after_all",
