@@ -120,6 +120,7 @@ impl Watch {
                 published.store(Arc::new(report::snapshot(self)));
                 next = started + self.log.interval;
             }
+            self.kernel.follow_sends();
             self.sleep_until(next);
         }
         Ok(())

@@ -9,7 +9,7 @@ use tlsclose_common::facts::call;
 use crate::{
     budget, half_closed,
     kernel::{Task, Tcp},
-    maps::{CONTROL, ORIGIN},
+    maps::{CONTROL, IO_URING_MET, ORIGIN},
     open, stack,
 };
 
@@ -36,7 +36,8 @@ pub fn received(sk: *const c_void, ret: i32, flags: i32) {
     }
 }
 
-/// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; `flags` is always 0.
+/// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; `flags` is always 0. The agent
+/// attaches it while a process is armed, or uses io_uring.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
     sent(ctx.arg(0), ctx.arg(1));
@@ -78,8 +79,24 @@ fn moved(sk: *const c_void, bytes: i32, which: u8) {
     if is_armed {
         touched(sk, bytes, which);
     }
+    if may_be_unseen {
+        met_io_uring(control.census);
+    }
     if may_be_unseen && is_first(sk, bytes, which) {
         open::adopt(sk, which);
+    }
+}
+
+/// Asks the agent for the hook at sends, which is attached only while it is needed.
+#[inline(always)]
+fn met_io_uring(census: u32) {
+    if let Some(met) = IO_URING_MET.get_ptr_mut(0) {
+        // SAFETY: a slot that lives as long as the program; written once in each census, by whoever comes first.
+        unsafe {
+            if *met != census {
+                *met = census;
+            }
+        }
     }
 }
 

@@ -95,6 +95,10 @@ pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHA
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
+/// The number of the census in which a process that uses io_uring was last seen to read; 0: never.
+#[map]
+pub static IO_URING_MET: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Budgets of this CPU: for stacks (0), for copies of stack memory (1), for stacks of closes (2).
 #[map]
 pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(3, 0);

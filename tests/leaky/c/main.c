@@ -48,6 +48,8 @@ int main(int argc, char **argv)
         return run_shared(&options);
     if (strcmp(options.command, "queue") == 0)
         return run_queue(&options);
+    if (strcmp(options.command, "uring") == 0)
+        return run_uring(&options);
     fprintf(stderr, "leaky: no way or load is called %s\n", options.command);
     return 2;
 }

@@ -25,6 +25,7 @@ use super::{
     load_error::{AnyError, one_line, refused},
     object::{Access, Object, program},
     pod::Fact,
+    sends::{self, SendHook},
 };
 
 /// What the agent asks of the kernel side.
@@ -81,6 +82,8 @@ pub struct Kernel {
     pub(super) census_counts: PerCpuArray<MapData, Fact<CensusCounts>>,
     pub(super) control: Array<MapData, Fact<Control>>,
     pub(super) control_now: Control,
+    pub(super) io_uring_met: Array<MapData, u32>,
+    pub(super) send_hook: Option<SendHook>,
     pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
     pub(super) closes: HashMap<MapData, Fact<ClosePair>, u64>,
     pub(super) python: HashMap<MapData, u64, Fact<Interpreter>>,
@@ -105,14 +108,13 @@ pub struct Kernel {
 }
 
 /// The programs on `tp_btf`, and whether the agent can run without each.
-const TRACEPOINTS: [(&str, &str, bool); 8] = [
+const TRACEPOINTS: [(&str, &str, bool); 7] = [
     ("set_state", "inet_sock_set_state", true),
     ("destroy_sock", "tcp_destroy_sock", true),
     ("process_exit", "sched_process_exit", true),
     ("process_exec", "sched_process_exec", true),
     ("process_fork", "sched_process_fork", false),
     ("recv_length", "sock_recv_length", false),
-    ("send_length", "sock_send_length", false),
     ("send_reset", "tcp_send_reset", false),
 ];
 
@@ -120,8 +122,7 @@ const TRACEPOINTS: [(&str, &str, bool); 8] = [
 const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.8")];
 
 /// Where a tracepoint is missing: the program and the function at whose end it runs.
-const FALLBACKS: [(&str, &str, &str); 2] =
-    [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg"), ("sock_send_length", "sendmsg_exit", "tcp_sendmsg")];
+const FALLBACKS: [(&str, &str, &str); 1] = [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg")];
 
 /// What sockets that no descriptor table shows are looked for with.
 const FOR_EACH: &str = "bpf_for_each_map_elem";
@@ -159,6 +160,7 @@ impl Kernel {
         }
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         let access = Access::of(&btf);
+        let send_place = sends::Place::of(&btf);
         drop(btf);
         let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
             LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
@@ -184,6 +186,8 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
+        let send_hook = SendHook::load(&mut ebpf, send_place, &kernel_btf);
+        features.push(sends::feature(send_place, &send_hook));
         for (program, tracepoint) in OPENINGS {
             match attach_syscall(&mut ebpf, program, tracepoint) {
                 Ok(()) => features.push(Feature::attached(tracepoint)),
@@ -214,10 +218,15 @@ impl Kernel {
         } else {
             Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
         });
-        Self::assemble(ebpf, options, features)
+        Self::assemble(ebpf, options, features, send_hook.ok())
     }
 
-    fn assemble(mut ebpf: Ebpf, options: &Options, features: Vec<Feature>) -> Result<Self, LoadError> {
+    fn assemble(
+        mut ebpf: Ebpf,
+        options: &Options,
+        features: Vec<Feature>,
+        send_hook: Option<SendHook>,
+    ) -> Result<Self, LoadError> {
         macro_rules! map {
             ($name:literal) => {
                 ebpf.take_map($name).ok_or(LoadError::NoMap($name))?.try_into().map_err(|_| LoadError::NoMap($name))?
@@ -239,6 +248,8 @@ impl Kernel {
                 idle_after: 0,
                 pad: 0,
             },
+            io_uring_met: map!("IO_URING_MET"),
+            send_hook,
             leaves: map!("LEAVES"),
             closes: map!("CLOSES"),
             python: map!("PYTHON"),

@@ -12,4 +12,5 @@ mod load_error;
 pub mod memory;
 mod object;
 pub mod pod;
+mod sends;
 pub mod stacks;

@@ -1,0 +1,129 @@
+//! The hook at sends, which is attached only while somebody needs it: by merely being there it
+//! takes 0.7 % of what a server on kept connections can do (docs/benchmarks.md).
+
+use std::time::{Duration, Instant};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, FExit, fexit::FExitLinkId, tp_btf::BtfTracePointLinkId},
+};
+use tlsclose_common::limits::CENSUSES_REMEMBERED;
+
+use super::{
+    features::Feature,
+    load::Kernel,
+    load_error::{AnyError, one_line},
+    object::program,
+};
+
+/// How long the hook stays when nobody needs it any more.
+const STAYS: Duration = Duration::from_secs(60);
+
+const TRACEPOINT: &str = "send_length";
+const EXIT: &str = "sendmsg_exit";
+
+const SOCK_SEND_LENGTH: &str = "sock_send_length";
+const TCP_SENDMSG: &str = "tcp_sendmsg";
+
+/// Which program it is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `sock_send_length`, since 6.3.
+    Tracepoint,
+    /// The end of `tcp_sendmsg`.
+    Exit,
+}
+
+enum Link {
+    Tracepoint(BtfTracePointLinkId),
+    Exit(FExitLinkId),
+}
+
+impl Place {
+    pub fn of(btf: &super::btf::Btf) -> Self {
+        if btf.has_tracepoint(SOCK_SEND_LENGTH) { Self::Tracepoint } else { Self::Exit }
+    }
+}
+
+/// How the outputs show it.
+pub(super) fn feature(place: Place, outcome: &Result<SendHook, AnyError>) -> Feature {
+    let feature = match (outcome, place) {
+        (Err(error), _) => return Feature::missing(SOCK_SEND_LENGTH, &one_line(error)),
+        (Ok(_), Place::Tracepoint) => Feature::attached(SOCK_SEND_LENGTH),
+        (Ok(_), Place::Exit) => Feature::replaced(SOCK_SEND_LENGTH, TCP_SENDMSG),
+    };
+    Feature { probe: format!("{} while needed", feature.probe), ..feature }
+}
+
+/// The loaded hook.
+pub(super) struct SendHook {
+    place: Place,
+    link: Option<Link>,
+    needed_at: Instant,
+    has_failed: bool,
+}
+
+impl SendHook {
+    /// Loads the program, and shows by attaching it that this can be done.
+    pub fn load(ebpf: &mut Ebpf, place: Place, btf: &Btf) -> Result<Self, AnyError> {
+        match place {
+            Place::Tracepoint => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.load(SOCK_SEND_LENGTH, btf)?,
+            Place::Exit => program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?,
+        }
+        let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false };
+        hook.attach(ebpf)?;
+        hook.detach(ebpf)?;
+        Ok(hook)
+    }
+
+    fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), AnyError> {
+        self.link = Some(match self.place {
+            Place::Tracepoint => Link::Tracepoint(program::<BtfTracePoint>(ebpf, TRACEPOINT)?.attach()?),
+            Place::Exit => Link::Exit(program::<FExit>(ebpf, EXIT)?.attach()?),
+        });
+        Ok(())
+    }
+
+    fn detach(&mut self, ebpf: &mut Ebpf) -> Result<(), AnyError> {
+        match self.link.take() {
+            Some(Link::Tracepoint(link)) => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.detach(link)?,
+            Some(Link::Exit(link)) => program::<FExit>(ebpf, EXIT)?.detach(link)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, ebpf: &mut Ebpf, is_needed: bool) {
+        let now = Instant::now();
+        if is_needed {
+            self.needed_at = now;
+        }
+        let outcome = match (&self.link, is_needed) {
+            (None, true) if !self.has_failed => self.attach(ebpf),
+            (Some(_), false) if now.duration_since(self.needed_at) > STAYS => self.detach(ebpf),
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            // Said once: the next attempt would fail as this one did.
+            self.has_failed = true;
+            log::warn!("the hook at sends cannot be attached or detached: {}", one_line(&error));
+        }
+    }
+}
+
+impl Kernel {
+    /// Attaches the hook at sends if a process is armed or uses io_uring, and detaches it when none
+    /// has for a while.
+    pub fn follow_sends(&mut self) {
+        let is_needed = self.control_now.any_armed != 0 || self.met_io_uring();
+        if let Some(hook) = &mut self.send_hook {
+            hook.follow(&mut self.ebpf, is_needed);
+        }
+    }
+
+    /// Lately the hook at reads met a process whose sockets come into its hands unseen.
+    fn met_io_uring(&self) -> bool {
+        let met = self.io_uring_met.get(&0, 0).unwrap_or(0);
+        met != 0 && self.control_now.census.wrapping_sub(met) <= CENSUSES_REMEMBERED
+    }
+}
