@@ -59,18 +59,22 @@ fn a_leak_appears_opens_by_a_key_to_its_code_paths_and_goes() {
     assert_no_complaints(&browser);
 }
 
+/// A page on which the site of a program is open.
+fn open_site() -> (Browser, Leaky, Agent, Netns) {
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let site = wait_for_site(&agent, &leaky, 4);
+    let browser = page(agent.port(), &format!("#{}", site["site"].as_str().expect("a site")));
+    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    (browser, leaky, agent, namespace)
+}
+
 #[test]
 fn a_site_in_the_address_is_open_and_its_paths_stand_side_by_side() {
     if !on_kernel(&TOOLS) {
         return;
     }
-    let namespace = Netns::new();
-    let agent = Agent::start();
-    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "4", "--for", "90"]);
-    leaky.ready();
-    let site = wait_for_site(&agent, &leaky, 4);
-    let browser = page(agent.port(), &format!("#{}", site["site"].as_str().expect("a site")));
-    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    let (browser, _leaky, _agent, _namespace) = open_site();
     let tops = browser.script("return [...document.querySelectorAll('.paths section')].map((path) => path.offsetTop)");
     let tops = tops.as_array().expect("a list");
     assert!(tops.len() == 3 && tops.iter().all(|top| top == &tops[0]), "{tops:?}");
@@ -170,13 +174,7 @@ fn it_can_be_read_in_dark_and_light_and_by_a_screen_reader() {
     if !on_kernel(&TOOLS) {
         return;
     }
-    let namespace = Netns::new();
-    let agent = Agent::start();
-    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "4", "--for", "90"]);
-    leaky.ready();
-    let site = wait_for_site(&agent, &leaky, 4);
-    let browser = page(agent.port(), &format!("#{}", site["site"].as_str().expect("a site")));
-    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    let (browser, leaky, _agent, _namespace) = open_site();
     let mut backgrounds = Vec::new();
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);

@@ -5,10 +5,11 @@
 
 mod aborts;
 mod half_open;
+mod listed;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{aborts::*, half_open::*};
+pub use self::{aborts::*, half_open::*, listed::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -82,20 +83,7 @@ pub enum State {
 impl State {
     /// By its number in the kernel (include/net/tcp_states.h).
     pub fn numbered(number: u8) -> Option<Self> {
-        let all = [
-            Self::Established,
-            Self::SynSent,
-            Self::SynRecv,
-            Self::FinWait1,
-            Self::FinWait2,
-            Self::TimeWait,
-            Self::Close,
-            Self::CloseWait,
-            Self::LastAck,
-            Self::Listen,
-            Self::Closing,
-        ];
-        all.get(usize::from(number).checked_sub(1)?).copied()
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 }
 

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fd::OwnedFd;
 
 use super::process::{ProcessId, Procfs};
+use super::regular::{self, Wanted};
 use super::symbols::{JitName, Symbolizer};
 use crate::finding::Frame;
 
@@ -103,23 +103,15 @@ impl PerfMapFile {
 
     /// May hang. Whoever may write to /tmp could put a FIFO, a link or a file of his own there.
     fn open(&self) -> Option<(File, u64)> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let handle = rustix::fs::openat2(&self.root, &*self.path, flags, Mode::empty(), within).ok()?;
-        let stat = rustix::fs::fstat(&handle).ok()?;
-        let size = u64::try_from(stat.st_size).ok().filter(|size| *size <= MAP_MAX)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != self.owner {
-            return None;
-        }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = rustix::fs::open(format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty()).ok()?;
-        Some((file.into(), size))
+        let wanted = Wanted { at_most: MAP_MAX, owner: Some(self.owner), through_link: false };
+        regular::open(&self.root, self.path.as_ref(), wanted)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{FileType, Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 

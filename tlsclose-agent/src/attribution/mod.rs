@@ -18,6 +18,7 @@ pub mod modules;
 pub mod paths;
 pub mod process;
 pub mod python;
+mod regular;
 pub mod site;
 pub mod stacks;
 pub mod symbols;

@@ -95,12 +95,12 @@ pub struct DoctorArgs {
 
 /// Explain a kind of finding: what it means, how it is proved, how to fix it.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Kinds: close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held,
-close_wait_not_accepted, close_wait_shared_fd.
+#[command(after_help = format!("\
+Kinds:
+  {}
 
 Example:
-  tlsclose explain close_wait_eof_read")]
+  tlsclose explain close_wait_eof_read", Kind::ALL.map(Kind::name).join("\n  ")))]
 pub struct ExplainArgs {
     /// A kind, as `tlsclose leaks` prints it
     pub kind: Kind,

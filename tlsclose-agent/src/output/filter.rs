@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::finding::{AbortProcess, AbortSite, HalfOpenProcess, HalfOpenSite, Kind, Report, Site};
+use crate::finding::{AbortSite, HalfOpenSite, Kind, Listed, Report, Site, Who};
 
 /// A selection of sites; what is not given selects everything.
 ///
@@ -30,42 +30,14 @@ pub enum Sort {
 }
 
 impl Filter {
-    pub fn matches(&self, site: &Site) -> bool {
-        let any = |test: &dyn Fn(&crate::finding::Process) -> bool| site.processes.iter().any(test);
-        self.kind.is_none_or(|kind| site.kind == kind)
-            && self.site.as_ref().is_none_or(|id| site.site == *id)
-            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
-            && self.comm.as_ref().is_none_or(|comm| any(&|process| process.comm == *comm))
+    pub fn matches(&self, site: &impl Listed) -> bool {
+        let any = |test: &dyn Fn(Who<'_>) -> bool| site.processes().any(test);
+        self.kind.is_none_or(|kind| site.kind() == kind)
+            && self.site.as_ref().is_none_or(|id| site.site() == id)
+            && self.pid.is_none_or(|pid| any(&|who| who.pid == pid))
+            && self.comm.as_ref().is_none_or(|comm| site.is_of(comm))
             && self.namespace.as_ref().is_none_or(|namespace| {
-                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
-            })
-    }
-}
-
-impl Filter {
-    /// As [`Self::matches`], for code paths whose connections did not end by a FIN.
-    pub fn matches_aborts(&self, site: &AbortSite) -> bool {
-        let any = |test: &dyn Fn(&AbortProcess) -> bool| site.processes.iter().any(test);
-        self.kind.is_none_or(|kind| site.kind == kind)
-            && self.site.as_ref().is_none_or(|id| site.site == *id)
-            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
-            && self.comm.as_ref().is_none_or(|comm| site.comm == *comm)
-            && self.namespace.as_ref().is_none_or(|namespace| {
-                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
-            })
-    }
-}
-
-impl Filter {
-    /// As [`Self::matches`], for connections whose peer may be gone.
-    pub fn matches_half_open(&self, site: &HalfOpenSite) -> bool {
-        let any = |test: &dyn Fn(&HalfOpenProcess) -> bool| site.processes.iter().any(test);
-        self.kind.is_none_or(|kind| site.kind == kind)
-            && self.site.as_ref().is_none_or(|id| site.site == *id)
-            && self.pid.is_none_or(|pid| any(&|process| process.pid == pid))
-            && self.comm.as_ref().is_none_or(|comm| any(&|process| process.comm == *comm))
-            && self.namespace.as_ref().is_none_or(|namespace| {
-                any(&|process| process.container.as_ref().is_some_and(|container| container.namespace == *namespace))
+                any(&|who| who.container.is_some_and(|container| container.namespace == *namespace))
             })
     }
 }
@@ -74,9 +46,9 @@ impl Filter {
 pub fn select(report: &mut Report, filter: &Filter, sort: Sort, limit: Option<usize>) {
     report.sites.retain(|site| filter.matches(site));
     order(&mut report.sites, sort);
-    report.aborted_sites.retain(|site| filter.matches_aborts(site));
+    report.aborted_sites.retain(|site| filter.matches(site));
     order_aborts(&mut report.aborted_sites, sort);
-    report.half_open_sites.retain(|site| filter.matches_half_open(site));
+    report.half_open_sites.retain(|site| filter.matches(site));
     order_half_open(&mut report.half_open_sites);
     if let Some(limit) = limit {
         report.sites.truncate(limit);

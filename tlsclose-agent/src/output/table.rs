@@ -3,7 +3,7 @@
 use super::escape::escape;
 use super::filter::{Sort, order};
 use crate::duration::human;
-use crate::finding::{HolderInfo, Process, Report, Site, Status, Touch};
+use crate::finding::{Example, HolderInfo, Listed, Process, Report, Site, Status, Touch, Who};
 
 pub mod aborts;
 mod colour;
@@ -32,23 +32,31 @@ pub struct Layout {
 pub fn leaks(report: &Report, layout: &Layout) -> String {
     let mut sites = report.sites.clone();
     order(&mut sites, layout.sort);
+    blocks(&sites, layout, block) + &summary(report)
+}
+
+/// The blocks of as many sites as are wanted, and how many there are beside them.
+fn blocks<S: Listed>(sites: &[S], layout: &Layout, block: impl Fn(&mut String, &S, &Layout)) -> String {
     let shown = layout.top.unwrap_or(sites.len()).min(sites.len());
     let mut text = String::new();
     for site in &sites[..shown] {
         block(&mut text, site, layout);
+        for (label, sentence) in ["why", "fix"].into_iter().zip(site.advice()) {
+            text += &format!("  {}  {}\n", layout.colour.label(label), escape(sentence));
+        }
         text.push('\n');
     }
     if shown < sites.len() {
         text += &format!("({} not shown)\n", plural((sites.len() - shown) as u64, "more site"));
     }
-    text + &summary(report)
+    text
 }
 
 /// The block of one site, without colours.
 pub fn one(site: &Site) -> String {
-    let mut text = String::new();
-    block(&mut text, site, &Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None });
-    text
+    let layout = Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None };
+    let text = blocks(std::slice::from_ref(site), &layout, block);
+    text.trim_end().to_owned() + "\n"
 }
 
 fn summary(report: &Report) -> String {
@@ -112,10 +120,6 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
     if layout.wide && !site.builds.is_empty() {
         *text += &format!("  builds   {}\n", escape(&site.builds.join(" ")));
     }
-    for (label, sentence) in [("why", &site.why), ("fix", &site.fix)] {
-        let label = layout.colour.label(label);
-        *text += &format!("  {label}  {}\n", escape(sentence));
-    }
 }
 
 /// `LEAKING kind  n sockets  +r/min  oldest a  comm[pid] exe  site s`
@@ -127,7 +131,7 @@ fn heading(site: &Site, colour: Colour) -> String {
         format!("{:+.1}/min", rounded(site.per_minute)),
         format!("oldest {least}{}", human(site.oldest_seconds)),
     ];
-    parts.push(site.processes.first().map_or_else(|| "held, holder unknown".to_owned(), process));
+    parts.push(site.processes().next().map_or_else(|| "held, holder unknown".to_owned(), process));
     if let Some(pod) = site.processes.first().and_then(|it| it.container.as_ref()) {
         parts.push(escape(&[&*pod.namespace, &pod.pod, &pod.name].join("/")).into_owned());
     }
@@ -140,22 +144,33 @@ fn rounded(per_minute: f64) -> f64 {
     (per_minute * 10.0).round() / 10.0 + 0.0
 }
 
-fn process(process: &Process) -> String {
-    format!("{}[{}] {}", escape(&process.comm), process.pid, escape(&process.exe))
+fn process(who: Who<'_>) -> String {
+    format!("{}[{}] {}", escape(who.comm), who.pid, escape(who.exe))
+}
+
+/// A list of all processes, where there is more than the one of the heading; `of` says what each has.
+fn processes<S: Listed>(text: &mut String, title: &str, site: &S, of: impl Iterator<Item = String>, layout: &Layout) {
+    let lines: Vec<String> =
+        site.processes().zip(of).map(|(who, has)| format!("    {}  {has}\n", process(who))).collect();
+    if lines.len() > 1 {
+        *text += &format!("  {title}\n");
+        some(text, &lines, if layout.wide { usize::MAX } else { PROCESSES });
+    }
+}
+
+/// The first of the lines, and how many more there are.
+fn some(text: &mut String, lines: &[String], shown: usize) {
+    text.extend(lines.iter().take(shown).map(String::as_str));
+    if lines.len() > shown {
+        *text += &format!("    and {} more\n", lines.len() - shown);
+    }
 }
 
 /// All holders, where there is more than the one of the heading or something to add.
 fn more_processes(text: &mut String, site: &Site, layout: &Layout) {
+    let sockets = site.processes.iter().map(|holder| plural(holder.sockets, "socket"));
+    processes(text, "held by", site, sockets, layout);
     let shown = if layout.wide { usize::MAX } else { PROCESSES };
-    if site.processes.len() > 1 {
-        *text += "  held by\n";
-        for holder in site.processes.iter().take(shown) {
-            *text += &format!("    {}  {}\n", process(holder), plural(holder.sockets, "socket"));
-        }
-        if site.processes.len() > shown {
-            *text += &format!("    and {} more\n", site.processes.len() - shown);
-        }
-    }
     for holder in site.processes.iter().take(shown) {
         *text += &descriptors(holder);
         bad_closes(text, holder, layout);
@@ -226,34 +241,36 @@ fn held_by(text: &mut String, holders: &[HolderInfo]) {
 }
 
 fn examples(text: &mut String, site: &Site, layout: &Layout) {
-    let shown = if layout.wide { usize::MAX } else { EXAMPLES };
-    if site.examples.is_empty() {
-        return;
+    example_lines(text, site.examples.iter().map(example), layout);
+}
+
+fn example_lines(text: &mut String, lines: impl Iterator<Item = String>, layout: &Layout) {
+    let lines: Vec<String> = lines.collect();
+    if !lines.is_empty() {
+        *text += "  examples\n";
+        some(text, &lines, if layout.wide { usize::MAX } else { EXAMPLES });
     }
-    *text += "  examples\n";
-    for example in site.examples.iter().take(shown) {
-        *text += &format!(
-            "    {} -> {}  {}  {}",
-            escape(&example.local),
-            escape(&example.remote),
-            example.state.name(),
-            human(example.age_seconds)
-        );
-        held_by(text, &example.holders);
-        if example.holder_unknown {
-            *text += "  held, holder unknown";
-        }
-        for thread in &example.blocked_threads {
-            *text += &format!("  thread {} of {} is in {}", thread.tid, thread.pid, escape(&thread.call));
-        }
-        if example.recv_queue > 0 || example.send_queue > 0 {
-            *text += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
-        }
-        text.push('\n');
+}
+
+fn example(example: &Example) -> String {
+    let mut line = format!(
+        "    {} -> {}  {}  {}",
+        escape(&example.local),
+        escape(&example.remote),
+        example.state.name(),
+        human(example.age_seconds)
+    );
+    held_by(&mut line, &example.holders);
+    if example.holder_unknown {
+        line += "  held, holder unknown";
     }
-    if site.examples.len() > shown {
-        *text += &format!("    and {} more\n", site.examples.len() - shown);
+    for thread in &example.blocked_threads {
+        line += &format!("  thread {} of {} is in {}", thread.tid, thread.pid, escape(&thread.call));
     }
+    if example.recv_queue > 0 || example.send_queue > 0 {
+        line += &format!("  unread {} unsent {}", example.recv_queue, example.send_queue);
+    }
+    line + "\n"
 }
 
 #[cfg(test)]

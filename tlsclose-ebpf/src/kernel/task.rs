@@ -110,16 +110,19 @@ impl Task {
     /// How many descriptors its table has room for.
     #[inline(always)]
     pub fn descriptors(self) -> u32 {
+        field!(self.descriptor_table(), fdt_max_fds: u32)
+    }
+
+    #[inline(always)]
+    fn descriptor_table(self) -> *const c_void {
         let files: *const c_void = field!(self.0, task_files: *const c_void);
-        let fdt: *const c_void = field!(files, files_fdt: *const c_void);
-        field!(fdt, fdt_max_fds: u32)
+        field!(files, files_fdt: *const c_void)
     }
 
     /// Address of the file behind one of the task's descriptors; none if it is not open.
     #[inline(always)]
     pub fn file_at(self, fd: u32) -> Option<u64> {
-        let files: *const c_void = field!(self.0, task_files: *const c_void);
-        let fdt: *const c_void = field!(files, files_fdt: *const c_void);
+        let fdt = self.descriptor_table();
         if fd >= field!(fdt, fdt_max_fds: u32) {
             return None;
         }

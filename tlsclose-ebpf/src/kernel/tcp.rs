@@ -208,6 +208,7 @@ impl Sequences {
     pub fn rcv_tstamp(self) -> u32 {
         field!(self.0, tcp_rcv_tstamp: u32)
     }
+
     /// Retransmissions and probes since the peer last answered.
     #[inline(always)]
     pub fn unanswered(self) -> (u8, u8) {

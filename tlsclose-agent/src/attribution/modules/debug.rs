@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fd::OwnedFd;
 
 use super::open::FILE_MAX;
+use crate::attribution::regular::{self, Wanted};
 
 /// Candidates handed out for one module.
 const FOUND_MAX: usize = 4;
@@ -54,25 +54,14 @@ pub(super) fn paths(module: &str, build_id: Option<&str>, link: Option<&str>) ->
     paths
 }
 
-/// O_PATH first: looking at a device or a FIFO must not open it.
 fn open(root: &Root, path: &Path) -> Option<(File, u64)> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let handle = rustix::fs::openat2(&root.directory, path, flags, Mode::empty(), within).ok()?;
-    let stat = rustix::fs::fstat(&handle).ok()?;
-    let size = u64::try_from(stat.st_size).ok()?;
-    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !is_regular || size > FILE_MAX || root.owner.is_some_and(|owner| owner != stat.st_uid) {
-        return None;
-    }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = rustix::fs::open(format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty()).ok()?;
-    Some((file.into(), size))
+    regular::open(&root.directory, path, Wanted { at_most: FILE_MAX, owner: root.owner, through_link: true })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{FileType, Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 

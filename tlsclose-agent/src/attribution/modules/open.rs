@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, Stat};
 
 use super::maps::{Backing, Mapping, executable};
+use crate::attribution::regular;
 
 /// Files larger than this are not opened, in bytes.
 pub const FILE_MAX: u64 = 512 << 20;
@@ -53,10 +54,7 @@ pub fn open(process: &OwnedFd, mapping: &Mapping, expected: FileVersion) -> Opti
     if version != expected || version.size > FILE_MAX {
         return None;
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-    Some(file.into())
+    regular::readable(&handle)
 }
 
 /// The file through `map_files`, which leads to the right file even when it was deleted or lies
@@ -84,7 +82,7 @@ fn handle(process: &OwnedFd, path: &[u8]) -> Option<(OwnedFd, FileVersion)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(process, path, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&handle).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if !regular::is_regular(&stat) {
         return None;
     }
     let version = version(&stat)?;
