@@ -88,6 +88,34 @@ fn the_doctor_finds_this_kernel_fit() {
     assert!(named("pid_namespace").as_str().is_some_and(|which| which.starts_with("the host's")), "{report:#}");
 }
 
+/// Then nobody else's system calls are slowed, as a tracepoint would.
+#[test]
+fn system_calls_are_watched_at_their_functions_where_the_host_allows_it() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    // Unreadable, or empty, where programs may not be attached to functions.
+    let allowed = std::fs::read_to_string("/sys/kernel/tracing/available_filter_functions").unwrap_or_default();
+    let functions: Vec<&str> = allowed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    for (feature, kind, call, tracepoint) in [
+        ("accept_stacks", "fexit", "accept", "sys_exit_accept"),
+        ("accept4_stacks", "fexit", "accept4", "sys_exit_accept4"),
+        ("close_calls", "fentry", "close", "sys_enter_close"),
+        ("dup2_calls", "fentry", "dup2", "sys_enter_dup2"),
+    ] {
+        let function = ["__x64_sys_", "__arm64_sys_"].map(|prefix| format!("{prefix}{call}"));
+        let function = function.iter().find(|function| functions.contains(&function.as_str()));
+        let found = list(&report["features"]).find(|one| one["name"] == feature).expect("the feature");
+        let expected = match function {
+            Some(function) => format!("{kind} {function}: loaded and attached, in place of {tracepoint}"),
+            None => format!("{tracepoint}: loaded and attached"),
+        };
+        assert_eq!(found["probe"], expected, "{report:#}");
+    }
+}
+
 /// No transition is ever attributed to whoever ran on the CPU.
 #[test]
 fn states_shows_transitions_with_their_owner() {

@@ -55,13 +55,18 @@ impl CensusLog {
         }
     }
 
-    /// Takes in a census; the interval is at least `shortest`, and stretches so that what a census
-    /// usually costs stays one part in `share` of a core.
-    pub fn record(&mut self, totals: &Totals, shortest: Duration, share: u32) {
+    /// Takes in what a census cost that is shown nowhere.
+    pub fn cost(&mut self, cpu: Duration) {
         if self.costs.len() == COSTS {
             self.costs.remove(0);
         }
-        self.costs.push(totals.cpu);
+        self.costs.push(cpu);
+    }
+
+    /// Takes in a census; the interval is at least `shortest`, and stretches so that what a census
+    /// usually costs stays one part in `share` of a core.
+    pub fn record(&mut self, totals: &Totals, shortest: Duration, share: u32) {
+        self.cost(totals.cpu);
         self.interval = shortest.max(median(&self.costs) * share);
         let seconds = totals.took.as_secs_f64();
         self.durations.sum += seconds;

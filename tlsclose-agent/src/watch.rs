@@ -131,6 +131,9 @@ impl Watch {
         let first = self.kernel.census(|_| {})?;
         std::thread::sleep(Duration::from_millis(220));
         let second = self.kernel.census(|_| {})?;
+        // So that one slow census, at the start too, does not make them rare.
+        self.log.cost(first.cpu);
+        self.log.cost(second.cpu);
         self.ticks_base = (second.jiffies, Moment(second.now));
         let looks = [(first.jiffies, Moment(first.now)), self.ticks_base];
         self.ticks_per_second = ticks_per_second(looks[0], looks[1]).unwrap_or(0);

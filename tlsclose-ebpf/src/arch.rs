@@ -5,16 +5,16 @@
 
 use core::{ffi::c_void, ptr::addr_of};
 
-use crate::kernel::{access, global};
+use crate::kernel::access;
 
 /// Indices, in 8-byte words, of the program counter, stack pointer and frame pointer in
 /// `struct pt_regs` (x86-64: arch/x86/include/asm/ptrace.h; arm64: arch/arm64/include/asm/ptrace.h).
 #[unsafe(no_mangle)]
 static PT_REGS: [u32; 3] = [16, 19, 4];
 
-/// Index of a system call's first argument, as it was when the call began.
+/// Indices of a system call's first three arguments, as they were when the call began.
 #[unsafe(no_mangle)]
-static FIRST_ARGUMENT: u32 = 14;
+static ARGUMENTS: [u32; 3] = [14, 13, 12];
 
 pub struct Registers {
     pub pc: u64,
@@ -26,16 +26,18 @@ pub struct Registers {
 #[inline(always)]
 pub fn user_registers(task: *const c_void) -> Registers {
     let registers = access::pt_regs(task);
-    let word = |i: usize| {
-        // SAFETY: one of the three indices.
-        let index = unsafe { core::ptr::read_volatile((addr_of!(PT_REGS) as *const u32).add(i)) };
-        access::load(registers, index as usize * 8)
-    };
+    let word = |i| access::load(registers, index(addr_of!(PT_REGS), i) * 8);
     Registers { pc: word(0), sp: word(1), fp: word(2) }
 }
 
-/// First argument of the system call that the current task is in.
+/// An argument (0 to 2) of the system call that the task is in.
 #[inline(always)]
-pub fn first_argument(task: *const c_void) -> u64 {
-    access::load(access::pt_regs(task), global!(FIRST_ARGUMENT) as usize * 8)
+pub fn argument(task: *const c_void, i: usize) -> u64 {
+    access::load(access::pt_regs(task), index(addr_of!(ARGUMENTS), i) * 8)
+}
+
+#[inline(always)]
+fn index(indices: *const [u32; 3], i: usize) -> usize {
+    // SAFETY: one of the three.
+    unsafe { core::ptr::read_volatile(indices.cast::<u32>().add(i)) as usize }
 }

@@ -22,46 +22,49 @@ use crate::{
 };
 
 /// `flags` of close_range(): mark for closing at exec (include/uapi/linux/close_range.h).
-const CLOSE_RANGE_CLOEXEC: u64 = 4;
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
 
 /// `syscalls/sys_enter_close`: `unsigned int fd` at offset 16.
 #[tracepoint(category = "syscalls", name = "sys_enter_close")]
 pub fn enter_close(ctx: TracePointContext) -> i32 {
-    if let Some(tgid) = process_with_sockets() {
-        close(tgid, argument(&ctx, 0) as u32, call::CLOSE);
-    }
+    close(argument(&ctx, 0) as u32);
     0
 }
 
 /// `syscalls/sys_enter_dup2`: `unsigned int oldfd` at offset 16, `newfd` at 24.
 #[tracepoint(category = "syscalls", name = "sys_enter_dup2")]
 pub fn enter_dup2(ctx: TracePointContext) -> i32 {
-    replace(&ctx);
+    replace(argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
     0
 }
 
 /// `syscalls/sys_enter_dup3`: `unsigned int oldfd` at offset 16, `newfd` at 24.
 #[tracepoint(category = "syscalls", name = "sys_enter_dup3")]
 pub fn enter_dup3(ctx: TracePointContext) -> i32 {
-    replace(&ctx);
+    replace(argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
     0
 }
 
 /// `syscalls/sys_enter_close_range`: `unsigned int fd` at offset 16, `max_fd` at 24, `flags` at 32.
 #[tracepoint(category = "syscalls", name = "sys_enter_close_range")]
 pub fn enter_close_range(ctx: TracePointContext) -> i32 {
-    let Some(tgid) = process_with_sockets() else { return 0 };
-    if argument(&ctx, 2) & CLOSE_RANGE_CLOEXEC != 0 {
-        return 0;
+    close_range(argument(&ctx, 0) as u32, argument(&ctx, 1) as u32, argument(&ctx, 2) as u32);
+    0
+}
+
+/// close_range() begins.
+#[inline(always)]
+pub fn close_range(first: u32, last: u32, flags: u32) {
+    let Some(tgid) = process_with_sockets() else { return };
+    if flags & CLOSE_RANGE_CLOEXEC != 0 {
+        return;
     }
-    let (first, last) = (argument(&ctx, 0) as u32, argument(&ctx, 1) as u32);
     for i in 0..CLOSE_RANGE_WALK {
         let fd = first.wrapping_add(i);
         if fd > last || close_of_range(tgid, fd) == 0 {
             break;
         }
     }
-    0
 }
 
 /// 0 when the process can have no descriptor of this or a higher number. A function that the
@@ -76,10 +79,9 @@ extern "C" fn close_of_range(tgid: u32, fd: u32) -> u64 {
     (fd < task.descriptors()) as u64
 }
 
-/// dup2() closes what `newfd` was.
+/// dup2() or dup3() begins: it closes what `new` was.
 #[inline(always)]
-fn replace(ctx: &TracePointContext) {
-    let (old, new) = (argument(ctx, 0) as u32, argument(ctx, 1) as u32);
+pub fn replace(old: u32, new: u32) {
     if old == new {
         return;
     }
@@ -106,10 +108,12 @@ fn process_with_sockets() -> Option<u32> {
     (is_recent && tgid != control.agent_tgid).then_some(tgid)
 }
 
+/// close() begins.
 #[inline(always)]
-fn close(tgid: u32, fd: u32, which: u8) {
+pub fn close(fd: u32) {
+    let Some(tgid) = process_with_sockets() else { return };
     match Task::current().file_at(fd) {
-        Some(file) => close_file(tgid, fd, file, which),
+        Some(file) => close_file(tgid, fd, file, call::CLOSE),
         None => bad(tgid, fd),
     }
 }

@@ -33,8 +33,9 @@ pub fn sendmsg_exit(ctx: FExitContext) -> i32 {
     0
 }
 
+/// An argument of the function, or behind the last one its result.
 #[inline(always)]
-fn word(ctx: &FExitContext, index: usize) -> u64 {
+pub fn word(ctx: &FExitContext, index: usize) -> u64 {
     // SAFETY: the verifier checks that the function has that many parameters.
     unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(index)) }
 }

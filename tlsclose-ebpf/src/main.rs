@@ -14,6 +14,7 @@ mod census;
 mod close_calls;
 mod close_evidence;
 mod closing;
+mod direct;
 mod gone;
 mod half_closed;
 mod half_open;

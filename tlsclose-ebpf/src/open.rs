@@ -32,14 +32,14 @@ pub fn connecting(sk: Tcp) {
 /// `syscalls/sys_exit_accept`: `long ret` at offset 16.
 #[tracepoint(category = "syscalls", name = "sys_exit_accept")]
 pub fn exit_accept(ctx: TracePointContext) -> i32 {
-    accepted(&ctx, call::ACCEPT);
+    accepted(result(&ctx), call::ACCEPT);
     0
 }
 
 /// `syscalls/sys_exit_accept4`: `long ret` at offset 16.
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 pub fn exit_accept4(ctx: TracePointContext) -> i32 {
-    accepted(&ctx, call::ACCEPT4);
+    accepted(result(&ctx), call::ACCEPT4);
     0
 }
 
@@ -47,25 +47,32 @@ pub fn exit_accept4(ctx: TracePointContext) -> i32 {
 /// of interest.
 #[tracepoint(category = "syscalls", name = "sys_exit_socket")]
 pub fn exit_socket(ctx: TracePointContext) -> i32 {
-    // SAFETY: the tracepoint's record holds the result at this offset (its `format` file).
-    let result = unsafe { *ctx.as_ptr().byte_add(16).cast::<i64>() };
-    if result == EMFILE_ERRNO || result == ENFILE_ERRNO {
-        out_of_descriptors(stack::current_tgid());
-    }
+    made(result(&ctx));
     0
 }
 
 #[inline(always)]
-fn accepted(ctx: &TracePointContext, which: u8) {
+fn result(ctx: &TracePointContext) -> i64 {
     // SAFETY: the tracepoint's record holds the result at this offset (its `format` file).
-    let result = unsafe { *ctx.as_ptr().byte_add(16).cast::<i64>() };
-    let tgid = stack::current_tgid();
+    unsafe { *ctx.as_ptr().byte_add(16).cast::<i64>() }
+}
+
+/// socket() returned `result`.
+#[inline(always)]
+pub fn made(result: i64) {
+    if result == EMFILE_ERRNO || result == ENFILE_ERRNO {
+        out_of_descriptors(stack::current_tgid());
+    }
+}
+
+/// accept() or accept4() returned `result`.
+#[inline(always)]
+pub fn accepted(result: i64, which: u8) {
     if result < 0 {
-        if result == EMFILE_ERRNO || result == ENFILE_ERRNO {
-            out_of_descriptors(tgid);
-        }
+        made(result);
         return;
     }
+    let tgid = stack::current_tgid();
     let sampled = budget::allows(tgid);
     if !sampled && !stream::is_on() {
         return;

@@ -19,7 +19,7 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 9] = [
+const TESTS: [&str; 10] = [
     "accept_queue::",
     "descriptors::",
     "findings::",
@@ -28,6 +28,7 @@ const TESTS: [&str; 9] = [
     "python::",
     "shared::",
     "sigterm_ends_it",
+    "system_calls_are_watched",
     "the_doctor_finds",
 ];
 
@@ -52,7 +53,7 @@ pub struct Options {
 }
 
 /// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
-pub const FEW: [&str; 8] = [
+pub const FEW: [&str; 9] = [
     "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
     "findings::healthy_twins",
@@ -60,6 +61,7 @@ pub const FEW: [&str; 8] = [
     "python::a_python_server_is_named",
     "shared::a_socket_that_a_child_inherited",
     "sigterm_ends_it",
+    "system_calls_are_watched",
     "the_doctor_finds",
 ];
 

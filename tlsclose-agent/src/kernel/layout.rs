@@ -17,8 +17,8 @@ pub struct Resolved {
     pub pt_regs: [u32; 3],
     /// 0 where there is no `tcp_recvmsg`.
     pub recvmsg_parameters: u32,
-    /// Word index in `struct pt_regs` of a system call's first argument, which stays there.
-    pub first_argument: u32,
+    /// Word indices in `struct pt_regs` of a system call's first three arguments, which stay there.
+    pub arguments: [u32; 3],
     pub task_stack: u32,
     /// Where `struct pt_regs` lies in a task's kernel stack.
     pub stack_registers: u32,
@@ -41,7 +41,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         task_thread_pointer: btf.offset(TASK_THREAD_POINTER.0, TASK_THREAD_POINTER.1).unwrap_or(ABSENT),
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
-        first_argument: first_argument(btf)?,
+        arguments: arguments(btf)?,
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
         tcp_retransmits: btf.offset(TCP_RETRANSMITS.0, TCP_RETRANSMITS.1).unwrap_or(ABSENT),
@@ -67,14 +67,17 @@ fn pt_regs(btf: &Btf) -> Result<[u32; 3], BtfError> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn first_argument(btf: &Btf) -> Result<u32, BtfError> {
-    Ok(btf.offset("pt_regs", "di")? / 8)
+fn arguments(btf: &Btf) -> Result<[u32; 3], BtfError> {
+    let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
+    Ok([word("di")?, word("si")?, word("dx")?])
 }
 
 /// The result takes the place of the first argument in x0 (arch/arm64/kernel/syscall.c).
 #[cfg(target_arch = "aarch64")]
-fn first_argument(btf: &Btf) -> Result<u32, BtfError> {
-    Ok(btf.offset("pt_regs", "orig_x0")? / 8)
+fn arguments(btf: &Btf) -> Result<[u32; 3], BtfError> {
+    let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
+    let first: u32 = word("regs")?;
+    Ok([word("orig_x0")?, first + 1, first + 2])
 }
 
 /// The frame pointer is x29 (arch/arm64/include/asm/ptrace.h).

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aya::{
     Btf as AyaBtf, Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
-    programs::{BtfTracePoint, FExit, TracePoint},
+    programs::{BtfTracePoint, FExit},
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
@@ -26,6 +26,7 @@ use super::{
     object::{Access, Object, program},
     pod::Fact,
     sends::{self, SendHook},
+    system_calls::{self, CLOSES, Functions, OPENINGS},
 };
 
 /// What the agent asks of the kernel side.
@@ -133,17 +134,6 @@ const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 /// What tells connections whose peer is gone.
 const UNANSWERED: &str = "icsk_probes_out";
 
-const OPENINGS: [(&str, &str); 3] =
-    [("exit_accept", "sys_exit_accept"), ("exit_accept4", "sys_exit_accept4"), ("exit_socket", "sys_exit_socket")];
-
-/// The programs at calls of close(); the first is what the others add to.
-const CLOSES: [(&str, &str); 4] = [
-    ("enter_close", "sys_enter_close"),
-    ("enter_close_range", "sys_enter_close_range"),
-    ("enter_dup2", "sys_enter_dup2"),
-    ("enter_dup3", "sys_enter_dup3"),
-];
-
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         let btf = Btf::open(&options.btf)?;
@@ -161,6 +151,7 @@ impl Kernel {
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         let access = Access::of(&btf);
         let send_place = sends::Place::of(&btf);
+        let functions = Functions::of(&btf);
         drop(btf);
         let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
             LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
@@ -176,7 +167,9 @@ impl Kernel {
             let fallback = FALLBACKS.iter().find(|(instead_of, ..)| *instead_of == tracepoint);
             let outcome = match fallback {
                 _ if present => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
-                Some((_, program, function)) => attach_exit(&mut ebpf, program, function, &kernel_btf),
+                Some((_, program, function)) => {
+                    functions.must_end_safely().and_then(|()| attach_exit(&mut ebpf, program, function, &kernel_btf))
+                }
                 None => Err(absent()),
             };
             match outcome {
@@ -186,22 +179,22 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        let send_hook = SendHook::load(&mut ebpf, send_place, &kernel_btf);
+        let send_hook = SendHook::load(&mut ebpf, send_place, functions, &kernel_btf);
         features.push(sends::feature(send_place, &send_hook));
-        for (program, tracepoint) in OPENINGS {
-            match attach_syscall(&mut ebpf, program, tracepoint) {
-                Ok(()) => features.push(Feature::attached(tracepoint)),
-                Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
-            }
+        for tracepoint in OPENINGS {
+            features.push(
+                system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf)
+                    .unwrap_or_else(|error| Feature::missing(tracepoint, &one_line(&error))),
+            );
         }
-        for (program, tracepoint) in CLOSES {
+        for tracepoint in CLOSES {
             if options.close_calls == CloseCalls::Off {
                 features.push(Feature::missing(tracepoint, "not wanted (--close-calls)"));
                 continue;
             }
-            match attach_syscall(&mut ebpf, program, tracepoint) {
-                Ok(()) => features.push(Feature::attached(tracepoint)),
-                Err(error) if options.close_calls == CloseCalls::On && program == CLOSES[0].0 => {
+            match system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf) {
+                Ok(feature) => features.push(feature),
+                Err(error) if options.close_calls == CloseCalls::On && tracepoint == CLOSES[0] => {
                     return Err(refused(tracepoint, &error));
                 }
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
@@ -301,13 +294,6 @@ fn attach_exit(ebpf: &mut Ebpf, name: &str, function: &str, btf: &AyaBtf) -> Res
     let program: &mut FExit = program(ebpf, name)?;
     program.load(function, btf)?;
     program.attach()?;
-    Ok(())
-}
-
-fn attach_syscall(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), AnyError> {
-    let program: &mut TracePoint = program(ebpf, name)?;
-    program.load()?;
-    program.attach("syscalls", tracepoint)?;
     Ok(())
 }
 

@@ -14,3 +14,4 @@ mod object;
 pub mod pod;
 mod sends;
 pub mod stacks;
+mod system_calls;

@@ -68,7 +68,7 @@ impl Object<'_> {
             .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
             .override_global("PT_REGS", &resolved.pt_regs, true)
             .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
-            .override_global("FIRST_ARGUMENT", &resolved.first_argument, true)
+            .override_global("ARGUMENTS", &resolved.arguments, true)
             .override_global("TCP_RETRANSMITS", &resolved.tcp_retransmits, true)
             .override_global("TCP_PROBES_OUT", &resolved.tcp_probes_out, true)
             .override_global("RESET_REASONS", &resolved.reset_reasons, true)

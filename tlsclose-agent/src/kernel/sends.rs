@@ -14,6 +14,7 @@ use super::{
     load::Kernel,
     load_error::{AnyError, one_line},
     object::program,
+    system_calls::Functions,
 };
 
 /// How long the hook stays when nobody needs it any more.
@@ -65,10 +66,13 @@ pub(super) struct SendHook {
 
 impl SendHook {
     /// Loads the program, and shows by attaching it that this can be done.
-    pub fn load(ebpf: &mut Ebpf, place: Place, btf: &Btf) -> Result<Self, AnyError> {
+    pub fn load(ebpf: &mut Ebpf, place: Place, functions: Functions, btf: &Btf) -> Result<Self, AnyError> {
         match place {
             Place::Tracepoint => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.load(SOCK_SEND_LENGTH, btf)?,
-            Place::Exit => program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?,
+            Place::Exit => {
+                functions.must_end_safely()?;
+                program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?;
+            }
         }
         let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false };
         hook.attach(ebpf)?;
