@@ -75,6 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
     compile::leaky_c(&mut log)?;
+    compile::leaky_c_variants(&mut log)?;
 
     let load = Duration::from_secs(options.seconds);
     let plan = Plan { rounds: options.rounds, load, directory };

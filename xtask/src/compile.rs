@@ -38,8 +38,20 @@ pub fn leaky_rust_program() -> PathBuf {
     workspace::target("leaky/release/leaky")
 }
 
-/// The programs in C that leak in one known way each.
+/// The program in C that leaks in known ways.
 pub fn leaky_c(log: &mut Log) -> Result<()> {
+    compile_leaky_c(log, "leaky", "-O1", "-fno-omit-frame-pointer", "-pie")
+}
+
+/// The same with code paths that the optimiser rearranges, with those that only unwind tables can
+/// follow, and for containers with nothing else in them.
+pub fn leaky_c_variants(log: &mut Log) -> Result<()> {
+    compile_leaky_c(log, "leaky-o2", "-O2", "-fno-omit-frame-pointer", "-pie")?;
+    compile_leaky_c(log, "leaky-frameless", "-O2", "-fomit-frame-pointer", "-pie")?;
+    compile_leaky_c(log, "leaky-static", "-O2", "-fomit-frame-pointer", "-static")
+}
+
+fn compile_leaky_c(log: &mut Log, name: &str, optimised: &str, frames: &str, linked: &str) -> Result<()> {
     let directory = workspace::root().join("tests/leaky/c");
     let sources = fs::read_dir(&directory)
         .with_context(|| format!("cannot read the leaking programs in {}", directory.display()))?;
@@ -51,25 +63,11 @@ pub fn leaky_c(log: &mut Log) -> Result<()> {
     if sources.is_empty() {
         bail!("no leaking program in {}", directory.display());
     }
-    let program = leaky_c_program();
     fs::create_dir_all(workspace::target("leaky/c")).context("cannot create target/leaky/c")?;
-    let beside = |name| program.with_file_name(name);
-    let variants = [
-        (program.clone(), "-O1", "-fno-omit-frame-pointer", "-pie"),
-        // Code paths that the optimiser rearranges, and those that only unwind tables can follow.
-        (beside("leaky-o2"), "-O2", "-fno-omit-frame-pointer", "-pie"),
-        (beside("leaky-frameless"), "-O2", "-fomit-frame-pointer", "-pie"),
-        // For containers with nothing else in them.
-        (beside("leaky-static"), "-O2", "-fomit-frame-pointer", "-static"),
-    ];
-    for (program, optimised, frames, linked) in variants {
-        let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
-        compile.args(["-g", optimised, frames, linked, "-Wall", "-Wextra"]);
-        compile.args(["-fno-optimize-sibling-calls", "-pthread", "-o"]).arg(program).args(&sources);
-        compile.current_dir(workspace::root());
-        log.step(&format!("building the leaking programs in C with {optimised} {frames} {linked}"), compile)?;
-    }
-    Ok(())
+    let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
+    compile.args(["-g", optimised, frames, linked, "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-pthread"]);
+    compile.arg("-o").arg(leaky_c_program().with_file_name(name)).args(&sources).current_dir(workspace::root());
+    log.step(&format!("building the leaking program in C with {optimised} {frames} {linked}"), compile)
 }
 
 /// Those in C++, Go and Java, and what is left of some when their symbols are taken away.
