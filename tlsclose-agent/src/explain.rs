@@ -48,6 +48,19 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_has_a_runbook() {
+        for kind in Kind::ALL {
+            let path = format!("{}/../docs/runbooks/{kind}.md", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(text.starts_with(&format!("# {kind}\n")), "{kind}");
+            assert!(text.contains(&format!("(../leaks.md#{kind})")), "{kind}");
+            for part in ["**How urgent.**", "**Look.**", "**Relief.**", "**The ticket.**"] {
+                assert_eq!(text.matches(part).count(), 1, "{kind}: {part}");
+            }
+        }
+    }
+
+    #[test]
     fn every_section_is_a_kind() {
         let sections = DOCUMENT.lines().filter_map(|line| line.strip_prefix("## "));
         assert!(sections.eq(Kind::ALL.map(Kind::name)));
