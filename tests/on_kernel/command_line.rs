@@ -20,7 +20,7 @@ use tlsclose_tests::{seconds, wait_for};
 use crate::agent_and_leak;
 
 /// One line on standard error that says what is wrong, and this exit code.
-fn assert_one_line(output: &Output, code: i32, says: &str) {
+pub fn assert_one_line(output: &Output, code: i32, says: &str) {
     assert_eq!(output.code, Some(code), "{output:?}");
     let lines: Vec<_> = output.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     assert_eq!(lines.len(), 1, "one line says it: {output:?}");

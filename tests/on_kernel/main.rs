@@ -32,6 +32,7 @@ mod real_programs;
 mod same_site;
 mod shared;
 mod top;
+mod types;
 mod uring;
 mod usual_close;
 

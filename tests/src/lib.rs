@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod browser;
+pub mod btf;
 pub mod child;
 pub mod collector;
 pub mod containerd;

@@ -3,7 +3,9 @@
 //!
 //! aya keeps its BTF members private; this one is pure, so it is tested on recorded files.
 
-use std::path::{Path, PathBuf};
+pub mod file;
+
+use std::path::PathBuf;
 
 const MAGIC: u16 = 0xeb9f;
 
@@ -30,6 +32,12 @@ mod kind {
 pub enum BtfError {
     #[error("cannot read the kernel's type information {}: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
+    #[error("{} is no regular file", .0.display())]
+    NoFile(PathBuf),
+    #[error("{} is no BTF yet, {advice}", path.display())]
+    Packed { path: PathBuf, advice: &'static str },
+    #[error("{} is no BTF", .0.display())]
+    NoBtf(PathBuf),
     #[error("the kernel's type information is damaged: {0}")]
     Damaged(&'static str),
     #[error("this kernel has no type `struct {0}`")]
@@ -69,11 +77,6 @@ impl Type {
 }
 
 impl Btf {
-    pub fn open(path: &Path) -> Result<Self, BtfError> {
-        let bytes = std::fs::read(path).map_err(|error| BtfError::Read { path: path.to_owned(), error })?;
-        Self::parse(&bytes)
-    }
-
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
         let damaged = BtfError::Damaged;
         let magic = bytes.get(..2).ok_or(damaged("no header"))?;

@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 19] = [
+pub const HOOKS: [Hook; 20] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -110,6 +110,11 @@ pub const HOOKS: [Hook; 19] = [
         attach_point: "icsk_probes_out",
         feature: "half_open",
         without: "connections whose peer does not answer are not told from others",
+    },
+    Hook {
+        attach_point: "sockets of its own",
+        feature: "self_check",
+        without: "that the fields of sockets are read right is not checked",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

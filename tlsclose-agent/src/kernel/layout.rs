@@ -100,7 +100,7 @@ mod tests {
             println!("skipped: this kernel has no BTF");
             return;
         }
-        let resolved = resolve(&Btf::open(path).unwrap()).unwrap();
+        let resolved = resolve(&Btf::parse(&crate::kernel::btf::file::read(path).unwrap()).unwrap()).unwrap();
         assert_ne!(resolved.layout.tcp_rcv_nxt, 0);
         assert!((4..=6).contains(&resolved.recvmsg_parameters), "{resolved:?}");
         assert_ne!(resolved.layout.sk_state, resolved.layout.sk_family);

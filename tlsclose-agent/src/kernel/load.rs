@@ -19,7 +19,7 @@ use tlsclose_common::{
 
 pub use super::load_error::LoadError;
 use super::{
-    btf::Btf,
+    btf::{self, Btf},
     features::Feature,
     layout,
     load_error::{AnyError, one_line, refused},
@@ -102,6 +102,8 @@ pub struct Kernel {
     pub(super) aborts: PerCpuHashMap<MapData, Fact<AbortKey>, Fact<Aborts>>,
     pub(super) abort_stacks: HashMap<MapData, Fact<AbortStackKey>, u64>,
     pub(super) max_sockets: u32,
+    /// The agent's process in the first PID namespace.
+    pub(super) own_tgid: u32,
     pub(super) stack_ring: RingBuf<MapData>,
     pub(super) stream_ring: RingBuf<MapData>,
     /// What is attached and what is not, and why.
@@ -136,7 +138,8 @@ const UNANSWERED: &str = "icsk_probes_out";
 
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
-        let btf = Btf::open(&options.btf)?;
+        let types = btf::file::read(&options.btf)?;
+        let btf = Btf::parse(&types)?;
         let resolved = layout::resolve(&btf)?;
         for (helper, since) in HELPERS {
             if !btf.has_helper(helper) {
@@ -153,9 +156,11 @@ impl Kernel {
         let send_place = sends::Place::of(&btf);
         let functions = Functions::of(&btf);
         drop(btf);
-        let kernel_btf = AyaBtf::parse_file(&options.btf, aya::Endianness::default()).map_err(|error| {
-            LoadError::Program { what: "the kernel's type information".into(), reason: one_line(&error) }
+        let kernel_btf = AyaBtf::parse(&types, aya::Endianness::default()).map_err(|error| LoadError::Program {
+            what: "the kernel's type information".into(),
+            reason: one_line(&error),
         })?;
+        drop(types);
         let mut features = Vec::new();
         let object = Object { options, access, btf: &kernel_btf };
         let mut ebpf = object.with_census(&resolved)?;
@@ -211,7 +216,10 @@ impl Kernel {
         } else {
             Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
         });
-        Self::assemble(ebpf, options, features, send_hook.ok())
+        let mut kernel = Self::assemble(ebpf, options, features, send_hook.ok())?;
+        let checked = kernel.check_itself(options)?;
+        kernel.features.push(checked);
+        Ok(kernel)
     }
 
     fn assemble(
@@ -260,6 +268,7 @@ impl Kernel {
             aborts: map!("ABORTS"),
             abort_stacks: map!("ABORT_STACKS"),
             max_sockets: options.max_sockets,
+            own_tgid: std::process::id(),
             stack_ring: map!("STACK_RING"),
             stream_ring: map!("STREAM_RING"),
             ebpf,

@@ -17,6 +17,8 @@ pub enum LoadError {
     Program { what: String, reason: String },
     #[error("the BPF object lacks the map {0}")]
     NoMap(&'static str),
+    #[error("the agent misreads sockets of its own: {what}; are the types in {} those of this kernel?", btf.display())]
+    Misread { what: String, btf: std::path::PathBuf },
 }
 
 pub fn refused(what: &str, error: &AnyError) -> LoadError {

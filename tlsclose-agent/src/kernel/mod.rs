@@ -12,6 +12,7 @@ mod load_error;
 pub mod memory;
 mod object;
 pub mod pod;
+mod self_check;
 mod sends;
 pub mod stacks;
 mod system_calls;

@@ -4,7 +4,7 @@ use aya::Pod;
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
-        Interpreter, LeafKey, LeafRule,
+        HalfClosed, Interpreter, LeafKey, LeafRule,
     },
     layout::{FileRef, Layout},
 };
@@ -33,6 +33,7 @@ facts!(
     Control,
     Durations,
     FileRef,
+    HalfClosed,
     Interpreter,
     Layout,
     LeafKey,

@@ -32,9 +32,12 @@ impl Kernel {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+        let own_tgid = self.own_tgid;
         while let Some(item) = self.stack_ring.next() {
             let Some(header) = read::<StackHeader>(&item).or_else(|| short_header(&item)) else { continue };
             match header.kind {
+                // From the check of itself.
+                record::FRAMES | record::COPY if header.tgid == own_tgid => {}
                 record::FRAMES => {
                     if let Some(stack) = read::<StackFrames>(&item) {
                         let filled = (header.filled as usize).min(stack.frames.len());
