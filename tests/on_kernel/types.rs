@@ -10,7 +10,7 @@ use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::btf::{OF_THIS_KERNEL, with_moved_member};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{free_port, on_kernel, tool};
+use tlsclose_tests::host::{free_port, on_kernel, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{patient, seconds};
@@ -104,4 +104,19 @@ fn what_is_no_type_information_is_refused_in_one_line_and_at_once() {
     assert!(start.elapsed() < patient(seconds(10)), "{:?}", start.elapsed());
     // An ELF file has a section of that name.
     assert_refused(Path::new("/bin/sh"), &directory, "ELF");
+}
+
+/// Those that were recorded: none is of this kernel, whose own recorded types number them otherwise.
+#[test]
+fn recorded_types_of_five_kernels_are_refused() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let mut refused = 0;
+    for entry in fs::read_dir(root().join("tests/data/btf")).expect("recorded types").flatten() {
+        assert_refused(&entry.path(), &directory, "those of this kernel?");
+        refused += 1;
+    }
+    assert_eq!(refused, 5);
 }

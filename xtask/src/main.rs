@@ -4,6 +4,7 @@
 mod agent;
 mod background;
 mod bench;
+mod btf;
 mod compile;
 mod debian;
 mod demo;
@@ -43,6 +44,7 @@ enum Command {
     Test(test::Options),
     Bench(bench::Options),
     Vm(vm::Options),
+    Btf(btf::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Vm(options) => vm::run(&options),
+        Command::Btf(options) => btf::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

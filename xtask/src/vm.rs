@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use self::guest::Outcome;
-use self::kernels::{KERNELS, Kernel};
+use self::kernels::Kernel;
+pub use self::kernels::{KERNELS, image};
 use crate::compile;
 use crate::progress::say;
 use crate::run::Log;
@@ -101,7 +102,7 @@ fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec
     let initramfs = initramfs::make(&mut log, &directory, &tests)?;
     let mut outcomes = Vec::new();
     for kernel in wanted {
-        let image = kernels::image(&mut log, &directory, kernel)?;
+        let image = image(&mut log, &directory, kernel)?;
         let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, filters, limit)?;
         say(&outcome.in_words());
         outcomes.push(outcome);

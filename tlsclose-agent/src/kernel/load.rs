@@ -1,6 +1,6 @@
 //! Loads the programs and attaches them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::{
     Btf as AyaBtf, Ebpf,
@@ -28,6 +28,9 @@ use super::{
     sends::{self, SendHook},
     system_calls::{self, CLOSES, Functions, OPENINGS},
 };
+
+/// Where the kernel shows its own types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the agent asks of the kernel side.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ pub enum CloseCalls {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            btf: PathBuf::from("/sys/kernel/btf/vmlinux"),
+            btf: PathBuf::from(BTF),
             max_sockets: HALF_CLOSED_ENTRIES,
             stacks_per_second: 1000,
             copies_per_second: 100,
@@ -138,6 +141,11 @@ const UNANSWERED: &str = "icsk_probes_out";
 
 impl Kernel {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let loaded = Self::load_all(options);
+        if options.btf == Path::new(BTF) { loaded } else { loaded.map_err(|error| error.with_types_of(&options.btf)) }
+    }
+
+    fn load_all(options: &Options) -> Result<Self, LoadError> {
         let types = btf::file::read(&options.btf)?;
         let btf = Btf::parse(&types)?;
         let resolved = layout::resolve(&btf)?;

@@ -1,5 +1,7 @@
 //! Why the programs do not run here.
 
+use std::path::{Path, PathBuf};
+
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One line each.
@@ -17,8 +19,22 @@ pub enum LoadError {
     Program { what: String, reason: String },
     #[error("the BPF object lacks the map {0}")]
     NoMap(&'static str),
-    #[error("the agent misreads sockets of its own: {what}; are the types in {} those of this kernel?", btf.display())]
-    Misread { what: String, btf: std::path::PathBuf },
+    #[error("the agent misreads sockets of its own: {0}")]
+    Misread(String),
+    #[error("{error}; are the types in {} those of this kernel?", btf.display())]
+    OfGivenTypes { error: Box<LoadError>, btf: PathBuf },
+}
+
+impl LoadError {
+    /// The types were given by somebody, and may be the reason.
+    pub fn with_types_of(self, btf: &Path) -> Self {
+        match self {
+            Self::Program { .. } | Self::Misread(_) | Self::NoTracepoint(_) | Self::NoHelper(..) => {
+                Self::OfGivenTypes { error: Box::new(self), btf: btf.to_owned() }
+            }
+            other => other,
+        }
+    }
 }
 
 pub fn refused(what: &str, error: &AnyError) -> LoadError {

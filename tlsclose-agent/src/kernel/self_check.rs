@@ -8,7 +8,6 @@ mod sockets;
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -84,7 +83,7 @@ impl Kernel {
                 Ok(Feature { probe, ..Feature::attached(SELF_CHECK) })
             }
             Err(Trouble::NotPossible(why)) => Ok(Feature::missing(SELF_CHECK, &why)),
-            Err(Trouble::Wrong(what)) => Err(LoadError::Misread { what, btf: PathBuf::from(&options.btf) }),
+            Err(Trouble::Wrong(what)) => Err(LoadError::Misread(what)),
         }
     }
 
