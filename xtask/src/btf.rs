@@ -23,7 +23,7 @@ use crate::workspace;
 pub struct Options {}
 
 /// Fields that only some kernels have.
-const SOMETIMES: [(&str, &str); 11] = [
+const SOMETIMES: [(&str, &str); 15] = [
     TASK_IO_URING,
     TASK_THREAD_POINTER,
     TCP_RETRANSMITS,
@@ -35,6 +35,10 @@ const SOMETIMES: [(&str, &str); 11] = [
     ("pt_regs", "sp"),
     ("pt_regs", "bp"),
     ("pt_regs", "di"),
+    ("pt_regs", "si"),
+    ("pt_regs", "dx"),
+    ("pt_regs", "orig_ax"),
+    ("bpf_tramp_image", "image"),
 ];
 
 /// Tracepoints, and functions of which the parameters count.
