@@ -31,6 +31,7 @@ mod python;
 mod real_programs;
 mod same_site;
 mod shared;
+mod spins;
 mod top;
 mod types;
 mod uring;

@@ -114,6 +114,14 @@ pub fn leaky_rust_frameless() -> PathBuf {
     beside_leaky_c("../frameless/release/leaky")
 }
 
+/// A TLS client in Rust: `tls-spinning` or `tls-fixed`.
+///
+/// # Panics
+/// When it is not built.
+pub fn leaky_tls(name: &str) -> PathBuf {
+    beside_leaky_c(&format!("../tls/release/{name}"))
+}
+
 /// The Rust programs.
 pub fn leaky_rust() -> PathBuf {
     built("TLSCLOSE_LEAKY_RUST", "leaky/release/leaky")

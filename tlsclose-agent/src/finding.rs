@@ -6,10 +6,11 @@
 mod aborts;
 mod half_open;
 mod listed;
+mod spinning;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{aborts::*, half_open::*, listed::*};
+pub use self::{aborts::*, half_open::*, listed::*, spinning::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -180,13 +181,6 @@ pub struct Ended {
     pub touched: u64,
     pub reclassified: u64,
     pub process_exit: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spinning {
-    pub tid: u32,
-    pub per_second: f64,
-    pub stack: Vec<Frame>,
 }
 
 /// A process that holds lingering sockets of a site.

@@ -22,6 +22,7 @@ mod queues;
 mod report;
 mod sites;
 mod snapshot;
+mod spins;
 mod tracker;
 mod verdict;
 mod watch;

@@ -103,6 +103,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         close_calls: watch.kernel.close_calls().to_vec(),
         aborts: watch.aborts.exported(),
         half_open: half_open_series(watch),
+        spinning: watch.spinning.sockets.clone(),
         unheld: watch.log.last.unheld,
         adopted: adopted(watch),
         sockets: sockets(watch, sockstat.time_wait),

@@ -123,6 +123,11 @@ impl Sites {
         openings
     }
 
+    /// The site of the group, and the workload that its series is of.
+    pub fn home(&self, group: &Group) -> Option<(&SiteKey, &Identity)> {
+        self.place_of(group).map(|place| (&place.site, &place.series.0))
+    }
+
     fn place_of(&self, group: &Group) -> Option<&Place> {
         self.places.get(group)?.as_ref()
     }

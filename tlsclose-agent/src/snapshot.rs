@@ -139,6 +139,8 @@ pub struct Snapshot {
     pub close_calls: Vec<(CloseResult, u64)>,
     pub aborts: Vec<AbortSeries>,
     pub half_open: Vec<HalfOpenSeries>,
+    /// Sockets that a thread spins around, by workload: each that has a lingering socket.
+    pub spinning: BTreeMap<Identity, u64>,
     /// Half-closed sockets that a file holds and no descriptor table shows.
     pub unheld: u64,
     /// Adopted sockets by identity and kind.
@@ -191,6 +193,7 @@ impl Snapshot {
             close_calls: Vec::new(),
             aborts: Vec::new(),
             half_open: Vec::new(),
+            spinning: BTreeMap::new(),
             unheld: 0,
             adopted: BTreeMap::new(),
             sockets: BTreeMap::new(),

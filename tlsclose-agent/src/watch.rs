@@ -1,5 +1,8 @@
 //! The loop that owns the tracker: drains stacks, takes the census, judges, publishes.
 
+mod placing;
+mod spinning;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -13,15 +16,11 @@ use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tlsclose_common::facts::holder;
 
+use self::spinning::SpinningNow;
 use crate::{
     aborts::AbortAccounts,
     attribution::{
-        Attribution,
-        aborts::Endings,
-        closes::Closed,
-        containers::{Containers, Whereabouts},
-        last_user::LastUsers,
-        process::Procfs,
+        Attribution, aborts::Endings, closes::Closed, containers::Containers, last_user::LastUsers, process::Procfs,
     },
     clock::{Moment, ticks_per_second},
     config::Rules,
@@ -30,9 +29,10 @@ use crate::{
     kernel::{census::CensusError, load::Kernel, stacks::Record},
     queues::Queues,
     report::{self, CensusLog},
-    sites::{Limits, Sites, is_complete},
+    sites::{Limits, Sites},
     snapshot::Snapshot,
-    tracker::{Change, Group, ProcessKey, Socket, Ticks, Tracker},
+    spins::Spins,
+    tracker::{Group, ProcessKey, Socket, Ticks, Tracker},
 };
 
 /// A census may take this share of one core; the interval stretches to keep it.
@@ -67,6 +67,8 @@ pub struct Watch {
     pub(crate) tracker: Tracker,
     pub(crate) queues: Queues,
     pub(crate) half_open: HalfOpen,
+    pub(crate) spins: Spins,
+    pub(crate) spinning: SpinningNow,
     pub(crate) sites: Sites,
     pub(crate) aborts: AbortAccounts,
     endings: Endings,
@@ -96,6 +98,8 @@ impl Watch {
             tracker: Tracker::default(),
             queues: Queues::default(),
             half_open: HalfOpen::default(),
+            spins: Spins::default(),
+            spinning: SpinningNow::default(),
             log: CensusLog::new(settings.census_interval),
             namespaces: Namespaces::default(),
             syncookies: Syncookies::default(),
@@ -152,13 +156,15 @@ impl Watch {
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
         let ticks = Ticks { jiffies: jiffies_now, per_second: self.ticks_per_second };
         let (tracker, queues, paths) = (&mut self.tracker, &mut self.queues, &self.attribution.paths);
-        let half_open = &mut self.half_open;
+        let (half_open, spins) = (&mut self.half_open, &mut self.spins);
         let (last_users, procfs) = (&self.last_users, &self.attribution.procfs);
         queues.begin();
         half_open.begin(ticks);
+        spins.begin(now);
         let totals = self.kernel.census(|record| {
             queues.observe(record);
             half_open.observe(record);
+            spins.observe(record);
             if record.flags & holder::UNHELD == 0 {
                 tracker.observe(record, ticks, |key| paths.by_key(key));
             } else {
@@ -201,54 +207,7 @@ impl Watch {
         let ignores = |socket: &&Socket| self.sites.ignores(&socket.group);
         self.ignored = self.tracker.sockets().filter(ignores).count() as u64;
         self.arm();
-    }
-
-    /// Gives every group that two censuses have shown its site and series, so that the series
-    /// starts at 0 before the first of its sockets lingers.
-    fn place_all(&mut self, now: Moment) {
-        let ready = |socket: &&Socket| socket.sightings >= 2 && is_complete(&socket.group);
-        let new: BTreeSet<Group> = self
-            .tracker
-            .sockets()
-            .filter(ready)
-            .map(|socket| socket.group)
-            .filter(|group| !self.sites.knows(group))
-            .collect();
-        for group in new {
-            // A series never moves: it begins when its names are known, or will not be.
-            if !matches!(self.attribution.whereabouts(group.process), Some(Whereabouts::Pending(_))) {
-                self.place(group, now);
-            }
-        }
-    }
-
-    /// Groups of which not all stacks are known wait until they linger: by then there may be a
-    /// site of the same process that they belong to.
-    fn place_changed(&mut self, changes: &[Change], now: Moment) {
-        for change in changes {
-            let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
-            if !self.sites.knows(group) {
-                self.place(*group, now);
-            }
-        }
-    }
-
-    fn place(&mut self, group: Group, now: Moment) {
-        let Some(mut described) = self.attribution.describe(&group) else { return };
-        if !is_complete(&group)
-            && let Some(site) = self.sites.sibling(&group)
-        {
-            described.site = Some(site);
-            (described.opened, described.touched) = (None, None);
-        }
-        let rules = &self.settings.rules;
-        let ignored = rules.for_process(&described.identity.comm, &described.exe, &described.identity.namespace).ignore
-            || described.site.as_ref().is_some_and(|site| rules.for_site(site).ignore);
-        if ignored {
-            self.sites.ignore(group);
-        } else {
-            self.sites.place(group, described, now);
-        }
+        self.look_for_spins();
     }
 
     /// Processes with half-closed sockets that stay get their stacks taken first.

@@ -3,7 +3,7 @@
 pub mod aborts;
 pub mod half_open;
 
-use crate::finding::{ClosedElsewhere, Kind, Touch, UsualClose};
+use crate::finding::{ClosedElsewhere, Kind, Spinning, Touch, UsualClose};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
@@ -93,6 +93,17 @@ pub fn closed_in_vain(kind: Kind, elsewhere: Option<&ClosedElsewhere>) -> String
     let place = place.map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
     let also = if kind == Kind::CloseWaitSharedFd { "" } else { "Before, " };
     format!(" {also}{}[{}] called close{place}; something else held the socket.", elsewhere.comm, elsewhere.pid)
+}
+
+/// What burns a core meanwhile; a sentence to go behind [`why`], or nothing.
+pub fn spinning(spinning: Option<&Spinning>) -> String {
+    let Some(spinning) = spinning else { return String::new() };
+    let who = spinning.tid.map_or_else(|| "A thread".to_owned(), |tid| format!("Thread {tid}"));
+    let what = match spinning.call.as_str() {
+        "read" => "reads the finished stream",
+        _ => "polls, and does nothing else,",
+    };
+    format!(" {who} of {} {what} {:.0} times a second.", spinning.pid, spinning.per_second)
 }
 
 /// What to do, in one sentence.

@@ -9,11 +9,12 @@ mod control;
 mod python;
 mod queue;
 mod silence;
+mod spins;
 mod stack;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, silence::*, stack::*};
+pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, silence::*, spins::*, stack::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -79,7 +80,7 @@ pub struct HalfClosed {
     pub touched: u64,
     pub touched_at: u64,
     pub peer: u32,
-    /// Reads that returned 0 after the FIN.
+    /// Reads that returned 0 after the FIN, modulo 2^32.
     pub eof_reads: u32,
     /// Process of `touched`.
     pub tgid: u32,
@@ -258,4 +259,6 @@ const _: () = {
     assert!(size_of::<Transition>() == 64);
     assert!(size_of::<CensusCounts>() == 184);
     assert!(size_of::<LeafRule>() == 16);
+    assert!(size_of::<EofSpin>() == 32);
+    assert!(size_of::<Suspect>() == 32);
 };

@@ -119,6 +119,15 @@ pub const ABORT_STACK_ENTRIES: u32 = 2_048;
 /// Half-closed sockets without a known holder that one census writes out: they must fit into 32 KiB.
 pub const UNHELD_RECORDS: u64 = 100;
 
+/// Reads of one finished stream after which its readers are looked at, each time: a power of two.
+pub const EOF_READS_OF_A_SPIN: u32 = 64;
+
+/// Finished streams that are read again and again, and whose readers are remembered (LRU).
+pub const EOF_SPIN_ENTRIES: u32 = 1_024;
+
+/// Threads whose system calls may be looked at at once.
+pub const SUSPECT_ENTRIES: u32 = 64;
+
 /// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
 pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
     [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];

@@ -3,13 +3,13 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use tlsclose_common::{
     facts::{HalfClosed, Lost, abort, call, half, state},
-    limits::HALF_CLOSED_BUCKETS_MS,
+    limits::{EOF_READS_OF_A_SPIN, HALF_CLOSED_BUCKETS_MS},
 };
 
 use crate::{
     kernel::Tcp,
     maps::{DURATIONS, HALF_CLOSED, half_closed_count, lost},
-    stack,
+    spins, stack,
 };
 
 /// The socket entered `state` while something may still hold it.
@@ -97,7 +97,7 @@ pub fn end_of_file(sk: Tcp) {
         // SAFETY: as in `entered`.
         let entry = unsafe { &mut *entry };
         if entry.peer == peer {
-            entry.eof_reads += 1;
+            entry.eof_reads = entry.eof_reads.wrapping_add(1);
             if entry.eof_at == 0 {
                 entry.eof_at = now;
                 entry.tgid = stack::current_tgid();
@@ -105,6 +105,8 @@ pub fn end_of_file(sk: Tcp) {
                 entry.touched = touched;
                 entry.touched_at = now;
                 entry.touched_call = call::READ;
+            } else if entry.eof_reads & (EOF_READS_OF_A_SPIN - 1) == 0 {
+                spins::read_again(sk.address(), peer, now);
             }
             return;
         }

@@ -25,6 +25,7 @@ mod maps;
 mod open;
 mod process;
 mod python;
+mod spins;
 mod stack;
 mod stream;
 mod transition;

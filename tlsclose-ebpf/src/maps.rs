@@ -8,8 +8,8 @@ use aya_ebpf::{
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
-        HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
-        StackFrames, close_call,
+        EofSpin, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
+        StackFrames, Suspect, close_call,
     },
     limits::*,
 };
@@ -87,6 +87,14 @@ pub static EMFILE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(PROCESS_E
 /// Processes that already show a lingering socket; filled in by the agent.
 #[map]
 pub static ARMED: HashMap<u32, u32> = HashMap::with_max_entries(ARMED_ENTRIES, 0);
+
+/// Who reads a finished stream again and again, by the socket's address. Lossy.
+#[map]
+pub static EOF_SPINS: LruHashMap<u64, EofSpin> = LruHashMap::with_max_entries(EOF_SPIN_ENTRIES, 0);
+
+/// Threads whose system calls are looked at; filled in, and emptied, by the agent.
+#[map]
+pub static SUSPECTS: HashMap<u32, Suspect> = HashMap::with_max_entries(SUSPECT_ENTRIES, 0);
 
 /// Files shared by several descriptors: the number of the census that last counted them.
 #[map]

@@ -23,7 +23,7 @@ use crate::workspace;
 pub struct Options {}
 
 /// Fields that only some kernels have.
-const SOMETIMES: [(&str, &str); 15] = [
+const SOMETIMES: [(&str, &str); 16] = [
     TASK_IO_URING,
     TASK_THREAD_POINTER,
     TCP_RETRANSMITS,
@@ -37,6 +37,7 @@ const SOMETIMES: [(&str, &str); 15] = [
     ("pt_regs", "di"),
     ("pt_regs", "si"),
     ("pt_regs", "dx"),
+    ("pt_regs", "r10"),
     ("pt_regs", "orig_ax"),
     ("bpf_tramp_image", "image"),
 ];

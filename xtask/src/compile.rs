@@ -98,6 +98,24 @@ fn leaky_java(log: &mut Log) -> Result<()> {
     log.step("building the leaking program in Java", java)
 }
 
+/// A TLS client that spins with the rustls it pins, and the same with a later one: packages of their
+/// own, so that a version with a known defect stays out of the workspace's lock file.
+pub fn leaky_tls(log: &mut Log) -> Result<()> {
+    for package in ["spinning", "fixed"] {
+        let mut build = workspace::cargo("build");
+        build.args(["--release", "--locked", "--manifest-path"]);
+        build.arg(workspace::root().join("tests/leaky/tls_spin").join(package).join("Cargo.toml"));
+        build.env("CARGO_TARGET_DIR", workspace::target("leaky/tls"));
+        log.step(&format!("building the TLS client ({package})"), build)?;
+    }
+    Ok(())
+}
+
+/// Where [`leaky_tls`] puts its programs.
+pub fn leaky_tls_programs() -> [PathBuf; 2] {
+    ["tls-spinning", "tls-fixed"].map(|name| workspace::target("leaky/tls/release").join(name))
+}
+
 /// The programs in Rust that leak in one known way each.
 pub fn leaky_rust(log: &mut Log) -> Result<()> {
     let mut build = workspace::cargo("build");

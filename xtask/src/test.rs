@@ -119,9 +119,14 @@ impl Tests {
             return Ok(());
         }
         setup::mount_tracefs()?;
-        for build in
-            [compile::release, compile::leaky_c, compile::leaky_c_variants, compile::leaky_others, compile::leaky_rust]
-        {
+        for build in [
+            compile::release,
+            compile::leaky_c,
+            compile::leaky_c_variants,
+            compile::leaky_others,
+            compile::leaky_rust,
+            compile::leaky_tls,
+        ] {
             if let Err(error) = build(&mut self.log) {
                 crate::interrupt::check()?;
                 say(&format!("{error:#}"));

@@ -95,7 +95,9 @@ fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
-    for build in [compile::release, compile::leaky_c, compile::leaky_c_variants, compile::leaky_rust] {
+    for build in
+        [compile::release, compile::leaky_c, compile::leaky_c_variants, compile::leaky_rust, compile::leaky_tls]
+    {
         build(&mut log)?;
     }
     let tests = compile::on_kernel_tests()?;

@@ -66,11 +66,12 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* aborts.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, uring.c */
+/* aborts.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
 int run_aborts(const struct options *options);
 int run_cut_off(const struct options *options);
 int run_exhausted(const struct options *options);
 int run_shared(const struct options *options);
+int run_spins(const struct options *options);
 pid_t fork_peer(void);
 int run_queue(const struct options *options);
 int run_uring(const struct options *options);

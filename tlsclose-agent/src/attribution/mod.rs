@@ -9,6 +9,7 @@ pub mod aborts;
 pub mod blocked;
 pub mod closes;
 pub mod containers;
+pub mod demand;
 pub mod describe;
 pub mod images;
 pub mod java;

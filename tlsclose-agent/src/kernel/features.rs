@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 20] = [
+pub const HOOKS: [Hook; 21] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -115,6 +115,11 @@ pub const HOOKS: [Hook; 20] = [
         attach_point: "sockets of its own",
         feature: "self_check",
         without: "that the fields of sockets are read right is not checked",
+    },
+    Hook {
+        attach_point: "sys_exit",
+        feature: "polling_spins",
+        without: "a thread that spins on epoll_wait() around a finished connection is not named",
     },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];

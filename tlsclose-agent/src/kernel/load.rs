@@ -10,8 +10,8 @@ use aya::{
 use aya_log::EbpfLogger;
 use tlsclose_common::{
     facts::{
-        AbortKey, AbortStackKey, Aborts, BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, Interpreter,
-        LeafKey, LeafRule,
+        AbortKey, AbortStackKey, Aborts, BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, EofSpin,
+        Interpreter, LeafKey, LeafRule, Suspect,
     },
     layout::ABSENT,
     limits::HALF_CLOSED_ENTRIES,
@@ -26,6 +26,7 @@ use super::{
     object::{Access, Object, program},
     pod::Fact,
     sends::{self, SendHook},
+    spins,
     system_calls::{self, CLOSES, Functions, OPENINGS},
 };
 
@@ -104,6 +105,8 @@ pub struct Kernel {
     pub(super) close_calls: PerCpuArray<MapData, u64>,
     pub(super) aborts: PerCpuHashMap<MapData, Fact<AbortKey>, Fact<Aborts>>,
     pub(super) abort_stacks: HashMap<MapData, Fact<AbortStackKey>, u64>,
+    pub(super) eof_spins: HashMap<MapData, u64, Fact<EofSpin>>,
+    pub(super) suspects: HashMap<MapData, u32, Fact<Suspect>>,
     pub(super) max_sockets: u32,
     /// The agent's process in the first PID namespace.
     pub(super) own_tgid: u32,
@@ -213,6 +216,10 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
+        features.push(match spins::load(&mut ebpf, &kernel_btf) {
+            Ok(()) => Feature { probe: format!("{}: loaded", spins::HOOK), ..Feature::attached(spins::HOOK) },
+            Err(error) => Feature::missing(spins::HOOK, &one_line(&error)),
+        });
         features.push(Feature::attached("iter/task_file"));
         features.push(if resolved.tcp_retransmits == ABSENT || resolved.tcp_probes_out == ABSENT {
             Feature::missing(UNANSWERED, "not in this kernel")
@@ -275,6 +282,8 @@ impl Kernel {
             close_calls: map!("CLOSE_CALLS"),
             aborts: map!("ABORTS"),
             abort_stacks: map!("ABORT_STACKS"),
+            eof_spins: map!("EOF_SPINS"),
+            suspects: map!("SUSPECTS"),
             max_sockets: options.max_sockets,
             own_tgid: std::process::id(),
             stack_ring: map!("STACK_RING"),

@@ -14,5 +14,6 @@ mod object;
 pub mod pod;
 mod self_check;
 mod sends;
+pub mod spins;
 pub mod stacks;
 mod system_calls;

@@ -4,7 +4,7 @@ use aya::Pod;
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
-        HalfClosed, Interpreter, LeafKey, LeafRule,
+        EofSpin, HalfClosed, Interpreter, LeafKey, LeafRule, Suspect,
     },
     layout::{FileRef, Layout},
 };
@@ -32,12 +32,14 @@ facts!(
     ClosePair,
     Control,
     Durations,
+    EofSpin,
     FileRef,
     HalfClosed,
     Interpreter,
     Layout,
     LeafKey,
-    LeafRule
+    LeafRule,
+    Suspect
 );
 
 /// Reads a fact out of bytes that the kernel wrote, whatever their alignment.

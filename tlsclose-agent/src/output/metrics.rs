@@ -26,6 +26,7 @@ mod processes;
 mod queues;
 mod sites;
 mod sockets;
+mod spins;
 pub mod text;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub fn families() -> Vec<Declared> {
         close_calls::families(),
         aborts::families(),
         half_open::families(),
+        spins::families(),
         neighbours::families(),
         lost::families(),
         census::families(),
@@ -95,6 +97,7 @@ impl Collector for OfSnapshot {
         close_calls::encode(snapshot, encoder)?;
         aborts::encode(snapshot, encoder)?;
         half_open::encode(snapshot, encoder)?;
+        spins::encode(snapshot, encoder)?;
         neighbours::encode(snapshot, encoder)?;
         lost::encode(snapshot, encoder)?;
         census::encode(snapshot, encoder)?;

@@ -273,6 +273,7 @@ pub fn snapshot() -> Snapshot {
         close_calls: vec![(CloseResult::Closed, 90), (CloseResult::StillHeld, 2), (CloseResult::BadFd, 1)],
         aborts: vec![AbortSeries { identity: identity(), cause: AbortCause::UnreadData, total: 8 }],
         half_open: vec![HalfOpenSeries { identity: identity(), reason: HalfOpenReason::Idle, sockets: 6 }],
+        spinning: BTreeMap::from([(identity(), 3)]),
         unheld: 3,
         adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),

@@ -105,7 +105,9 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
         stack::section(text, &format!("closed in vain by {who}"), &elsewhere.stack, layout);
     }
     if let Some(spinning) = &site.spinning {
-        let title = format!("spinning in thread {}, {:.0}/s", spinning.tid, spinning.per_second);
+        let thread = spinning.tid.map_or_else(|| "?".to_owned(), |tid| tid.to_string());
+        let call = escape(&spinning.call);
+        let title = format!("spinning in thread {thread} of {}, {call} {:.0}/s", spinning.pid, spinning.per_second);
         stack::section(text, &title, &spinning.stack, layout);
     }
     if let Some(usual) = &site.usual_close {

@@ -59,6 +59,7 @@ pub(super) fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, St
     let (missed, refused) = watch.attribution.modules.timeouts();
     add("stacks", "file_hung", missed + refused);
     add("events", "half_open_full", watch.half_open.unkept);
+    add("events", "spins_full", watch.spins.unkept);
     add("events", "recursion", watch.kernel.recursion_misses());
     lost
 }

@@ -49,16 +49,18 @@ pub(super) fn site(
         touch.seconds_ago = (at != 0).then(|| seconds(now.since(Moment(at))));
     }
     let closed_elsewhere = closed_elsewhere(watch, &record.now.examples);
+    let spinning = watch.spinning.sites.get(&key).cloned();
     let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
         why: why::why(key.kind, record.opened.as_ref(), touched.as_ref())
             + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
+            + &why::spinning(spinning.as_ref())
             + &why::siblings(usual_close.as_ref(), record.now.lingering),
         fix: why::fix(key.kind),
         site: key.site,
         kind: key.kind,
         status: record.status.unwrap_or(Status::Lingering),
-        spinning: None,
+        spinning,
         sockets: record.now.lingering,
         lingered: record.account.lingered,
         ended: record.account.ended,

@@ -38,6 +38,7 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     let mut programs = vec![workspace::program(), tests.to_owned(), compile::leaky_rust_program()];
     let c_programs = workspace::target("leaky/c");
     programs.extend(files_in(&c_programs)?);
+    programs.extend(compile::leaky_tls_programs());
     programs.extend(TOOLS.map(PathBuf::from));
     programs.push(PYTHON.into());
     let mut libraries = BTreeSet::new();

@@ -98,7 +98,7 @@ fn every_recorded_kernel_has_every_field_where_it_was_found() {
         let socket = [layout.sk_daddr, layout.sk_rcv_saddr, layout.sk_dport, layout.sk_num, layout.sk_family];
         assert_eq!((socket, layout.sk_state), ([0, 4, 12, 14, 16], 18), "{kernel}");
         assert_eq!((layout.request_listener, layout.request_next, layout.request_sk), (96, 136, 200), "{kernel}");
-        assert_eq!((resolved.pt_regs, resolved.arguments), ([16, 19, 4], [14, 13, 12]), "{kernel}");
+        assert_eq!((resolved.pt_regs, resolved.arguments), ([16, 19, 4], [14, 13, 12, 7]), "{kernel}");
         for optional in [resolved.tcp_retransmits, resolved.tcp_probes_out, resolved.task_thread_pointer] {
             assert_ne!(optional, ABSENT, "{kernel}");
         }

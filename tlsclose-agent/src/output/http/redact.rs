@@ -36,7 +36,9 @@ fn site(full: &Site) -> Site {
         kind: full.kind,
         status: full.status,
         spinning: full.spinning.as_ref().map(|spinning| Spinning {
+            pid: spinning.pid,
             tid: spinning.tid,
+            call: spinning.call.clone(),
             per_second: spinning.per_second,
             stack: stack(&spinning.stack),
         }),

@@ -110,7 +110,13 @@ fn what_else_is_known_has_a_section() {
     report.sites.truncate(1);
     let site = &mut report.sites[0];
     site.closed_elsewhere = Some(ClosedElsewhere { pid: 7, comm: "child".to_owned(), stack: vec![] });
-    site.spinning = Some(Spinning { tid: 9, per_second: 1500.4, stack: vec![sample::frame("poll", "src/p.rs", 1)] });
+    site.spinning = Some(Spinning {
+        pid: 7,
+        tid: Some(9),
+        call: "read".to_owned(),
+        per_second: 1500.4,
+        stack: vec![sample::frame("poll", "src/p.rs", 1)],
+    });
     let mut second = site.processes[0].clone();
     second.emfile_errors = 1;
     second.sockets = 1;
@@ -122,7 +128,7 @@ fn what_else_is_known_has_a_section() {
         "    and 2 more\n",
         ", none left in 9h03m, 1 failed call (EMFILE)\n",
         "  closed in vain by child[7]\n    (no stack)\n",
-        "  spinning in thread 9, 1500/s\n    poll  src/p.rs:1\n",
+        "  spinning in thread 9 of 7, read 1500/s\n    poll  src/p.rs:1\n",
         "fd 211  unread 5 unsent 0\n",
     ] {
         assert!(text.contains(lines), "{lines} in\n{text}");

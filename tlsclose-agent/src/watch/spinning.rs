@@ -1,0 +1,109 @@
+//! Looks for threads that spin around connections that are over.
+
+use std::{collections::BTreeMap, thread::sleep, time::Duration};
+
+use crate::{
+    attribution::demand,
+    finding::{Kind, Spinning},
+    sites::SiteKey,
+    snapshot::Identity,
+    spins::{Spin, Thread, polls_per_second},
+    tracker::ProcessKey,
+    watch::Watch,
+};
+
+/// How long suspects are looked at. Every system call of the host is slower meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+/// Processes whose threads are looked through after one census.
+const PROCESSES: usize = 64;
+
+/// What spins, after one census.
+#[derive(Debug, Default)]
+pub struct SpinningNow {
+    /// The fastest of each site.
+    pub sites: BTreeMap<SiteKey, Spinning>,
+    /// Sockets that something spins around, by workload: each that has a lingering one.
+    pub sockets: BTreeMap<Identity, u64>,
+}
+
+impl Watch {
+    pub(super) fn look_for_spins(&mut self) {
+        self.measure_threads();
+        self.look_at_suspects();
+        self.spinning = self.spinning_now();
+    }
+
+    /// How busy the threads are that could spin without a call on their socket.
+    fn measure_threads(&mut self) {
+        let unread = self.sites.sites.iter().filter(|(key, _)| key.kind == Kind::CloseWaitUnread);
+        let holders: std::collections::BTreeSet<ProcessKey> =
+            unread.flat_map(|(_, record)| record.processes.keys().copied()).filter(|it| it.is_known()).collect();
+        self.spins.unkept += holders.len().saturating_sub(PROCESSES) as u64;
+        for process in holders.into_iter().take(PROCESSES) {
+            for (tid, wanted) in demand::of_threads(&self.attribution.procfs, process.into()) {
+                self.spins.wanted(Thread { process, tid }, wanted);
+            }
+        }
+    }
+
+    fn look_at_suspects(&mut self) {
+        let suspects = self.spins.suspects();
+        if suspects.is_empty() {
+            return;
+        }
+        let tids: Vec<u32> = suspects.iter().map(|thread| thread.tid).collect();
+        let seen = self.kernel.watch_calls(&tids, || sleep(LOOK));
+        // Their stacks.
+        self.drain();
+        for (tid, seen) in seen {
+            let Some(thread) = suspects.iter().find(|thread| thread.tid == tid) else { continue };
+            let spins = polls_per_second(&seen, LOOK).is_some();
+            let watched = || demand::watched(&self.attribution.procfs, thread.process.into(), seen.epoll);
+            let fds = if spins { watched() } else { Default::default() };
+            self.spins.judge(*thread, &seen, LOOK, fds);
+        }
+    }
+
+    fn spinning_now(&mut self) -> SpinningNow {
+        let series = self.sites.series.iter().filter(|(_, series)| series.now.lingering > 0);
+        let mut now = SpinningNow {
+            sites: BTreeMap::new(),
+            sockets: series.map(|((identity, ..), _)| (identity.clone(), 0)).collect(),
+        };
+        if self.spins.is_quiet() {
+            return now;
+        }
+        let mut fastest: BTreeMap<SiteKey, (Spin, u64, ProcessKey)> = BTreeMap::new();
+        for socket in self.tracker.sockets() {
+            let Some(spin) = self.spins.around(socket) else { continue };
+            let Some((site, identity)) = self.sites.home(&socket.group) else { continue };
+            *now.sockets.entry(identity.clone()).or_default() += 1;
+            let known = fastest.get(site).map_or(0.0, |(known, ..)| known.per_second());
+            if spin.per_second() > known {
+                fastest.insert(site.clone(), (spin, socket.last.sk, socket.first_holder.process));
+            }
+        }
+        for (site, (spin, sk, holder)) in fastest {
+            now.sites.insert(site, self.described(spin, sk, holder));
+        }
+        now
+    }
+
+    fn described(&mut self, spin: Spin, sk: u64, holder: ProcessKey) -> Spinning {
+        let (pid, tid, call, stack) = match spin {
+            Spin::Polls { thread, stack, .. } => (thread.process.tgid, Some(thread.tid), "epoll_wait", stack),
+            Spin::Reads(_) => {
+                let reader = self.kernel.eof_spin(sk);
+                let tgid = reader.map_or(holder.tgid, |it| it.tgid);
+                (tgid, reader.map(|it| it.tid), "read", reader.map_or(0, |it| it.stack))
+            }
+        };
+        Spinning {
+            pid,
+            tid,
+            call: call.to_owned(),
+            per_second: spin.per_second().round(),
+            stack: self.attribution.stack_of(stack),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Threads that run in circles around a connection that is over.
+
+/// `EOF_SPINS`, by address of the socket: who reads a finished stream again and again. Lossy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EofSpin {
+    pub at: u64,
+    /// Key of the stack of one of those reads; 0 when none was taken.
+    pub stack: u64,
+    /// Tells a reused socket address.
+    pub peer: u32,
+    pub tgid: u32,
+    pub tid: u32,
+    pub pad: u32,
+}
+
+/// `SUSPECTS`, by thread: what a thread that burns a core calls while the agent looks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suspect {
+    /// Calls of epoll_wait() that did not wait: with a timeout of 0, or told of something.
+    pub polls: u64,
+    /// Other system calls, but those that only wake or yield to threads of the same program.
+    pub others: u64,
+    /// Key of the stack of one of the `polls`; 0 when none was taken.
+    pub stack: u64,
+    /// Descriptor that the last of the `polls` asked.
+    pub epoll: u32,
+    pub pad: u32,
+}
+
+/// What tells the system calls of a spinning event loop from those of one at work: slots of the
+/// global `SPIN_CALLS`, which the agent fills with this architecture's numbers.
+pub mod spin_call {
+    pub const EPOLL_WAIT: usize = 0;
+    pub const EPOLL_PWAIT: usize = 1;
+    pub const FUTEX: usize = 2;
+    pub const SCHED_YIELD: usize = 3;
+    /// Of eight bytes, the size of an eventfd's counter, which wakes an event loop.
+    pub const WRITE: usize = 4;
+    pub const COUNT: usize = 5;
+}

@@ -1,0 +1,89 @@
+//! Threads that run in circles around a connection that is over: those that read a finished stream
+//! again and again, and those that only ask for events, while the end of the stream stays unread.
+
+use core::ptr::addr_of;
+
+use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tlsclose_common::facts::{EofSpin, spin_call};
+
+use crate::{
+    arch,
+    kernel::Task,
+    maps::{EOF_SPINS, SUSPECTS},
+    stack,
+};
+
+/// Who spins on a socket is looked at once in this time.
+const ONCE_IN_NS: u64 = 1_000_000_000;
+
+/// Polls after which the stack is taken, and tried again as long as there is none.
+const POLLS_A_STACK: u64 = 32;
+
+/// Bytes of an eventfd's counter.
+const EVENTFD: i64 = 8;
+
+/// Numbers of the system calls in [`spin_call`].
+#[unsafe(no_mangle)]
+static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 202, 24, 1];
+
+/// The current thread has read the end of a stream once more, for one of many times.
+#[inline(always)]
+pub fn read_again(sk: u64, peer: u32, now: u64) {
+    if let Some(known) = EOF_SPINS.get_ptr(sk) {
+        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+        let known = unsafe { &*known };
+        if known.peer == peer && known.stack != 0 && now.wrapping_sub(known.at) < ONCE_IN_NS {
+            return;
+        }
+    }
+    let tgid = stack::current_tgid();
+    let spin = EofSpin { at: now, stack: stack::sample(tgid), peer, tgid, tid: current_tid(), pad: 0 };
+    // Lossy: the next of those reads tries again.
+    let _ = EOF_SPINS.insert(sk, spin, 0);
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`, since 2.6. Attached only while the agent looks at
+/// threads that burn a core: it slows every system call of the host down.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn system_call(ctx: BtfTracePointContext) -> i32 {
+    called(ctx.arg(1));
+    0
+}
+
+#[inline(always)]
+fn called(result: i64) {
+    let Some(suspect) = SUSPECTS.get_ptr_mut(current_tid()) else { return };
+    // SAFETY: pre-allocated entries are recycled, never unmapped.
+    let suspect = unsafe { &mut *suspect };
+    let task = Task::current().as_ptr();
+    let number = arch::call_number(task);
+    if number == spin_call(spin_call::EPOLL_WAIT) || number == spin_call(spin_call::EPOLL_PWAIT) {
+        let asked_only = arch::argument(task, 3) as i32 == 0;
+        if result > 0 || (result == 0 && asked_only) {
+            suspect.polls += 1;
+            suspect.epoll = arch::argument(task, 0) as u32;
+            if suspect.stack == 0 && suspect.polls % POLLS_A_STACK == 0 {
+                suspect.stack = stack::sample(stack::current_tgid());
+            }
+            return;
+        }
+    }
+    let only_wakes = number == spin_call(spin_call::FUTEX)
+        || number == spin_call(spin_call::SCHED_YIELD)
+        || (number == spin_call(spin_call::WRITE) && result == EVENTFD);
+    if !only_wakes {
+        suspect.others += 1;
+    }
+}
+
+#[inline(always)]
+fn spin_call(slot: usize) -> u32 {
+    // SAFETY: `slot` is one of the constants in `spin_call`, all below its `COUNT`.
+    unsafe { core::ptr::read_volatile((addr_of!(SPIN_CALLS) as *const u32).add(slot)) }
+}
+
+#[inline(always)]
+fn current_tid() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_pid_tgid() as u32 }
+}
