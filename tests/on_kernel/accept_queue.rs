@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{on_kernel, root, tool, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sockets_of};
+use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/c/queue.c";
@@ -163,4 +164,39 @@ fn sites_in<'a>(report: &'a Value, namespace: &Netns) -> Vec<&'a Value> {
 
 fn total(report: &Value, namespace: &Netns) -> u64 {
     sites_in(report, namespace).iter().filter_map(|site| site["sockets"].as_u64()).sum()
+}
+
+#[test]
+fn connections_on_their_way_into_a_queue_are_counted_beside_it() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    for command in [
+        "link add d0 type veth peer name d1",
+        "addr add 10.9.9.1/24 dev d0",
+        "link set d0 up",
+        "link set d1 up",
+        "neigh add 10.9.9.77 lladdr 02:00:00:00:00:01 dev d0 nud permanent",
+    ] {
+        namespace.ip(command);
+    }
+    let agent = Agent::start();
+    let comm = unique_comm();
+    let script = root().join("tests/leaky/python/syn_recv.py");
+    let mut listener = Child::spawn(namespace.command(tool("python3")).arg(script).args(["7", &comm]));
+    listener.wait_for_line("ready ", seconds(10));
+    let queue_of = |report: &Value| -> Option<Value> {
+        let sites = sites_of(report, listener.pid());
+        sites.first().map(|site| site["accept_queues"][0].clone())
+    };
+    let is_so = |queue: &Value| queue["syn_recv"] == 7 && queue["syn_recv_unanswered"] == 7;
+    let report = agent.wait_for("7 unanswered", seconds(20), |report| queue_of(report).as_ref().is_some_and(is_so));
+    let queue = queue_of(&report).expect("a queue");
+    assert_eq!((&queue["length"], &queue["limit"]), (&1.into(), &128.into()), "{queue:#}");
+    let metrics = agent.metrics();
+    assert_eq!(gauge(&metrics, "tlsclose_accept_queue_syn_recv", &comm), Some(7.0));
+    assert_eq!(gauge(&metrics, "tlsclose_accept_queue_length", &comm), Some(1.0));
+    let all = metrics.sum("tlsclose_sockets", &[("state", "syn_recv")]);
+    assert!(all >= Some(7.0), "{all:?}");
 }

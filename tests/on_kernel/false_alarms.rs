@@ -224,7 +224,7 @@ fn what_waits_for_a_lost_peer_is_shown_as_what_it_is_and_no_leak() {
     let mut client = load(&here, &["cut_off", "--count", "6", "--for", "25", "--port", &port]);
     client.wait_for_line("connected ", seconds(5));
     // From now on, no answer gets back.
-    ip(&there, "route add blackhole 10.77.0.1/32");
+    there.ip("route add blackhole 10.77.0.1/32");
     for program in [&mut client, &mut server] {
         program.wait_for_line("ready ", seconds(10));
     }
@@ -245,16 +245,11 @@ fn what_waits_for_a_lost_peer_is_shown_as_what_it_is_and_no_leak() {
 
 /// By a pair of devices, as 10.77.0.1 and 10.77.0.2.
 fn connect_namespaces(here: &Netns, there: &Netns) {
-    ip(here, &format!("link add cable0 type veth peer name cable1 netns {}", there.name()));
+    here.ip(&format!("link add cable0 type veth peer name cable1 netns {}", there.name()));
     for (namespace, device, address) in [(here, "cable0", "10.77.0.1/24"), (there, "cable1", "10.77.0.2/24")] {
-        ip(namespace, &format!("addr add {address} dev {device}"));
-        ip(namespace, &format!("link set {device} up"));
+        namespace.ip(&format!("addr add {address} dev {device}"));
+        namespace.ip(&format!("link set {device} up"));
     }
-}
-
-fn ip(namespace: &Netns, words: &str) {
-    let output = run(namespace.command(tool("ip")).args(words.split_whitespace()), seconds(5));
-    assert_eq!(output.code, Some(0), "{words}: {output:?}");
 }
 
 #[test]

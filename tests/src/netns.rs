@@ -56,6 +56,15 @@ impl Netns {
         });
     }
 
+    /// Runs `ip` in it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn ip(&self, words: &str) {
+        let output = run(self.command(tool("ip")).args(words.split_whitespace()), seconds(5));
+        assert_eq!(output.code, Some(0), "{words}: {output:?}");
+    }
+
     fn file(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }

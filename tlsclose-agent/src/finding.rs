@@ -323,6 +323,12 @@ pub struct AcceptQueue {
     pub length: u32,
     pub limit: u32,
     pub half_closed: u32,
+    /// Connections that are not established yet, and those of them whose client has let the first
+    /// SYN-ACK go unanswered.
+    #[serde(default)]
+    pub syn_recv: u32,
+    #[serde(default)]
+    pub syn_recv_unanswered: u32,
     /// Who could accept them.
     pub holders: Vec<HolderInfo>,
 }

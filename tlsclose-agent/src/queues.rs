@@ -1,4 +1,4 @@
-//! Accept queues with connections in them, as one census shows them. Pure.
+//! Accept queues with connections in them, or on their way there, as one census shows them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::tracker::{HeldBy, ProcessKey};
 /// Holders kept for one listener: workers share it.
 const HOLDERS: usize = 16;
 
-/// A listening socket with connections in its accept queue. Members of an SO_REUSEPORT group are
+/// A listening socket with connections in its accept queue, or on their way there. Members of an SO_REUSEPORT group are
 /// one each.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -58,6 +58,11 @@ impl Queues {
         self.listeners.get(&sk)
     }
 
+    /// Connections that are not established yet, of all listeners.
+    pub fn requests(&self) -> u64 {
+        self.iter().map(|listener| u64::from(listener.queue.requests)).sum()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.values()
     }
@@ -69,7 +74,14 @@ mod tests {
 
     fn record(sk: u64, tgid: u32, length: u32) -> Holder {
         let mut record = Holder { sk, tgid, fd: 3, local_port: 80, ..Holder::default() };
-        record.set_accept_queue(AcceptQueue { length, limit: 128, walked: length, half_closed: 1 });
+        record.set_accept_queue(AcceptQueue {
+            length,
+            limit: 128,
+            walked: length,
+            half_closed: 1,
+            requests: 2,
+            young: 1,
+        });
         record
     }
 
@@ -84,6 +96,8 @@ mod tests {
         assert_eq!(queues.iter().map(|it| it.queue.length).collect::<Vec<_>>(), [5, 7]);
         let holders = &queues.get(1).unwrap().holders;
         assert_eq!(holders.iter().map(|it| it.process.tgid).collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(queues.requests(), 4);
+        assert_eq!(queues.get(1).unwrap().queue.young, 1);
     }
 
     #[test]

@@ -68,12 +68,14 @@ pub struct ProcessSeries {
     pub emfile_errors_total: u64,
 }
 
-/// The fullest accept queue of a workload: connections in it, and how many fit.
+/// The fullest accept queue of a workload: connections in it, and how many fit; and how many are on
+/// their way into any of its queues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueSeries {
     pub identity: Identity,
     pub length: u64,
     pub limit: u64,
+    pub syn_recv: u64,
 }
 
 /// Connections of a workload that ended so.

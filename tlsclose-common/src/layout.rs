@@ -60,6 +60,8 @@ layout! {
     inet_sport = "inet_sock"."inet_sport",
     // include/net/inet_connection_sock.h, include/net/request_sock.h: the accept queue
     tcp_queue_head = "tcp_sock"."inet_conn.icsk_accept_queue.rskq_accept_head",
+    tcp_queue_requests = "tcp_sock"."inet_conn.icsk_accept_queue.qlen",
+    tcp_queue_young = "tcp_sock"."inet_conn.icsk_accept_queue.young",
     request_next = "request_sock"."dl_next",
     request_sk = "request_sock"."sk",
     request_listener = "request_sock"."__req_common.skc_listener",

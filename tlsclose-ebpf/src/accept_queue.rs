@@ -101,7 +101,8 @@ mod walked {
 #[inline(always)]
 pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool) -> Option<()> {
     let (length, limit) = sk.backlog();
-    if length == 0 {
+    let (requests, young) = sk.sequences()?.requests();
+    if length == 0 && requests == 0 {
         return None;
     }
     let (record, walk) = (QUEUED.get_ptr_mut(0)?, QUEUE_WALK.get_ptr_mut(0)?);
@@ -121,7 +122,8 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
             _ => break,
         }
     }
-    let queue = AcceptQueue { length, limit, walked: walk.walked, half_closed: walk.half_closed };
+    let (walked, half_closed) = (walk.walked, walk.half_closed);
+    let queue = AcceptQueue { length, limit, walked, half_closed, requests, young };
     fill(record, held_by, sk, 0)?;
     add_origin(record, sk.address());
     // SAFETY: this CPU's slot of `QUEUED`.

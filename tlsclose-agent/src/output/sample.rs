@@ -269,7 +269,7 @@ pub fn snapshot() -> Snapshot {
             fds_exhausted_seconds: Some(32600.5),
             emfile_errors_total: 3,
         }],
-        accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128 }],
+        accept_queues: vec![QueueSeries { identity: identity(), length: 5, limit: 128, syn_recv: 3 }],
         close_calls: vec![(CloseResult::Closed, 90), (CloseResult::StillHeld, 2), (CloseResult::BadFd, 1)],
         aborts: vec![AbortSeries { identity: identity(), cause: AbortCause::UnreadData, total: 8 }],
         half_open: vec![HalfOpenSeries { identity: identity(), reason: HalfOpenReason::Idle, sockets: 6 }],

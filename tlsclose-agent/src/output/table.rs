@@ -231,6 +231,9 @@ fn accept_queues(text: &mut String, site: &Site) {
             queue.limit,
             queue.half_closed
         );
+        if queue.syn_recv > 0 {
+            *text += &format!(", {} in SYN_RECV ({} unanswered)", queue.syn_recv, queue.syn_recv_unanswered);
+        }
         held_by(text, &queue.holders);
         text.push('\n');
     }

@@ -17,6 +17,8 @@ pub(super) fn sockets(watch: &Watch, time_wait: u64) -> BTreeMap<State, u64> {
         }
     }
     sockets.insert(State::TimeWait, time_wait);
+    // Only a socket of Fast Open can have a file in SYN_RECV; the others are requests at their listener.
+    *sockets.entry(State::SynRecv).or_default() += watch.queues.requests();
     sockets
 }
 

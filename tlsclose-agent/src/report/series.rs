@@ -70,18 +70,21 @@ pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
     worst.into_values().collect()
 }
 
-/// The fullest accept queue of each workload that has one with connections in it.
+/// The fullest accept queue of each workload that has one with connections in it, or on their way there.
 pub(super) fn accept_queues(watch: &mut Watch) -> Vec<QueueSeries> {
     let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
     for listener in watch.queues.iter() {
         let Some(holder) = listener.holders.first().map(|held| held.process) else { continue };
         let Some(comm) = watch.attribution.identity(holder).map(|who| who.comm.clone()) else { continue };
         let identity = Identity::new(comm, watch.attribution.container(holder).as_ref());
-        let (length, limit) = (u64::from(listener.queue.length), u64::from(listener.queue.limit));
-        let series = QueueSeries { identity: identity.clone(), length, limit };
-        let fullness = |it: &QueueSeries| it.length as f64 / (it.limit + 1) as f64;
-        if fullest.get(&identity).is_none_or(|known| fullness(&series) > fullness(known)) {
-            fullest.insert(identity, series);
+        let queue = listener.queue;
+        let (length, limit) = (u64::from(queue.length), u64::from(queue.limit));
+        let syn_recv = u64::from(queue.requests);
+        let fullness = |length: u64, limit: u64| length as f64 / (limit + 1) as f64;
+        let known = fullest.entry(identity.clone()).or_insert(QueueSeries { identity, length, limit, syn_recv: 0 });
+        known.syn_recv += syn_recv;
+        if fullness(length, limit) > fullness(known.length, known.limit) {
+            (known.length, known.limit) = (length, limit);
         }
     }
     fullest.into_values().collect()

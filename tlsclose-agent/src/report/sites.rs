@@ -159,6 +159,8 @@ fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {
         length: listener.queue.length,
         limit: listener.queue.limit,
         half_closed: listener.queue.half_closed,
+        syn_recv: listener.queue.requests,
+        syn_recv_unanswered: listener.queue.requests.saturating_sub(listener.queue.young),
         holders: holders(watch, listener.holders.iter()),
     }
 }

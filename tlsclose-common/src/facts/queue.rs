@@ -14,16 +14,22 @@ pub struct AcceptQueue {
     pub walked: u32,
     /// Those of them whose peer has given up: CLOSE_WAIT.
     pub half_closed: u32,
+    /// Connections that are not established yet: SYN_RECV. They are not in the queue.
+    pub requests: u32,
+    /// Those of them whose SYN-ACK was sent once so far.
+    pub young: u32,
 }
 
 impl Holder {
-    /// Of a listener with children in its queue.
+    /// Of a listener with children in its queue, or with some to come.
     pub fn accept_queue(&self) -> Option<AcceptQueue> {
         (self.flags & holder::QUEUE != 0).then_some(AcceptQueue {
             length: self.write_seq,
             limit: self.snd_una,
             walked: self.copied_seq,
             half_closed: self.rcv_nxt,
+            requests: self.lsndtime,
+            young: self.rcv_tstamp,
         })
     }
 
@@ -34,5 +40,7 @@ impl Holder {
         self.snd_una = queue.limit;
         self.copied_seq = queue.walked;
         self.rcv_nxt = queue.half_closed;
+        self.lsndtime = queue.requests;
+        self.rcv_tstamp = queue.young;
     }
 }

@@ -241,6 +241,12 @@ impl Sequences {
         field!(self.0, tcp_queue_head: u64)
     }
 
+    /// Of a listener: connections in SYN_RECV, and those of them whose SYN-ACK was sent once so far.
+    #[inline(always)]
+    pub fn requests(self) -> (u32, u32) {
+        (field!(self.0, tcp_queue_requests: u32), field!(self.0, tcp_queue_young: u32))
+    }
+
     /// Bytes read so far by the program.
     #[inline(always)]
     pub fn read_bytes(self) -> u64 {

@@ -15,14 +15,21 @@ const LENGTH: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_accept_queue_length",
     BY_IDENTITY,
-    "Connections in the fullest accept queue of a workload that has one with connections in it.",
+    "Connections in the fullest accept queue of a workload that has one with connections in it, or on their way there.",
 );
 const LIMIT: Family<4> =
     Family::new(Type::Gauge, "tlsclose_accept_queue_limit", BY_IDENTITY, "Backlog of that listener.");
 
+const SYN_RECV: Family<4> = Family::new(
+    Type::Gauge,
+    "tlsclose_accept_queue_syn_recv",
+    BY_IDENTITY,
+    "Connections of a workload's listeners that are not established yet.",
+);
+
 #[cfg(test)]
 pub fn families() -> Vec<Declared> {
-    [LENGTH, LIMIT].iter().map(Family::declared).collect()
+    [LENGTH, LIMIT, SYN_RECV].iter().map(Family::declared).collect()
 }
 
 fn labels(series: &QueueSeries) -> [&str; 4] {
@@ -39,6 +46,10 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
     for series in &snapshot.accept_queues {
         limit.gauge(labels(series), series.limit)?;
     }
+    let mut syn_recv = SYN_RECV.open(encoder)?;
+    for series in &snapshot.accept_queues {
+        syn_recv.gauge(labels(series), series.syn_recv)?;
+    }
     Ok(())
 }
 
@@ -53,5 +64,6 @@ mod tests {
         let exposition = exposition(&sample::snapshot());
         assert_exposes(&exposition, &format!("tlsclose_accept_queue_length{of} 5\n"));
         assert_exposes(&exposition, &format!("tlsclose_accept_queue_limit{of} 128\n"));
+        assert_exposes(&exposition, &format!("tlsclose_accept_queue_syn_recv{of} 3\n"));
     }
 }

@@ -100,6 +100,11 @@ function body(site) {
   );
   const closer = site.closed_elsewhere;
   if (closer) paths.append(path(`closed in vain by ${closer.comm}[${closer.pid}]`, closer.stack));
+  const spin = site.spinning;
+  if (spin) {
+    const title = `spinning in thread ${spin.tid ?? "?"} of ${spin.pid}, ${spin.call} ${Math.round(spin.per_second)}/s`;
+    paths.append(path(title, spin.stack));
+  }
   box.append(paths);
   list(box, "held by", site.processes.map((process) => {
     const fds = process.max_fds ? `, ${process.open_fds ?? "?"} of ${process.max_fds} descriptors` : "";
@@ -107,7 +112,7 @@ function body(site) {
     return `${who(process)} ${process.exe}, ${count(process.sockets, "socket")}${fds}${image}`;
   }));
   list(box, "accept queues", (site.accept_queues ?? []).map((queue) =>
-    `${queue.local} ${queue.length} of ${queue.limit}, ${queue.half_closed} given up by their peer, ${holders(queue.holders)}`));
+    `${queue.local} ${queue.length} of ${queue.limit}, ${queue.half_closed} given up by their peer, ${queue.syn_recv} in SYN_RECV, ${holders(queue.holders)}`));
   list(box, "for example", site.examples.map((socket) =>
     `${socket.local} → ${socket.remote} ${socket.state}, ${human(socket.age_seconds)}, ${holders(socket.holders) || "holder unknown"}`));
   return box;
