@@ -47,7 +47,8 @@ struct Mapped {
 impl Mapped {
     fn of(id: ProcessId) -> Self {
         let mut modules = Modules::new(Procfs::new("/proc"));
-        let mapped = modules.of_process(id).unwrap();
+        // On a busy host the first tries may not be in time.
+        let mapped = (0..20).find_map(|_| modules.of_process(id)).unwrap();
         Self { modules, mapped }
     }
 
