@@ -64,7 +64,13 @@ fn records() -> Vec<Holder> {
     reset.half.abort = abort::PEER_RESET;
     let mut listener = record(&picture.listener);
     listener.origin.touched_call = call::ACCEPT4;
-    listener.set_accept_queue(AcceptQueue { length: 2, limit: BACKLOG, walked: 2, half_closed: 1, ..AcceptQueue::default() });
+    listener.set_accept_queue(AcceptQueue {
+        length: 2,
+        limit: BACKLOG,
+        walked: 2,
+        half_closed: 1,
+        ..AcceptQueue::default()
+    });
     let mut queued = record(&known("queued", 13, LISTENS, 5003, state::CLOSE_WAIT, 1));
     queued.flags |= holder::QUEUED;
     let stranger = Holder { tgid: 78, remote_port: 1, ..record(&picture.client) };
