@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_touch, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{kernel_version, on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -173,6 +173,32 @@ fn sigterm_ends_it_at_once_and_leaves_nothing_behind() {
         (!tree.iter().any(exists)).then_some(())
     });
     assert!(!socket.exists(), "its socket is still there");
+}
+
+/// Of the million that a verifier looks at before it gives up: what a program costs while it is loaded, and how
+/// far it is from being refused by a kernel that follows more paths.
+const VERIFIED_INSTRUCTIONS: u64 = 150_000;
+
+#[test]
+fn no_program_takes_a_verifier_near_its_limit() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let agent = Agent::start();
+    let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).expect("its descriptors");
+    let texts: Vec<_> = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let programs: Vec<_> = texts.iter().filter(|text| text.contains("prog_type:")).collect();
+    assert!(programs.len() >= 10, "{programs:#?}");
+    for program in programs {
+        match program.lines().find_map(|line| line.strip_prefix("verified_insns:")) {
+            Some(number) => {
+                let number: u64 = number.trim().parse().expect("a number");
+                assert!((1..VERIFIED_INSTRUCTIONS).contains(&number), "{program}");
+            }
+            // Told since 5.16.
+            None => assert!(kernel_version() < (5, 16), "{program}"),
+        }
+    }
 }
 
 /// Identifiers of the BPF programs that a process holds, directly or by a link.

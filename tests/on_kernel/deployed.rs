@@ -15,7 +15,7 @@ use tlsclose_tests::http::Server;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list};
-use tlsclose_tests::{seconds, wait_for};
+use tlsclose_tests::{rights, seconds, wait_for};
 
 fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -26,11 +26,8 @@ fn the_capabilities_of_the_unit_are_enough() {
     if !on_kernel(&["setpriv"]) {
         return;
     }
-    let unit = read("deploy/systemd/tlsclose.service");
-    let capabilities = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
-    let set: Vec<String> = capabilities.split(' ').map(|one| one.replacen("CAP_", "+", 1).to_lowercase()).collect();
-    let mut command = Command::new(tool("setpriv"));
-    command.arg(format!("--bounding-set=-all,{}", set.join(","))).arg("--no-new-privs").arg(tlsclose());
+    let mut command = rights::with(&rights::of_unit());
+    command.arg(tlsclose());
     let namespace = Netns::new();
     let agent = Agent::start_by(command, &[]);
     // Another user's program, which was replaced while it runs: its file is only in map_files.

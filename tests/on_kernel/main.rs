@@ -29,6 +29,7 @@ mod page;
 mod programs;
 mod python;
 mod real_programs;
+mod rights;
 mod same_site;
 mod shared;
 mod spins;

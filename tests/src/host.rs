@@ -139,6 +139,16 @@ fn built(variable: &str, below_target: &str) -> PathBuf {
     file
 }
 
+/// The first two numbers of the kernel's version.
+///
+/// # Panics
+/// When the release is not what it always was.
+pub fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    (numbers.next().expect("a version"), numbers.next().expect("a version"))
+}
+
 /// A TCP port of the loopback that is free now.
 ///
 /// # Panics

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod netns;
 pub mod prometheus;
 pub mod report;
+pub mod rights;
 pub mod tmux;
 
 use std::time::{Duration, Instant};

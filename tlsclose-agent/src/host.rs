@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod neighbours;
+pub mod rights;
 
 use std::{collections::HashMap, os::unix::fs::MetadataExt, path::Path};
 

@@ -20,17 +20,22 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 10] = [
+const TESTS: [&str; 15] = [
+    "a_thousand_leaks_in_a_churn",
     "accept_queue::",
     "descriptors::",
     "findings::",
     "ledger::",
     "lifecycle::",
+    "no_program_takes_a_verifier",
     "python::",
+    "rights::",
     "shared::",
     "sigterm_ends_it",
     "system_calls_are_watched",
+    "the_capabilities_of_the_unit",
     "the_doctor_finds",
+    "types::",
 ];
 
 /// Run the tests on other kernels, in QEMU without hardware support.
@@ -54,12 +59,14 @@ pub struct Options {
 }
 
 /// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
-pub const FEW: [&str; 9] = [
+pub const FEW: [&str; 11] = [
     "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
     "findings::healthy_twins",
     "lifecycle::sockets_closed_after_all",
+    "no_program_takes_a_verifier",
     "python::a_python_server_is_named",
+    "rights::a_running_agent",
     "shared::a_socket_that_a_child_inherited",
     "sigterm_ends_it",
     "system_calls_are_watched",

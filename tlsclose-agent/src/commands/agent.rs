@@ -18,7 +18,7 @@ use crate::{
         agent::{Switch, WebArgs, When},
     },
     config::Rules,
-    host::facts,
+    host::{facts, rights::Rights},
     kernel::load::{CloseCalls, Options},
     logging,
     output::{
@@ -106,7 +106,14 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     let stop = Arc::new(AtomicBool::new(false));
     let mut watch = {
         let (stop, snapshots) = (Arc::clone(&stop), Arc::clone(&snapshots));
-        tokio::task::spawn_blocking(move || Watch::new(kernel, settings).run(&stop, &snapshots))
+        let rights = Rights::of_this_thread()?;
+        tokio::task::spawn_blocking(move || {
+            // The thread may be one that has looked up the name of the address to listen on.
+            if let Err(error) = rights.take_on() {
+                log::warn!("cannot give up rights that are not used: {error}");
+            }
+            Watch::new(kernel, settings).run(&stop, &snapshots)
+        })
     };
 
     if let Some(collector) = args.otlp.endpoint.clone() {

@@ -11,6 +11,7 @@ use std::{fmt::Display, process::ExitCode};
 
 use crate::{
     cli::shared::Places,
+    host::rights,
     kernel::load::{Kernel, LoadError, Options},
     output::client::ClientError,
 };
@@ -69,14 +70,17 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Loads the kernel side, and gives back the memory that takes.
+/// Loads the kernel side, and gives back the memory and the rights that takes.
 fn load(places: &Places, mut options: Options) -> Result<Kernel, LoadError> {
     if let Some(btf) = &places.btf {
         options.btf.clone_from(btf);
     }
     options.verbose = log::max_level() >= log::LevelFilter::Debug;
-    let kernel = Kernel::load(&options)?;
+    let mut kernel = Kernel::load(&options)?;
     crate::kernel::memory::give_back();
+    if let Err(error) = rights::give_up(|| kernel.census(|_| {}).is_ok()) {
+        log::warn!("cannot give up rights that are not used: {error}");
+    }
     Ok(kernel)
 }
 

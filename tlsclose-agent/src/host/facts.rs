@@ -5,6 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use super::rights::{KEPT, Right, SYS_ADMIN};
+
 /// One thing about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFact {
@@ -15,17 +17,6 @@ pub struct HostFact {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub costs: String,
 }
-
-/// Capabilities that the agent uses (include/uapi/linux/capability.h).
-const CAPABILITIES: [(u32, &str); 7] = [
-    (39, "CAP_BPF"),
-    (38, "CAP_PERFMON"),
-    (21, "CAP_SYS_ADMIN"),
-    (19, "CAP_SYS_PTRACE"),
-    (2, "CAP_DAC_READ_SEARCH"),
-    (7, "CAP_SETUID"),
-    (6, "CAP_SETGID"),
-];
 
 /// Inode of the first PID namespace (include/linux/proc_ns.h, `PROC_PID_INIT_INO`).
 const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -80,14 +71,12 @@ fn capabilities(status: &str) -> HostFact {
     let Some(held) = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else {
         return fact("capabilities", "not visible", "");
     };
-    let named = |is_held: bool| {
-        let chosen = CAPABILITIES.iter().filter(|(bit, _)| (held >> bit & 1 == 1) == is_held);
-        chosen.map(|(_, name)| *name).collect::<Vec<&str>>().join(" ")
-    };
-    let missing = named(false);
-    let costs = if missing.is_empty() { String::new() } else { format!("not held: {missing}") };
-    let found = named(true);
-    fact("capabilities", if found.is_empty() { "none of those that are used" } else { &found }, &costs)
+    let is_held = |right: &&Right| held & right.bit.bits() != 0;
+    let names: Vec<&str> = KEPT.iter().chain([&SYS_ADMIN]).filter(is_held).map(|right| right.name).collect();
+    let missing = KEPT.iter().filter(|right| !is_held(right) && !right.without.is_empty());
+    let costs: Vec<String> = missing.map(|right| format!("without {}, {}", right.name, right.without)).collect();
+    let found = if names.is_empty() { "none of those that are used".to_owned() } else { names.join(" ") };
+    fact("capabilities", &found, &costs.join("; "))
 }
 
 fn tracefs(root: &Path) -> HostFact {
@@ -150,7 +139,8 @@ mod tests {
         assert!(all.found.contains("CAP_BPF") && all.costs.is_empty(), "{all:?}");
         let some = capabilities("CapEff:\t000000c000000000\n");
         assert_eq!(some.found, "CAP_BPF CAP_PERFMON");
-        assert_eq!(some.costs, "not held: CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID");
+        assert!(some.costs.starts_with("without CAP_SYS_PTRACE, programs and functions"), "{some:?}");
+        assert!(some.costs.ends_with("; without CAP_SETGID, the symbol helper keeps its groups"), "{some:?}");
         assert_eq!(capabilities("CapEff:\t0\n").found, "none of those that are used");
         assert_eq!(capabilities("").found, "not visible");
     }

@@ -48,8 +48,10 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     for file in programs.iter().chain(&libraries) {
         copy(file, &root)?;
     }
-    for source in files_below(&workspace::root().join("tests/leaky"))? {
-        copy(&source, &root)?;
+    for directory in ["tests/leaky", "tests/data", "deploy/systemd"] {
+        for file in files_below(&workspace::root().join(directory))? {
+            copy(&file, &root)?;
+        }
     }
     for module in python_library()? {
         copy(&module, &root)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tlsclose_common::facts::{Holder, abort, call, half, holder, state};
 
-use super::sockets::{BACKLOG, Known, Picture};
+use super::sockets::{BACKLOG, Known, Picture, UNREAD};
 use crate::clock::Moment;
 
 /// The agent, as the kernel should show it. None where that cannot be known from here.
@@ -108,6 +108,9 @@ fn queue(records: &[Holder], picture: &Picture, client: &Holder, is_sampled: boo
     same(of, "its remote port", child.remote_port, picture.given_up)?;
     same(of, "its state", child.state, state::CLOSE_WAIT)?;
     same(of, "its remote address", child.remote, picture.server.remote)?;
+    // The end of its stream counts as one.
+    let waiting = child.rcv_nxt.wrapping_sub(child.copied_seq) as usize;
+    same(of, "what waits to be read", waiting, UNREAD.len() + 1)?;
     same(of, "what is known of its end", child.flags & holder::HALF != 0, true)?;
     if is_sampled {
         same("listening", "the call that accepted from it", record.origin.touched_call, call::ACCEPT4)?;

@@ -20,6 +20,9 @@ const THERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Children that fit into the accept queue.
 pub const BACKLOG: u32 = 7;
 
+/// What the one that gives up has sent before.
+pub const UNREAD: &[u8] = b"unread";
+
 /// Pairs on the loopback, one for each way to be half-closed, and a listener with two connections that
 /// nobody has accepted.
 pub struct Sockets {
@@ -78,8 +81,9 @@ impl Sockets {
         let (mut server, _) = listener.accept()?;
         let resetter = connect()?;
         let (reset, _) = listener.accept()?;
-        let (waiting, given_up) = (connect()?, connect()?);
+        let (waiting, mut given_up) = (connect()?, connect()?);
 
+        given_up.write_all(UNREAD)?;
         server.write_all(b"hello")?;
         server.shutdown(Shutdown::Write)?;
         let mut received = Vec::new();

@@ -73,6 +73,7 @@ fn records() -> Vec<Holder> {
     });
     let mut queued = record(&known("queued", 13, LISTENS, 5003, state::CLOSE_WAIT, 1));
     queued.flags |= holder::QUEUED;
+    queued.rcv_nxt = UNREAD.len() as u32 + 1;
     let stranger = Holder { tgid: 78, remote_port: 1, ..record(&picture.client) };
     vec![stranger, client, server, reset, queued, listener]
 }
@@ -87,7 +88,7 @@ fn what_is_read_right_tells_the_agents_number() {
 #[test]
 fn what_is_read_wrongly_is_named() {
     type Spoil = fn(&mut Holder);
-    let wrong: [(usize, Spoil, &str); 26] = [
+    let wrong: [(usize, Spoil, &str); 27] = [
         (1, |it| it.state = 1, "of its connected socket, its state reads 1 and should be 8"),
         (1, |it| it.local_port = 5, "its local port reads 5 and should be 5000"),
         (1, |it| it.remote_port = 0, "its remote port reads 0 and should be 4000"),
@@ -111,6 +112,7 @@ fn what_is_read_wrongly_is_named() {
         (2, |it| it.origin.tgid = 1, "the process that accepted it"),
         (3, |it| it.half.abort = 0, "of its reset socket, the cause of its end"),
         (4, |it| it.remote_port = 5002, "of its queued socket, its remote port"),
+        (4, |it| it.rcv_nxt = 0, "what waits to be read"),
         (4, |it| it.flags = 0, "the connection in a queue of its own is not shown"),
         (5, |it| it.snd_una = 0, "the limit of its queue"),
         (5, |it| it.origin.touched_call = 0, "the call that accepted from it"),

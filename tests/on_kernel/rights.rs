@@ -1,0 +1,158 @@
+//! What the agent may do: no more than it uses, and what is lost with less.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::run;
+use tlsclose_tests::expect::{assert_names_opening, wait_for_site};
+use tlsclose_tests::host::{on_kernel, tlsclose, tool};
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::list;
+use tlsclose_tests::rights::{NUMBERS, needs_sys_admin, of_unit, with, without};
+use tlsclose_tests::{seconds, wait_for};
+
+use crate::agent_and_leak;
+
+/// A field of `/proc/PID/status`.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    let value = line.unwrap_or_else(|| panic!("no {name}: {status}"));
+    u64::from_str_radix(value, 16).expect("a number")
+}
+
+/// Of all threads of a process.
+fn statuses(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
+}
+
+/// All of one user's own, with files that only this user may read.
+fn as_another_user(namespace: &Netns, executable: &std::path::Path) -> Command {
+    let mut command = namespace.command(tool("setpriv"));
+    command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]).arg(executable);
+    command
+}
+
+#[test]
+fn a_running_agent_holds_no_capability_that_it_does_not_use() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, _leaky) = agent_and_leak(&namespace, &[]);
+    let of = |name: &String| NUMBERS.iter().find(|(known, _)| known == name).expect("its number").1;
+    let used: u64 = of_unit().iter().map(|name| 1 << of(name)).sum();
+    let threads = statuses(agent.pid());
+    assert!(threads.len() > 1, "{threads:?}");
+    for status in &threads {
+        for (set, holds) in [("CapEff", used), ("CapPrm", used), ("CapBnd", used), ("CapInh", 0), ("CapAmb", 0)] {
+            assert_eq!(field(status, set), holds, "{set}: {status}");
+        }
+        assert_eq!(field(status, "NoNewPrivs"), 1, "{status}");
+    }
+    let helpers = agent.tree().split_off(1);
+    assert!(!helpers.is_empty(), "no helper");
+    for status in helpers.into_iter().flat_map(statuses) {
+        assert_eq!((field(&status, "CapEff"), field(&status, "CapPrm")), (0, 0), "{status}");
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_lost_without_each_capability() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let conclusion = |mut command: Command| {
+        let output = run(command.arg(tlsclose()).args(["doctor", "-o", "json"]), seconds(20));
+        let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        (output.code, report["conclusion"].as_str().expect("a conclusion").to_owned())
+    };
+    let (code, all) = conclusion(with(&of_unit()));
+    assert_eq!(code, Some(0), "{all}");
+    assert!(!all.contains("CAP_"), "{all}");
+    for capability in of_unit().iter().filter(|one| *one != "CAP_SYS_ADMIN") {
+        let (code, said) = conclusion(without(capability));
+        let loads = matches!(&**capability, "CAP_BPF" | "CAP_PERFMON");
+        if !loads {
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.starts_with("reduced: ") && said.contains(&format!("without {capability}, ")), "{said}");
+        } else if !needs_sys_admin() {
+            // Which is both, where it is there.
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.starts_with("cannot run: ") && said.contains(capability), "{said}");
+        }
+    }
+}
+
+#[test]
+fn without_ptrace_a_leak_is_found_and_has_no_names() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let mut command = without("CAP_SYS_PTRACE");
+    command.arg(tlsclose());
+    let agent = Agent::start_by(command, &[]);
+    let start = |executable: &std::path::Path| as_another_user(&namespace, executable);
+    let way = way_named("eof_forget");
+    let mut leaky = Leaky::start_by(Language::C, way, &["--count", "4", "--for", "60"], start);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    assert_eq!(site["kind"], way.kind, "{site:#}");
+    assert_eq!(site["processes"][0]["comm"], *leaky.comm, "{site:#}");
+    // Newer kernels show the names of its files, but not what is in them.
+    let mut frames = list(&site["opened"]["stack"]).chain(list(&site["touched"]["stack"]));
+    assert!(frames.all(|frame| frame["function"].is_null() && frame["line"].is_null()), "{site:#}");
+}
+
+#[test]
+fn without_reading_everything_a_leak_is_named_and_its_descriptors_are_not_counted() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let mut command = without("CAP_DAC_READ_SEARCH");
+    command.arg(tlsclose());
+    let agent = Agent::start_by(command, &[]);
+    let start = |executable: &std::path::Path| as_another_user(&namespace, executable);
+    let mut leaky = Leaky::start_by(Language::C, way_named("eof_forget"), &["--count", "4", "--for", "60"], start);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    assert_names_opening(&site, &leaky);
+    assert!(site["processes"][0]["open_fds"].is_null(), "{site:#}");
+}
+
+/// It is another user's process: that takes CAP_KILL.
+#[test]
+fn a_helper_that_hangs_is_ended_and_replaced() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let mut command = with(&of_unit());
+    command.arg(tlsclose());
+    let agent = Agent::start_by(command, &[]);
+    let start = |way| Leaky::start(&namespace, Language::C, way_named(way), &["--count", "3", "--for", "60"]);
+    let mut first = start("eof_forget");
+    first.ready();
+    wait_for_site(&agent, &first, 3);
+    let helpers = agent.tree().split_off(1);
+    assert!(!helpers.is_empty(), "no helper");
+    for helper in &helpers {
+        let helper = Pid::from_raw(*helper as i32).expect("a PID");
+        kill_process(helper, Signal::STOP).expect("a running helper");
+    }
+    let mut second = start("client_forget");
+    second.ready();
+    wait_for_site(&agent, &second, 3);
+    let is_gone = |pid: &u32| !fs::exists(format!("/proc/{pid}")).unwrap_or(false);
+    wait_for("the stopped helpers to be gone", seconds(10), || helpers.iter().all(is_gone).then_some(()));
+    // What it hung with is not asked again.
+    let mut third = start("eof_forget");
+    third.ready();
+    assert_names_opening(&wait_for_site(&agent, &third, 3), &third);
+}
