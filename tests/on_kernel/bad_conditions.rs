@@ -127,7 +127,8 @@ fn a_full_map_is_said_and_counted() {
     assert!(report["lost"]["sockets"].as_u64().is_some_and(|lost| lost > 0), "{report:#}");
     let full = [("what", "sockets"), ("reason", "map_full")];
     let lost = agent.metrics().sum("tlsclose_lost_total", &full);
-    assert!(lost.is_some_and(|lost| lost > 0.0), "{lost:?}");
+    // Others on this host may have lost some, too.
+    assert!(lost.is_some_and(|lost| lost >= 60.0 - 16.0), "{lost:?}");
     agent.wait_for_censuses(3);
     assert!(sockets_of(&agent.leaks(), leaky.pid()) <= 60, "never more than there are");
 }

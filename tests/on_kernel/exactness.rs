@@ -3,14 +3,17 @@
 use std::fs;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::child::run;
-use tlsclose_tests::host::{on_kernel, tool};
-use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::child::{Child, run};
+use tlsclose_tests::host::{on_kernel, root, tool};
+use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
+use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{list, sockets_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::{seconds, wait_for};
 
 /// `TLSCLOSE_TEST_CONNECTIONS=1000000` makes it the test of the documentation; it takes minutes.
 fn connections() -> u64 {
@@ -92,4 +95,139 @@ fn a_process_in_nested_namespaces_has_the_hosts_pid_and_its_own() {
     assert_eq!(pids.len(), 3, "{pids:?}");
     assert_eq!((pids[0], Some(pids[2])), (pid, process["ns_pid"].as_u64()), "{process:#}");
     assert_eq!(process["exe"], leaky.executable().to_str().expect("UTF-8"), "{process:#}");
+}
+
+const AGAIN: &str = "tests/leaky/c/again.c";
+
+/// A program that leaks, and on SIGUSR1 leaks again with what the first leak left free.
+fn again(namespace: &Netns, way: &str, count: &str) -> (Leaky, u32) {
+    let named = Way {
+        name: "again",
+        kind: "close_wait_eof_read",
+        state: "close_wait",
+        recv_queue: 0,
+        is_client: false,
+        touched: None,
+    };
+    let mut leaky = Leaky::start(namespace, Language::C, &named, &["--way", way, "--count", count, "--for", "60"]);
+    let pid = leaky.child().wait_for_line("first ", seconds(10)).parse().expect("a PID");
+    (leaky, pid)
+}
+
+/// Every socket of the process was opened here.
+fn assert_opened(report: &Value, pid: u32, which: &str) {
+    let source = fs::read_to_string(root().join(AGAIN)).expect("the source");
+    for site in sites_of(report, pid) {
+        let own = frames_in(&site["opened"]["stack"], AGAIN);
+        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+        let expected = (&*format!("again_accept_{which}"), Some(marked_line(&source, &format!("again {which}"))));
+        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+    }
+}
+
+/// What lingered, what of it ended, and what lingers still, of all series of a command name.
+fn account(metrics: &Metrics, comm: &str, how: &str) -> [f64; 3] {
+    let sum = |name, labels: &[(&str, &str)]| metrics.sum(name, labels).unwrap_or(0.0);
+    [
+        sum("tlsclose_lingered_sockets_total", &[("comm", comm)]),
+        sum("tlsclose_lingering_ended_total", &[("comm", comm), ("how", how)]),
+        sum("tlsclose_lingering_sockets", &[("comm", comm)]),
+    ]
+}
+
+#[test]
+fn a_process_that_gets_the_pid_of_another_has_its_own_name_and_account() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (mut leaky, pid) = again(&namespace, "pid", "6");
+    let [first, second] = ["-1", "-2"].map(|suffix| format!("{}{suffix}", leaky.comm));
+    let has = |report: &Value, comm: &str| {
+        let sites = sites_of(report, pid);
+        sockets_of(report, pid) == 6 && sites.iter().all(|site| process_of(site, pid).unwrap()["comm"] == comm)
+    };
+    agent.wait_for("the first", seconds(20), |report| has(report, &first));
+    leaky.child().signal(Signal::USR1);
+    let reborn: u32 = leaky.child().wait_for_line("second ", seconds(10)).parse().expect("a PID");
+    assert_eq!(reborn, pid);
+    let report = agent.wait_for("the second", seconds(20), |report| has(report, &second));
+    assert_opened(&report, pid, "second");
+    wait_for("both accounts", seconds(20), || {
+        let metrics = agent.metrics();
+        let accounts = [account(&metrics, &first, "process_exit"), account(&metrics, &second, "process_exit")];
+        (accounts == [[6.0, 6.0, 0.0], [6.0, 0.0, 6.0]]).then_some(())
+    });
+}
+
+#[test]
+fn a_socket_at_the_address_of_another_is_another() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let (mut leaky, pid) = again(&namespace, "address", "40");
+    let lingers = |report: &Value| sockets_of(report, pid) == 40;
+    let report = agent.wait_for("the first", seconds(20), lingers);
+    assert_opened(&report, pid, "first");
+    leaky.child().signal(Signal::USR1);
+    let reused: u32 = leaky.child().wait_for_line("reused ", seconds(10)).parse().expect("a number");
+    assert!(reused > 0, "the kernel gave out no address again: this proves nothing");
+    leaky.child().wait_for_line("second ", seconds(10));
+    let report = agent.wait_for("the second", seconds(20), |report| {
+        lingers(report) && agent.metrics().sum("tlsclose_lingering_ended_total", &[("comm", &leaky.comm)]) == Some(40.0)
+    });
+    assert_opened(&report, pid, "second");
+    assert_eq!(account(&agent.metrics(), &leaky.comm, "closed"), [80.0, 40.0, 40.0], "{reused} addresses reused");
+}
+
+/// Programs of the kernel side are not run while the same one is at work on that processor. That happens
+/// where packets interrupt system calls, as those of another processor's cable do.
+#[test]
+fn events_that_the_kernel_skips_are_counted_and_cost_no_socket() {
+    if !on_kernel(&["nginx", "wrk"]) {
+        return;
+    }
+    let (here, there, quiet) = (Netns::new(), Netns::new(), Netns::new());
+    let all = (1u64 << std::thread::available_parallelism().map_or(1, usize::from).min(32)) - 1;
+    let agent = Agent::start();
+    here.ip(&format!("link add cable0 type veth peer name cable1 netns {}", there.name()));
+    for (namespace, device, address) in [(&here, "cable0", "10.79.0.1/24"), (&there, "cable1", "10.79.0.2/24")] {
+        namespace.ip(&format!("addr add {address} dev {device}"));
+        namespace.ip(&format!("link set {device} up"));
+        let steer = format!("echo {all:x} > /sys/class/net/{device}/queues/rx-0/rps_cpus");
+        let steered =
+            run(Command::new(tool("ip")).args(["netns", "exec", namespace.name(), "sh", "-c", &steer]), seconds(5));
+        assert_eq!(steered.code, Some(0), "{steered:?}");
+    }
+    let directory = TempDir::new().expect("a directory");
+    let configuration = format!(
+        "user root; daemon off; worker_processes 2; pid {0}/pid; error_log stderr;
+         events {{ worker_connections 256; }}
+         http {{ access_log off; keepalive_timeout 0; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;
+           fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;
+           server {{ listen 10.79.0.1:8086; location / {{ return 200; }} }} }}",
+        directory.path().display()
+    );
+    let file = directory.path().join("nginx.conf");
+    fs::write(&file, configuration).expect("a configuration");
+    let _nginx = Child::spawn(here.command(tool("nginx")).args(["-e", "stderr", "-c"]).arg(&file));
+    here.wait_for_listener(8086);
+    let wrk = ["-t2", "-c32", "-d40s", "http://10.79.0.1:8086/"];
+    let _load = Child::spawn(there.command(tool("wrk")).args(wrk));
+    let arguments = ["--count", "500", "--rate", "100", "--for", "60"];
+    let mut leaky = Leaky::start(&quiet, Language::C, way_named("eof_forget"), &arguments);
+    leaky.ready();
+    let pid = leaky.pid();
+    agent.wait_for("all leaks", seconds(20), |report| sockets_of(report, pid) == 500);
+    let skipped = [("what", "events"), ("reason", "recursion")];
+    wait_for("an event that is skipped", seconds(20), || {
+        (agent.metrics().sum("tlsclose_lost_total", &skipped) > Some(0.0)).then_some(())
+    });
+    agent.wait_for_censuses(3);
+    let report = agent.leaks();
+    assert_eq!((sockets_of(&report, pid), total(&report, pid, "lingered")), (500, 500), "{report:#}");
+    assert_eq!(report["complete"], true, "only sockets that are lost make counts wrong: {report:#}");
 }

@@ -46,6 +46,8 @@ int main(int argc, char **argv)
         return run_exhausted(&options);
     if (strcmp(options.command, "shared") == 0)
         return run_shared(&options);
+    if (strcmp(options.command, "again") == 0 && options.way)
+        return run_again(&options);
     if (strcmp(options.command, "spins") == 0 && options.way)
         return run_spins(&options);
     if (strcmp(options.command, "queue") == 0)

@@ -18,6 +18,7 @@ static void usage(const char *problem)
             "       leaky hog --processes N --count SOCKETS_EACH --for SECONDS\n"
             "       leaky shared --way fork|dup|handler|in_flight|ring|thread|range|replace --count N --for SECONDS\n"
             "       leaky aborts --way CAUSE|unacknowledged|probes_unanswered|idle --count N [--family 4|6] --for SECONDS\n"
+            "       leaky again --way pid|address --count N --for SECONDS\n"
             "       leaky spins --way read|seldom|told|asks|rests|busy|elsewhere --count N --for SECONDS\n"
             "       leaky cut_off [--way server] [--port P] --count N --for SECONDS\n"
             "       leaky exhausted --processes DESCRIPTORS --count N [--rate PER_SECOND] --for SECONDS\n"
