@@ -5,16 +5,14 @@
 
 use core::{ffi::c_void, ptr::addr_of};
 
-use crate::kernel::{access, global};
+use crate::kernel::access;
 
 /// Indices, in 8-byte words, of the program counter, stack pointer and frame pointer in
 /// `struct pt_regs` (x86-64: arch/x86/include/asm/ptrace.h; arm64: arch/arm64/include/asm/ptrace.h).
 #[unsafe(no_mangle)]
 static PT_REGS: [u32; 3] = [16, 19, 4];
 
-/// Indices of a system call's number and first four arguments, as they were when the call began.
-#[unsafe(no_mangle)]
-static CALL_NUMBER: u32 = 15;
+/// Indices of a system call's first four arguments, as they were when the call began.
 #[unsafe(no_mangle)]
 static ARGUMENTS: [u32; 4] = [14, 13, 12, 7];
 
@@ -28,24 +26,18 @@ pub struct Registers {
 #[inline(always)]
 pub fn user_registers(task: *const c_void) -> Registers {
     let registers = access::pt_regs(task);
-    let word = |i| access::load(registers, index(addr_of!(PT_REGS).cast(), i) * 8);
+    let word = |i| access::load(registers, index(addr_of!(PT_REGS), i) * 8);
     Registers { pc: word(0), sp: word(1), fp: word(2) }
 }
 
 /// An argument (0 to 3) of the system call that the task is in.
 #[inline(always)]
 pub fn argument(task: *const c_void, i: usize) -> u64 {
-    access::load(access::pt_regs(task), index(addr_of!(ARGUMENTS).cast(), i) * 8)
-}
-
-/// Number of the system call that the task is in.
-#[inline(always)]
-pub fn call_number(task: *const c_void) -> u32 {
-    access::load::<u64>(access::pt_regs(task), global!(CALL_NUMBER) as usize * 8) as u32
+    access::load(access::pt_regs(task), index(addr_of!(ARGUMENTS), i) * 8)
 }
 
 #[inline(always)]
-fn index(indices: *const u32, i: usize) -> usize {
-    // SAFETY: no caller asks for more than the array has.
-    unsafe { core::ptr::read_volatile(indices.add(i)) as usize }
+fn index<const N: usize>(indices: *const [u32; N], i: usize) -> usize {
+    // SAFETY: one of them.
+    unsafe { core::ptr::read_volatile(indices.cast::<u32>().add(i)) as usize }
 }

@@ -3,7 +3,9 @@
 
 use core::ptr::addr_of;
 
-use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    EbpfContext, helpers::generated::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
+};
 use tlsclose_common::facts::{EofSpin, spin_call};
 
 use crate::{
@@ -24,7 +26,7 @@ const EVENTFD: i64 = 8;
 
 /// Numbers of the system calls in [`spin_call`].
 #[unsafe(no_mangle)]
-static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 202, 24, 1];
+static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 1];
 
 /// The current thread has read the end of a stream once more, for one of many times.
 #[inline(always)]
@@ -42,21 +44,26 @@ pub fn read_again(sk: u64, peer: u32, now: u64) {
     let _ = EOF_SPINS.insert(sk, spin, 0);
 }
 
-/// `sys_exit(struct pt_regs *regs, long ret)`, since 2.6. Attached only while the agent looks at
-/// threads that burn a core: it slows every system call of the host down.
-#[btf_tracepoint(function = "sys_exit")]
-pub fn system_call(ctx: BtfTracePointContext) -> i32 {
-    called(ctx.arg(1));
+/// `syscalls/sys_exit_…`: `int nr` at offset 8, `long ret` at 16. Attached only while the agent looks
+/// at threads that burn a core, and then to the calls that tell an event loop at work from one that
+/// spins.
+#[tracepoint(category = "syscalls", name = "sys_exit_epoll_wait")]
+pub fn exit_call(ctx: TracePointContext) -> i32 {
+    // SAFETY: the tracepoint's record holds number and result at these offsets (its `format` file).
+    let (number, result) = unsafe {
+        let record = ctx.as_ptr();
+        (*record.byte_add(8).cast::<u32>(), *record.byte_add(16).cast::<i64>())
+    };
+    called(number, result);
     0
 }
 
 #[inline(always)]
-fn called(result: i64) {
+fn called(number: u32, result: i64) {
     let Some(suspect) = SUSPECTS.get_ptr_mut(current_tid()) else { return };
     // SAFETY: pre-allocated entries are recycled, never unmapped.
     let suspect = unsafe { &mut *suspect };
     let task = Task::current().as_ptr();
-    let number = arch::call_number(task);
     if number == spin_call(spin_call::EPOLL_WAIT) || number == spin_call(spin_call::EPOLL_PWAIT) {
         let asked_only = arch::argument(task, 3) as i32 == 0;
         if result > 0 || (result == 0 && asked_only) {
@@ -68,9 +75,7 @@ fn called(result: i64) {
             return;
         }
     }
-    let only_wakes = number == spin_call(spin_call::FUTEX)
-        || number == spin_call(spin_call::SCHED_YIELD)
-        || (number == spin_call(spin_call::WRITE) && result == EVENTFD);
+    let only_wakes = number == spin_call(spin_call::WRITE) && result == EVENTFD;
     if !only_wakes {
         suspect.others += 1;
     }

@@ -117,7 +117,7 @@ pub const HOOKS: [Hook; 21] = [
         without: "that the fields of sockets are read right is not checked",
     },
     Hook {
-        attach_point: "sys_exit",
+        attach_point: "sys_exit_epoll_wait",
         feature: "polling_spins",
         without: "a thread that spins on epoll_wait() around a finished connection is not named",
     },

@@ -17,8 +17,7 @@ pub struct Resolved {
     pub pt_regs: [u32; 3],
     /// 0 where there is no `tcp_recvmsg`.
     pub recvmsg_parameters: u32,
-    /// Word indices in `struct pt_regs` of a system call's number and first four arguments, which stay there.
-    pub call_number: u32,
+    /// Word indices in `struct pt_regs` of a system call's first four arguments, which stay there.
     pub arguments: [u32; 4],
     pub task_stack: u32,
     /// Where `struct pt_regs` lies in a task's kernel stack.
@@ -42,7 +41,6 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         task_thread_pointer: btf.offset(TASK_THREAD_POINTER.0, TASK_THREAD_POINTER.1).unwrap_or(ABSENT),
         pt_regs: pt_regs(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
-        call_number: call_number(btf)?,
         arguments: arguments(btf)?,
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
@@ -74,22 +72,12 @@ fn arguments(btf: &Btf) -> Result<[u32; 4], BtfError> {
     Ok([word("di")?, word("si")?, word("dx")?, word("r10")?])
 }
 
-#[cfg(target_arch = "x86_64")]
-fn call_number(btf: &Btf) -> Result<u32, BtfError> {
-    Ok(btf.offset("pt_regs", "orig_ax")? / 8)
-}
-
 /// The result takes the place of the first argument in x0 (arch/arm64/kernel/syscall.c).
 #[cfg(target_arch = "aarch64")]
 fn arguments(btf: &Btf) -> Result<[u32; 4], BtfError> {
     let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
     let first: u32 = word("regs")?;
     Ok([word("orig_x0")?, first + 1, first + 2, first + 3])
-}
-
-#[cfg(target_arch = "aarch64")]
-fn call_number(btf: &Btf) -> Result<u32, BtfError> {
-    Ok(btf.offset("pt_regs", "syscallno")? / 8)
 }
 
 /// The frame pointer is x29 (arch/arm64/include/asm/ptrace.h).

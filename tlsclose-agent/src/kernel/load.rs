@@ -107,6 +107,8 @@ pub struct Kernel {
     pub(super) abort_stacks: HashMap<MapData, Fact<AbortStackKey>, u64>,
     pub(super) eof_spins: HashMap<MapData, u64, Fact<EofSpin>>,
     pub(super) suspects: HashMap<MapData, u32, Fact<Suspect>>,
+    /// Detaches what looked at the last suspects.
+    pub(super) detaching: Option<std::thread::JoinHandle<()>>,
     pub(super) max_sockets: u32,
     /// The agent's process in the first PID namespace.
     pub(super) own_tgid: u32,
@@ -216,9 +218,12 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        features.push(match spins::load(&mut ebpf, &kernel_btf) {
-            Ok(()) => Feature { probe: format!("{}: loaded", spins::HOOK), ..Feature::attached(spins::HOOK) },
-            Err(error) => Feature::missing(spins::HOOK, &one_line(&error)),
+        features.push(match spins::load(&mut ebpf) {
+            Ok(()) if spins::can_attach() => {
+                Feature { probe: format!("{}: loaded", spins::HOOK), ..Feature::attached(spins::HOOK) }
+            }
+            Ok(()) => Feature::missing(spins::HOOK, "not in a tracefs that is mounted here"),
+            Err(error) => Feature::missing(spins::HOOK, &one_line(&error.to_string())),
         });
         features.push(Feature::attached("iter/task_file"));
         features.push(if resolved.tcp_retransmits == ABSENT || resolved.tcp_probes_out == ABSENT {
@@ -284,6 +289,7 @@ impl Kernel {
             abort_stacks: map!("ABORT_STACKS"),
             eof_spins: map!("EOF_SPINS"),
             suspects: map!("SUSPECTS"),
+            detaching: None,
             max_sockets: options.max_sockets,
             own_tgid: std::process::id(),
             stack_ring: map!("STACK_RING"),

@@ -1,70 +1,110 @@
 //! Threads that spin: who reads finished streams again and again, and what a thread that burns a
 //! core calls.
 
+use std::path::Path;
+
 use aya::{
-    Btf as AyaBtf, Ebpf,
-    programs::{BtfTracePoint, ProgramError},
+    Ebpf,
+    programs::{TracePoint, trace_point::TracePointLink},
 };
 use tlsclose_common::facts::{EofSpin, Suspect, spin_call};
 
 use super::{
     load::Kernel,
-    load_error::{AnyError, one_line},
+    load_error::{AnyError, LoadError, one_line},
     object::program,
     pod::Fact,
 };
 
-/// Where the program runs that looks at suspects.
-pub const HOOK: &str = "sys_exit";
-const PROGRAM: &str = "system_call";
+/// The first place where the program runs that looks at suspects.
+pub const HOOK: &str = "sys_exit_epoll_wait";
+const PROGRAM: &str = "exit_call";
+
+/// The calls that it looks at: how an event loop asks, and all that it does when it has been told.
+const CALLS: &[&str] = &[
+    #[cfg(target_arch = "x86_64")]
+    "epoll_wait",
+    "epoll_pwait",
+    "read",
+    "readv",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "accept",
+    "accept4",
+    "io_uring_enter",
+    "clock_nanosleep",
+];
 
 /// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl).
 #[cfg(target_arch = "x86_64")]
-pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 202, 24, 1];
+pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 1];
 
 /// System calls by number (include/uapi/asm-generic/unistd.h), which has no epoll_wait.
 #[cfg(target_arch = "aarch64")]
-pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [22, 22, 98, 124, 64];
+pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [22, 22, 64];
 
 /// Loads the program, and leaves it there until somebody is suspect.
-pub(super) fn load(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), AnyError> {
-    let program: &mut BtfTracePoint = program(ebpf, PROGRAM)?;
-    program.load(HOOK, btf)?;
-    Ok(())
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let program: &mut TracePoint = program(ebpf, PROGRAM)?;
+    program
+        .load()
+        .map_err(|error| LoadError::Program { what: PROGRAM.to_owned(), reason: one_line(&error.to_string()) })
+}
+
+/// The tracepoints of system calls can be found.
+pub(super) fn can_attach() -> bool {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    places.iter().any(|place| Path::new(place).join("events/syscalls/sys_exit_epoll_pwait").is_dir())
 }
 
 impl Kernel {
-    /// What these threads call while `wait` lasts.
-    pub fn watch_calls(&mut self, tids: &[u32], wait: impl FnOnce()) -> Vec<(u32, Suspect)> {
+    /// What these threads call while `wait` lasts: nothing where not all of [`CALLS`] can be seen. None
+    /// if it cannot be said now.
+    pub fn watch_calls(&mut self, tids: &[u32], wait: impl FnOnce()) -> Option<Vec<(u32, Suspect)>> {
+        // A program is attached to a place once. Detaching waits for the whole kernel, so it is not waited for here.
+        if self.detaching.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return None;
+        }
         for tid in tids {
             if let Err(error) = self.suspects.insert(tid, Fact(Suspect::default()), 0) {
                 log::warn!("cannot look at thread {tid}: {error}");
             }
         }
-        if let Err(error) = self.attached_while(wait) {
-            log::warn!("cannot look at what threads call: {}", one_line(&error));
-        }
-        let mut seen = Vec::new();
-        for tid in tids {
-            if let Ok(Fact(suspect)) = self.suspects.get(tid, 0) {
-                seen.push((*tid, suspect));
+        match self.attach_to_calls() {
+            Ok(links) => {
+                wait();
+                self.detaching = Some(std::thread::spawn(move || drop(links)));
             }
+            // `doctor` says so, too.
+            Err(error) => log::debug!("cannot look at what threads call: {}", one_line(&error.to_string())),
+        }
+        let seen = tids.iter().map(|tid| {
+            let suspect = self.suspects.get(tid, 0).map_or(Suspect::default(), |Fact(suspect)| suspect);
+            log::debug!("thread {tid}: {} polls, {} other calls", suspect.polls, suspect.others);
+            (*tid, suspect)
+        });
+        let seen = seen.collect();
+        for tid in tids {
             // Fails only when it was not inserted above.
             let _ = self.suspects.remove(tid);
         }
-        seen
+        Some(seen)
     }
 
-    fn attached_while(&mut self, wait: impl FnOnce()) -> Result<(), AnyError> {
-        let program: &mut BtfTracePoint = program(&mut self.ebpf, PROGRAM)?;
-        let link = match program.attach() {
-            // It could not be loaded here: `doctor` says so.
-            Err(ProgramError::NotLoaded) => return Ok(()),
-            attached => attached?,
-        };
-        wait();
-        program.detach(link)?;
-        Ok(())
+    fn attach_to_calls(&mut self) -> Result<Vec<TracePointLink>, AnyError> {
+        let program: &mut TracePoint = program(&mut self.ebpf, PROGRAM)?;
+        CALLS
+            .iter()
+            .map(|call| {
+                let link = program.attach("syscalls", &format!("sys_exit_{call}"))?;
+                Ok(program.take_link(link)?)
+            })
+            .collect()
     }
 
     /// Who reads the finished stream of the socket at this address again and again.

@@ -12,7 +12,7 @@ use crate::{
     watch::Watch,
 };
 
-/// How long suspects are looked at. Every system call of the host is slower meanwhile.
+/// How long suspects are looked at. Reads, sends and polls of everybody are a little slower meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 /// Processes whose threads are looked through after one census.
 const PROCESSES: usize = 64;
@@ -52,7 +52,7 @@ impl Watch {
             return;
         }
         let tids: Vec<u32> = suspects.iter().map(|thread| thread.tid).collect();
-        let seen = self.kernel.watch_calls(&tids, || sleep(LOOK));
+        let Some(seen) = self.kernel.watch_calls(&tids, || sleep(LOOK)) else { return };
         // Their stacks.
         self.drain();
         for (tid, seen) in seen {

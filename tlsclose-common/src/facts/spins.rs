@@ -20,7 +20,7 @@ pub struct EofSpin {
 pub struct Suspect {
     /// Calls of epoll_wait() that did not wait: with a timeout of 0, or told of something.
     pub polls: u64,
-    /// Other system calls, but those that only wake or yield to threads of the same program.
+    /// Calls that wait, and calls that do something: reads, sends, accepts. Wake-ups of an event loop aside.
     pub others: u64,
     /// Key of the stack of one of the `polls`; 0 when none was taken.
     pub stack: u64,
@@ -34,9 +34,7 @@ pub struct Suspect {
 pub mod spin_call {
     pub const EPOLL_WAIT: usize = 0;
     pub const EPOLL_PWAIT: usize = 1;
-    pub const FUTEX: usize = 2;
-    pub const SCHED_YIELD: usize = 3;
     /// Of eight bytes, the size of an eventfd's counter, which wakes an event loop.
-    pub const WRITE: usize = 4;
-    pub const COUNT: usize = 5;
+    pub const WRITE: usize = 2;
+    pub const COUNT: usize = 3;
 }
