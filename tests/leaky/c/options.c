@@ -16,7 +16,7 @@ static void usage(const char *problem)
             "             [--threads N] [--idle-threads N] [--recover-after SECONDS] [--comm NAME] [--comm-hex HEX] [--healthy]\n"
             "             [--leak-every N]\n"
             "       leaky hog --processes N --count SOCKETS_EACH --for SECONDS\n"
-            "       leaky shared --way fork|dup|handler|in_flight|ring|thread|range|replace --count N --for SECONDS\n"
+            "       leaky shared --way fork|dup|handler|in_flight|ring|thread|range|replace|pidfd --count N --for SECONDS\n"
             "       leaky aborts --way CAUSE|unacknowledged|probes_unanswered|idle --count N [--family 4|6] --for SECONDS\n"
             "       leaky again --way pid|address --count N --for SECONDS\n"
             "       leaky spins --way read|seldom|told|asks|rests|busy|elsewhere --count N --for SECONDS\n"

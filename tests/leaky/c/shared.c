@@ -130,6 +130,33 @@ static void by_handler(const int *fds, int count)
     usleep(600000);
 }
 
+/* A child that has given up what it inherited, and fetched copies out of its parent, as debuggers and
+ * servers that hand over to their successor do. */
+static void by_pidfd(const int *fds, int count)
+{
+    int done[2], parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (parent < 0 || pipe(done))
+        die("pidfd_open");
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (int i = 0; i < count; i++) {
+            close(fds[i]);
+            if (syscall(SYS_pidfd_getfd, parent, fds[i], 0) < 0)
+                die("pidfd_getfd");
+        }
+        if (write(done[1], "x", 1) != 1)
+            die("write");
+        for (;;)
+            pause();
+    }
+    char byte;
+    if (read(done[0], &byte, 1) != 1)
+        die("read");
+    printf("helper %d\n", pid);
+    read_and_close(fds, count);
+}
+
 /* In a Unix socket that nobody reads. */
 static void in_flight(const int *fds, int count)
 {
@@ -185,7 +212,7 @@ static const struct {
 } WAYS_TO_SHARE[] = {
     { "fork", by_fork },         { "dup", by_dup },     { "handler", by_handler },
     { "in_flight", in_flight },  { "ring", in_ring },   { "thread", by_thread },
-    { "range", by_range },       { "replace", by_replacement },
+    { "range", by_range },       { "replace", by_replacement }, { "pidfd", by_pidfd },
 };
 
 /* The other end. Against a thread that waits, it stays silent. */
@@ -210,7 +237,7 @@ int run_shared(const struct options *o)
         if (o->way && strcmp(o->way, WAYS_TO_SHARE[i].name) == 0)
             share = WAYS_TO_SHARE[i].share;
     if (!share) {
-        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range or replace\n");
+        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range, replace or pidfd\n");
         return 2;
     }
     double end = now() + o->seconds;
