@@ -113,7 +113,7 @@ fn what_is_set_gets_to_its_place() {
         ]
     );
     let capabilities = &container["securityContext"]["capabilities"]["add"];
-    assert!(capabilities.as_array().expect("a list").contains(&"SYS_ADMIN".into()));
+    assert!(capabilities.as_array().expect("a list").contains(&"SYS_RESOURCE".into()));
     let rules = of_kind(&documents, "ConfigMap");
     assert_eq!(rules["data"]["rules.toml"], "[[rule]]\ncomm = \"pooler\"\nignore = true\n");
     assert_eq!(rules["metadata"]["name"], pod["spec"]["volumes"][2]["configMap"]["name"]);

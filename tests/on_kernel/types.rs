@@ -41,7 +41,6 @@ fn a_field_that_lies_elsewhere_is_noticed_before_anything_is_said() {
         ("sock_common", "skc_daddr", 4, "its remote address"),
         ("sock_common", "skc_state", -2, "socket"),
         ("tcp_sock", "rcv_nxt", 4, "socket"),
-        ("request_sock", "dl_next", -8, "queue"),
         ("task_struct", "tgid", 8, "socket"),
     ];
     let directory = TempDir::new().expect("a directory");

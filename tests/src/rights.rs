@@ -8,32 +8,30 @@ use crate::host::{kernel_version, root, tool};
 const UNIT: &str = "deploy/systemd/tlsclose.service";
 
 /// Numbers of those that the unit gives (include/uapi/linux/capability.h).
-pub const NUMBERS: [(&str, u32); 9] = [
+pub const NUMBERS: [(&str, u32); 8] = [
     ("CAP_DAC_READ_SEARCH", 2),
     ("CAP_KILL", 5),
     ("CAP_SETGID", 6),
     ("CAP_SETUID", 7),
     ("CAP_SYS_PTRACE", 19),
-    ("CAP_SYS_ADMIN", 21),
     ("CAP_PERFMON", 38),
     ("CAP_BPF", 39),
     ("CAP_CHECKPOINT_RESTORE", 40),
 ];
 
-/// BPF iterators ask for CAP_SYS_ADMIN before 5.19.
-pub fn needs_sys_admin() -> bool {
-    kernel_version() < (5, 19)
+/// Before 5.11 the memory of BPF maps counts as locked, and to raise that limit takes this. The unit raises it.
+pub fn for_locked_memory() -> Option<&'static str> {
+    (kernel_version() < (5, 11)).then_some("CAP_SYS_RESOURCE")
 }
 
-/// The capabilities of the unit, with what its comment adds for this kernel.
+/// The capabilities of the unit, with what makes up for its limit of locked memory.
 ///
 /// # Panics
 /// When the unit has none.
 pub fn of_unit() -> Vec<String> {
     let unit = std::fs::read_to_string(root().join(UNIT)).expect("the unit");
     let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
-    let more = needs_sys_admin().then_some("CAP_SYS_ADMIN");
-    set.split(' ').chain(more).map(str::to_owned).collect()
+    set.split(' ').chain(for_locked_memory()).map(str::to_owned).collect()
 }
 
 /// A command that runs its arguments with these capabilities and no new ones.

@@ -7,7 +7,9 @@ pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// One line each.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
+    #[error(
+        "not allowed to load BPF programs: run as root, or with CAP_BPF and CAP_PERFMON (below 5.11 CAP_SYS_RESOURCE too)"
+    )]
     NotAllowed,
     #[error("{0}: give a BTF file of this kernel with --btf")]
     Btf(#[from] super::btf::BtfError),
