@@ -23,6 +23,7 @@ pub mod netns;
 pub mod prometheus;
 pub mod report;
 pub mod rights;
+pub mod tls;
 pub mod tmux;
 
 use std::time::{Duration, Instant};

@@ -7,10 +7,11 @@ mod aborts;
 mod half_open;
 mod listed;
 mod spinning;
+mod tls;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{aborts::*, half_open::*, listed::*, spinning::*};
+pub use self::{aborts::*, half_open::*, listed::*, spinning::*, tls::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -37,6 +38,8 @@ pub enum Kind {
     AbortedClose,
     /// Established, and the peer may be gone. Never lingers or leaks.
     HalfOpen,
+    /// A TLS connection closed without a goodbye: a fact about a code path, not a leak.
+    TlsTruncated,
 }
 
 /// How sure we are that it is a leak.
@@ -102,7 +105,7 @@ pub struct Report {
     pub census: CensusInfo,
     pub sites: Vec<Site>,
     /// Sites that hang up without a TLS goodbye.
-    pub tls_sites: Vec<serde_json::Value>,
+    pub tls_sites: Vec<TlsSite>,
     /// Code paths whose connections did not end by a FIN.
     #[serde(default)]
     pub aborted_sites: Vec<AbortSite>,
@@ -302,7 +305,7 @@ pub struct Example {
     pub recv_queue: u32,
     pub send_queue: u32,
     pub netns: u32,
-    pub tls: Option<serde_json::Value>,
+    pub tls: Option<TlsStanding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ mod report;
 mod sites;
 mod snapshot;
 mod spins;
+mod tls;
 mod tracker;
 mod verdict;
 mod watch;

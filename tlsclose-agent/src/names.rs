@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::finding::{AbortCause, CloseResult, End, Ended, HalfOpenReason, Kind, State};
+use crate::finding::{AbortCause, CloseResult, End, Ended, HalfOpenReason, Kind, State, TlsOutcome};
 
 impl Kind {
     /// Every kind, in the order the documentation explains them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CloseWaitEofRead,
         Self::CloseWaitUnread,
         Self::FinWait2Held,
@@ -17,6 +17,7 @@ impl Kind {
         Self::CloseWaitSharedFd,
         Self::AbortedClose,
         Self::HalfOpen,
+        Self::TlsTruncated,
     ];
 
     /// The name in JSON, in metric labels and on the command line.
@@ -31,6 +32,7 @@ impl Kind {
             Self::CloseWaitSharedFd => "close_wait_shared_fd",
             Self::AbortedClose => "aborted_close",
             Self::HalfOpen => "half_open",
+            Self::TlsTruncated => "tls_truncated",
         }
     }
 }
@@ -132,6 +134,20 @@ impl CloseResult {
     }
 }
 
+impl TlsOutcome {
+    pub const ALL: [Self; 5] = [Self::Clean, Self::Truncated, Self::Unanswered, Self::Aborted, Self::Unknown];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Truncated => "truncated",
+            Self::Unanswered => "unanswered",
+            Self::Aborted => "aborted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl State {
     /// Every state, in the kernel's order (`include/net/tcp_states.h`).
     pub const ALL: [Self; 11] = [
@@ -185,6 +201,9 @@ mod tests {
         for reason in HalfOpenReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }
+        for outcome in TlsOutcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+        }
         for end in End::ALL {
             assert_eq!(serde_json::to_value(end).unwrap(), end.name());
         }
@@ -202,7 +221,7 @@ mod tests {
         assert_eq!(
             "close_wait".parse::<Kind>().unwrap_err(),
             "unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, \
-             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open"
+             reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open, tls_truncated"
         );
     }
 }

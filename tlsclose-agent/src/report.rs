@@ -5,6 +5,7 @@ mod counts;
 mod half_open;
 mod series;
 mod sites;
+mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,6 +15,7 @@ use self::{
     half_open::{half_open_series, half_open_sites},
     series::{accept_queues, adopted, processes, series, site_infos},
     sites::site,
+    tls::tls_sites,
 };
 use crate::{
     clock::Moment,
@@ -98,6 +100,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         report: report(watch, &lost, now),
         series: series(watch, now),
         site_infos: site_infos(watch),
+        tls_closes: watch.tls.exported(),
         processes: processes(watch),
         accept_queues: accept_queues(watch),
         close_calls: watch.kernel.close_calls().to_vec(),
@@ -160,7 +163,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
             fds: watch.log.last.fds,
         },
         sites,
-        tls_sites: Vec::new(),
+        tls_sites: tls_sites(watch, now),
         aborted_sites: aborted_sites(watch, now),
         half_open_sites: half_open_sites(watch),
     }

@@ -34,6 +34,8 @@ const RETENTION: Duration = Duration::from_secs(300);
 pub struct Limits {
     pub sites: usize,
     pub series: usize,
+    /// Programs with series of their own for their closes of TLS connections.
+    pub programs: usize,
 }
 
 /// What attribution says of a group.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{
     AbortCause, CensusInfo, CloseResult, Container, Ended, HalfOpenReason, Kind, LostTotals, Report, SCHEMA, State,
+    TlsOutcome,
 };
 use crate::host::{facts::HostFact, neighbours::Conntrack};
 
@@ -45,6 +46,16 @@ pub struct SiteSeries {
     pub lingered_total: u64,
     pub ended_total: Ended,
     pub oldest_seconds: f64,
+}
+
+/// TLS closes of one identity, side and outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsSeries {
+    pub identity: Identity,
+    /// `local` or `remote`.
+    pub side: &'static str,
+    pub outcome: TlsOutcome,
+    pub total: u64,
 }
 
 /// Frozen labels of `tlsclose_site_info`.
@@ -135,6 +146,7 @@ pub struct Snapshot {
     pub report: Report,
     pub series: Vec<SiteSeries>,
     pub site_infos: Vec<SiteInfo>,
+    pub tls_closes: Vec<TlsSeries>,
     pub processes: Vec<ProcessSeries>,
     pub accept_queues: Vec<QueueSeries>,
     /// Calls of close() by processes with TCP sockets.
@@ -190,6 +202,7 @@ impl Snapshot {
             },
             series: Vec::new(),
             site_infos: Vec::new(),
+            tls_closes: Vec::new(),
             processes: Vec::new(),
             accept_queues: Vec::new(),
             close_calls: Vec::new(),

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use tlsclose_common::facts::Holder;
 
 use self::record::{classify, clock_of, fingerprint, sequences};
-pub use self::socket::{HeldBy, Socket};
+pub use self::socket::{HeldBy, LastSeen, Socket};
 use crate::{
     clock::Moment,
     finding::{End, Kind},

@@ -20,7 +20,8 @@ use self::spinning::SpinningNow;
 use crate::{
     aborts::AbortAccounts,
     attribution::{
-        Attribution, aborts::Endings, closes::Closed, containers::Containers, last_user::LastUsers, process::Procfs,
+        Attribution, aborts::Endings, closes::Closed, containers::Containers, goodbyes::Goodbyes, last_user::LastUsers,
+        process::Procfs,
     },
     clock::{Moment, ticks_per_second},
     config::Rules,
@@ -32,6 +33,7 @@ use crate::{
     sites::{Limits, Sites},
     snapshot::Snapshot,
     spins::Spins,
+    tls::Accounts,
     tracker::{Group, ProcessKey, Socket, Ticks, Tracker},
 };
 
@@ -72,6 +74,8 @@ pub struct Watch {
     pub(crate) sites: Sites,
     pub(crate) aborts: AbortAccounts,
     endings: Endings,
+    pub(crate) tls: Accounts,
+    goodbyes: Goodbyes,
     pub(crate) attribution: Attribution,
     pub(crate) log: CensusLog,
     last_users: LastUsers,
@@ -90,6 +94,8 @@ impl Watch {
             sites: Sites::new(settings.limits),
             aborts: AbortAccounts::new(settings.limits),
             endings: Endings::default(),
+            tls: Accounts::new(settings.limits),
+            goodbyes: Goodbyes::default(),
             attribution: Attribution::new(
                 procfs,
                 Containers::new(&settings.procfs, settings.cri_socket.clone()),
@@ -176,6 +182,7 @@ impl Watch {
         self.drain();
         self.learn_closes();
         self.endings.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
+        self.goodbyes.learn(&mut self.kernel, &mut self.attribution, &mut self.tls, now);
         self.judge(now);
         self.housekeeping(now);
         Ok(())
@@ -277,6 +284,8 @@ impl Watch {
         let procfs = &self.attribution.procfs;
         self.sites.forget(now, |process| procfs.is_alive(process.into()));
         self.aborts.forget(|process| procfs.is_alive(process.into()));
+        self.tls.forget(now, |process| procfs.is_alive(process.into()));
+        self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
         crate::kernel::memory::give_back();
@@ -290,6 +299,8 @@ impl Watch {
             poll(&mut fds, Some(&timeout)).unwrap_or(0) > 0
         };
         if ready {
+            // Of a first TLS connection every send counts.
+            self.kernel.follow_sends();
             std::thread::sleep(BATCH);
             self.drain();
         }

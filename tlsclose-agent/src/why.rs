@@ -3,7 +3,7 @@
 pub mod aborts;
 pub mod half_open;
 
-use crate::finding::{ClosedElsewhere, Kind, Spinning, Touch, UsualClose};
+use crate::finding::{ClosedElsewhere, Example, Goodbye, Kind, Spinning, TlsOutcomes, Touch, UsualClose};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
@@ -73,6 +73,8 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
         Kind::CloseWaitSharedFd => "Peer closed, and close was called, but not for the last reference.".to_owned(),
         Kind::AbortedClose => "The connection ended by a reset or an error.".to_owned(),
         Kind::HalfOpen => "The connection is established, and its peer may be gone.".to_owned(),
+        // Has a sentence of its own, made from counts: `tls_why`.
+        Kind::TlsTruncated => "TLS connections were closed without a close_notify.".to_owned(),
     }
 }
 
@@ -106,6 +108,53 @@ pub fn spinning(spinning: Option<&Spinning>) -> String {
     format!(" {who} of {} {what} {:.0} times a second.", spinning.pid, spinning.per_second)
 }
 
+/// How many TLS connections a code path ended without a goodbye, in one sentence.
+pub fn tls_why(outcomes: &TlsOutcomes, process_exit: u64, closed: Option<&Touch>) -> String {
+    let place = clause(closed).map_or_else(String::new, |call| format!("{}{}", call.call, call.place));
+    let by = if place.is_empty() { String::new() } else { format!(" by {place}") };
+    let exits = match process_exit {
+        0 => String::new(),
+        all if all == outcomes.truncated => ", because their process ended".to_owned(),
+        some => format!(", {some} of them because their process ended"),
+    };
+    let (truncated, total) = (outcomes.truncated, outcomes.total());
+    format!(
+        "{truncated} of {total} TLS connections were closed{by} without a close_notify{exits}: the peer cannot tell the end from a truncation."
+    )
+}
+
+/// How the goodbye stands on the examples of a leak: a further sentence, where all of them are
+/// TLS and agree; else nothing.
+pub fn goodbye(kind: Kind, examples: &[Example]) -> String {
+    let Some(standing) = examples.first().and_then(|example| example.tls) else { return String::new() };
+    if examples.iter().any(|example| example.tls != Some(standing)) {
+        return String::new();
+    }
+    use Goodbye::{NotSaid, Said};
+    let sentence = match (kind, standing.remote, standing.local) {
+        (Kind::CloseWaitEofRead | Kind::CloseWaitUnread, Said, NotSaid) => {
+            "they sent close_notify and FIN; we answered neither"
+        }
+        (Kind::CloseWaitEofRead | Kind::CloseWaitUnread, Said, Said) => {
+            "both sides said close_notify; our FIN is missing"
+        }
+        (Kind::CloseWaitEofRead | Kind::CloseWaitUnread, NotSaid, NotSaid) => {
+            "they sent their FIN without close_notify; we sent neither"
+        }
+        (Kind::CloseWaitEofRead | Kind::CloseWaitUnread, NotSaid, Said) => {
+            "they sent their FIN without close_notify; we sent an alert and no FIN"
+        }
+        (Kind::FinWait2Held, NotSaid, Said) => "we sent close_notify and FIN; they answered neither",
+        (Kind::FinWait2Held, NotSaid, NotSaid) => "we sent our FIN without close_notify; they sent neither",
+        (Kind::FinWait2Held, Said, Said) => "both sides said close_notify; their FIN is missing",
+        (Kind::FinWait2Held, Said, NotSaid) => {
+            "they sent close_notify and no FIN; we sent our FIN without close_notify"
+        }
+        _ => return String::new(),
+    };
+    format!(" On TLS: {sentence}.")
+}
+
 /// What to do, in one sentence.
 pub fn fix(kind: Kind) -> String {
     match kind {
@@ -130,6 +179,9 @@ pub fn fix(kind: Kind) -> String {
         }
         Kind::AbortedClose => "Look at what ended the connections: each cause has its own cure.",
         Kind::HalfOpen => "Set keepalive and TCP_USER_TIMEOUT.",
+        Kind::TlsTruncated => {
+            "End the TLS session (SSL_shutdown, unwrap, send_close_notify, CloseWrite) before you close the socket under it."
+        }
     }
     .to_owned()
 }
@@ -150,7 +202,7 @@ fn clause(touch: Option<&Touch>) -> Option<Clause<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Frame;
+    use crate::finding::{Frame, TlsStanding};
 
     fn touch(call: &str, result: Option<i64>, function: &str, line: u32) -> Touch {
         Touch {
@@ -313,5 +365,53 @@ mod tests {
             let fix = fix(kind);
             assert!(fix.ends_with('.') && !fix.contains(". "), "{fix}");
         }
+    }
+
+    #[test]
+    fn a_leak_on_tls_says_how_the_goodbye_stands() {
+        use Goodbye::{NotSaid, Said, Unknown};
+        let example = |remote, local| Example {
+            tls: Some(TlsStanding { local, remote }),
+            ..crate::output::sample::report().sites[0].examples[0].clone()
+        };
+        let cases = [
+            (Kind::CloseWaitEofRead, Said, NotSaid, " On TLS: they sent close_notify and FIN; we answered neither."),
+            (
+                Kind::CloseWaitUnread,
+                NotSaid,
+                NotSaid,
+                " On TLS: they sent their FIN without close_notify; we sent neither.",
+            ),
+            (Kind::FinWait2Held, NotSaid, Said, " On TLS: we sent close_notify and FIN; they answered neither."),
+            (Kind::CloseWaitEofRead, Unknown, NotSaid, ""),
+            (Kind::ResetHeld, Said, NotSaid, ""),
+        ];
+        for (kind, remote, local, expected) in cases {
+            assert_eq!(goodbye(kind, &[example(remote, local), example(remote, local)]), expected, "{kind}");
+        }
+        let mixed = [example(Said, NotSaid), example(NotSaid, NotSaid)];
+        assert_eq!(goodbye(Kind::CloseWaitEofRead, &mixed), "");
+        assert_eq!(goodbye(Kind::CloseWaitEofRead, &[]), "");
+    }
+
+    #[test]
+    fn a_truncating_site_says_how_many_and_why() {
+        let outcomes = TlsOutcomes { truncated: 37, clean: 3, ..TlsOutcomes::default() };
+        let mut closed = touch("close", None, "hang_up", 9);
+        let told = "without a close_notify";
+        let end = ": the peer cannot tell the end from a truncation.";
+        assert_eq!(
+            tls_why(&outcomes, 0, Some(&closed)),
+            format!("37 of 40 TLS connections were closed by close in hang_up (src/server.rs:9) {told}{end}")
+        );
+        closed.stack.clear();
+        assert_eq!(
+            tls_why(&outcomes, 37, None),
+            format!("37 of 40 TLS connections were closed {told}, because their process ended{end}")
+        );
+        assert_eq!(
+            tls_why(&outcomes, 2, None),
+            format!("37 of 40 TLS connections were closed {told}, 2 of them because their process ended{end}")
+        );
     }
 }

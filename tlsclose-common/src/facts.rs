@@ -11,10 +11,11 @@ mod queue;
 mod silence;
 mod spins;
 mod stack;
+mod tls;
 
 use core::mem::{offset_of, size_of};
 
-pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, silence::*, spins::*, stack::*};
+pub use self::{aborts::*, close_calls::*, control::*, python::*, queue::*, silence::*, spins::*, stack::*, tls::*};
 use crate::limits::{COPY_PAGES, PAGE, PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT, STACK_FRAMES};
 
 /// TCP states as the kernel numbers them (include/net/tcp_states.h).
@@ -154,7 +155,9 @@ pub struct Holder {
     pub shutdown: u8,
     /// Bits of [`holder`].
     pub flags: u8,
-    pub pad: [u8; 4],
+    /// Bits of [`tls_now`].
+    pub tls: u8,
+    pub pad: [u8; 3],
 }
 
 /// Bits of [`Holder::flags`].

@@ -108,6 +108,28 @@ impl FileRef {
     pub const UNRESOLVED: Self = Self { offset: 0, biased: 0 };
 }
 
+/// Where the number of the running system call is in `struct pt_regs`, in bytes, and the numbers of those
+/// that move data between user memory and a socket. The agent fills it in for its architecture.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemCalls {
+    pub number_at: u32,
+    pub read: u32,
+    pub recvfrom: u32,
+    pub readv: u32,
+    pub recvmsg: u32,
+    pub write: u32,
+    pub sendto: u32,
+    pub writev: u32,
+    pub sendmsg: u32,
+}
+
+impl SystemCalls {
+    /// See [`Layout::UNRESOLVED`].
+    pub const UNRESOLVED: Self =
+        Self { number_at: 0, read: 0, recvfrom: 0, readv: 0, recvmsg: 0, write: 0, sendto: 0, writev: 0, sendmsg: 0 };
+}
+
 /// Offset of `task_struct.io_uring`, or [`ABSENT`] on kernels built without io_uring.
 pub const TASK_IO_URING: (&str, &str) = ("task_struct", "io_uring");
 

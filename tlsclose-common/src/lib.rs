@@ -8,3 +8,4 @@
 pub mod facts;
 pub mod layout;
 pub mod limits;
+pub mod tls;

@@ -131,3 +131,25 @@ pub const SUSPECT_ENTRIES: u32 = 64;
 /// Upper bounds, in milliseconds, of the buckets of how long sockets stayed half-closed.
 pub const HALF_CLOSED_BUCKETS_MS: [u64; 10] =
     [1, 10, 100, 1_000, 10_000, 60_000, 300_000, 1_800_000, 7_200_000, 86_400_000];
+
+/// A direction of a connection whose first bytes are no TLS is looked at until so many bytes have
+/// passed: a STARTTLS dialogue, a PROXY header and a CONNECT request are shorter.
+pub const TLS_PROBATION_BYTES: u64 = 16_384;
+
+/// Calls in which the second direction may be something else after the first one began with TLS.
+pub const TLS_QUIET_CALLS: u8 = 8;
+
+/// Steps that one call is followed for: one for each record, and one for each piece of memory.
+pub const TLS_STEPS: u32 = 1_024;
+
+/// How exact the time is at which TLS was recognised last.
+pub const TLS_SEEN_STEP_NS: u64 = 1_000_000_000;
+
+/// Entries of `TLS_SOCKETS`.
+pub const TLS_SOCKETS_ENTRIES: u32 = 131_072;
+
+/// Entries of `TLS_CLOSES`: a few for each process that closes TLS connections.
+pub const TLS_CLOSES_ENTRIES: u32 = 16_384;
+
+/// Entries of `TLS_STACKS` (LRU), between two censuses.
+pub const TLS_STACKS_ENTRIES: u32 = 4_096;

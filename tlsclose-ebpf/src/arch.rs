@@ -5,7 +5,9 @@
 
 use core::{ffi::c_void, ptr::addr_of};
 
-use crate::kernel::access;
+use tlsclose_common::layout::SystemCalls;
+
+use crate::kernel::{access, global};
 
 /// Indices, in 8-byte words, of the program counter, stack pointer and frame pointer in
 /// `struct pt_regs` (x86-64: arch/x86/include/asm/ptrace.h; arm64: arch/arm64/include/asm/ptrace.h).
@@ -15,6 +17,10 @@ static PT_REGS: [u32; 3] = [16, 19, 4];
 /// Indices of a system call's first four arguments, as they were when the call began.
 #[unsafe(no_mangle)]
 static ARGUMENTS: [u32; 4] = [14, 13, 12, 7];
+
+/// See [`SystemCalls`].
+#[unsafe(no_mangle)]
+pub static SYSTEM_CALLS: SystemCalls = SystemCalls::UNRESOLVED;
 
 pub struct Registers {
     pub pc: u64,
@@ -40,4 +46,21 @@ pub fn argument(task: *const c_void, i: usize) -> u64 {
 fn index<const N: usize>(indices: *const [u32; N], i: usize) -> usize {
     // SAFETY: one of them.
     unsafe { core::ptr::read_volatile(indices.cast::<u32>().add(i)) as usize }
+}
+
+/// A system call: its number, and its second and third argument.
+pub struct SystemCall {
+    pub number: u32,
+    pub second: u64,
+    pub third: u64,
+}
+
+/// The system call that the task is in.
+#[inline(always)]
+pub fn system_call(task: *const c_void) -> SystemCall {
+    SystemCall {
+        number: access::load(access::pt_regs(task), global!(SYSTEM_CALLS.number_at) as usize),
+        second: argument(task, 1),
+        third: argument(task, 2),
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     accept_queue, close_evidence, half_open,
     kernel::{Sequences, Task, Tcp, access, global, is_half_closed, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
-    unheld,
+    tls, unheld,
 };
 
 /// Set at load: 1 to write out every TCP socket, not only half-closed ones.
@@ -214,7 +214,8 @@ pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<
         (*record).state = sk.state();
         (*record).shutdown = sk.shutdown();
         (*record).flags = flags;
-        (*record).pad = [0; 4];
+        (*record).tls = tls::standing(sk);
+        (*record).pad = [0; 3];
     }
     // SAFETY: as above.
     add_half(unsafe { &mut *record }, sk.peer());

@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::facts::{abort, state};
 
-use crate::{aborts, closing, half_closed, kernel::Tcp, maps::ORIGIN};
+use crate::{aborts, closing, goodbye, half_closed, kernel::Tcp, maps::ORIGIN, tls};
 
 /// `tcp_destroy_sock(struct sock *sk)`, since 4.16.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
@@ -24,6 +24,9 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
         let aborted = half_closed::left(sk);
         if aborted != abort::NONE {
             aborts::count(aborted, sk.owned());
+        }
+        if tls::gone(sk) {
+            goodbye::sample(goodbye::WHEN_GONE);
         }
     }
     0

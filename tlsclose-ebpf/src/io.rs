@@ -10,7 +10,7 @@ use crate::{
     budget, half_closed,
     kernel::{Task, Tcp},
     maps::{CONTROL, IO_URING_MET, ORIGIN},
-    open, stack,
+    open, stack, tls,
 };
 
 const MSG_PEEK: i32 = 2;
@@ -29,15 +29,17 @@ pub fn received(sk: *const c_void, ret: i32, flags: i32) {
     if ret < 0 || flags & MSG_PEEK != 0 {
         return;
     }
+    let Some(sk) = Tcp::new(sk) else { return };
     if ret > 0 {
         moved(sk, ret, call::READ);
-    } else if let Some(sk) = Tcp::new(sk) {
+        tls::read(sk, ret, flags);
+    } else {
         read_nothing(sk);
     }
 }
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; `flags` is always 0. The agent
-/// attaches it while a process is armed, or uses io_uring.
+/// attaches it while a process is armed or uses io_uring, or there is TLS.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
     sent(ctx.arg(0), ctx.arg(1));
@@ -47,8 +49,12 @@ pub fn send_length(ctx: BtfTracePointContext) -> i32 {
 /// A send returned `ret`.
 #[inline(always)]
 pub fn sent(sk: *const c_void, ret: i32) {
-    if ret > 0 {
+    if ret <= 0 {
+        return;
+    }
+    if let Some(sk) = Tcp::new(sk) {
         moved(sk, ret, call::SEND);
+        tls::sent(sk, ret);
     }
 }
 
@@ -65,17 +71,12 @@ fn read_nothing(sk: Tcp) {
     }
 }
 
-/// Data moved. Nearly always nobody wants to know, so what is asked first is what lies in memory
-/// that the system call has touched anyway.
+/// Data moved.
 #[inline(always)]
-fn moved(sk: *const c_void, bytes: i32, which: u8) {
+fn moved(sk: Tcp, bytes: i32, which: u8) {
     let Some(control) = CONTROL.get(0) else { return };
     let is_armed = control.any_armed != 0 && budget::is_armed(stack::current_tgid());
     let may_be_unseen = Task::current().uses_io_uring();
-    if !is_armed && !may_be_unseen {
-        return;
-    }
-    let Some(sk) = Tcp::new(sk) else { return };
     if is_armed {
         touched(sk, bytes, which);
     }

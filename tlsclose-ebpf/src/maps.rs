@@ -9,12 +9,12 @@ use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
         EofSpin, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
-        StackFrames, Suspect, close_call,
+        StackFrames, Suspect, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
     },
     limits::*,
 };
 
-use crate::accept_queue::QueueWalk;
+use crate::{accept_queue::QueueWalk, records::Walk};
 
 /// Who opened a socket, by address. Lossy.
 #[map]
@@ -71,6 +71,33 @@ pub static ABORTS: PerCpuHashMap<AbortKey, Aborts> = PerCpuHashMap::with_max_ent
 /// Where those were closed, until the agent fetches them. Lossy.
 #[map]
 pub static ABORT_STACKS: LruHashMap<AbortStackKey, u64> = LruHashMap::with_max_entries(ABORT_STACK_ENTRIES, 0);
+
+/// Connections on which TLS was recognised, by socket address. Exact.
+#[map]
+pub static TLS_SOCKETS: HashMap<u64, TlsSocket> = HashMap::with_max_entries(TLS_SOCKETS_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// How TLS connections were closed, by process. Exact; kept per CPU.
+#[map]
+pub static TLS_CLOSES: PerCpuHashMap<TlsCloseKey, TlsCloses> =
+    PerCpuHashMap::with_max_entries(TLS_CLOSES_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// The close of a TLS connection whose stack is being taken: at a transition (0), and when the
+/// socket is gone (1). One program does not run twice at once on a CPU, two may.
+#[map]
+pub static TLS_SAMPLE: PerCpuArray<TlsStackKey> = PerCpuArray::with_max_entries(2, 0);
+
+/// How far the walks along the records of a read (0) and of a send (1) are.
+#[map]
+pub static TLS_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(2, 0);
+
+/// When TLS was recognised last, to a second, in ns of CLOCK_MONOTONIC. The agent sets it to 0
+/// when that is long ago and `TLS_SOCKETS` is empty.
+#[map]
+pub static TLS_SEEN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Sampled closes of TLS connections by code path, until the agent fetches them. Lossy.
+#[map]
+pub static TLS_STACKS: LruHashMap<TlsStackKey, u64> = LruHashMap::with_max_entries(TLS_STACKS_ENTRIES, 0);
 
 /// How to unwind each place that makes system calls; filled in by the agent.
 #[map]

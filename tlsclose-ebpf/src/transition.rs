@@ -13,10 +13,10 @@ use tlsclose_common::{
 };
 
 use crate::{
-    aborts, accept_queue, closing, half_closed,
+    aborts, accept_queue, closing, goodbye, half_closed,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
-    open, stream,
+    open, stream, tls,
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
@@ -26,6 +26,9 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
     if let Some(sk) = Tcp::new(sk) {
         count(old, new);
         stream::transition(sk, old as u8, new as u8);
+        if tls::transition(sk, old as u8, new as u8) {
+            goodbye::sample(goodbye::AT_TRANSITION);
+        }
         transition(sk, old as u8, new as u8);
     }
     0

@@ -87,6 +87,11 @@ pub fn leaky_others(log: &mut Log) -> Result<()> {
         go.env("GOCACHE", workspace::target("leaky/go-cache"));
         log.step("building the leaking program in Go", go)?;
     }
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-o"]).arg(beside("tls-peers-go")).arg("peers.go");
+    go.current_dir(workspace::root().join("tests/leaky/go/tls")).env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+    go.env("GOCACHE", workspace::target("leaky/go-cache"));
+    log.step("building the TLS peers in Go", go)?;
     leaky_java(log)
 }
 

@@ -5,6 +5,7 @@
 mod holder;
 mod options;
 mod peer;
+mod tls;
 mod ways;
 
 use std::io;
@@ -14,8 +15,12 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::options::Options;
 
 fn main() -> io::Result<()> {
-    let options = Options::parse();
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("tls", rest)) = arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        return tls::run(rest);
+    }
+    let options = Options::parse();
     match ways::find(&options.command) {
         Some(way) => holder::run(&way, &options),
         None if options.command == "peer" => peer::run(&options),

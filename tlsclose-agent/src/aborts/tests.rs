@@ -18,7 +18,7 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn accounts(series: usize) -> AbortAccounts {
-    AbortAccounts::new(Limits { sites: 3, series })
+    AbortAccounts::new(Limits { sites: 3, series, programs: 0 })
 }
 
 fn count(accounts: &AbortAccounts, site: &str) -> u64 {

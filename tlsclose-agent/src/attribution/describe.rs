@@ -183,7 +183,7 @@ impl Attribution {
         self.frames(path).0
     }
 
-    pub(super) fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
+    pub fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
         self.paths.frames(path, &self.modules, &mut self.symbols, &self.python)
     }
 }

@@ -11,6 +11,7 @@ pub mod closes;
 pub mod containers;
 pub mod demand;
 pub mod describe;
+pub mod goodbyes;
 pub mod images;
 pub mod java;
 pub mod jit;

@@ -101,7 +101,7 @@ fn wrong_usage_is_one_line_that_says_what_is_wrong() {
         ("tlsclose leaks -p 0", "error: invalid value '0' for '--pid <PID>': 0 is not in 1..=4294967295 (see --help)"),
         (
             "tlsclose explain close_wait",
-            "error: invalid value 'close_wait' for '<KIND>': unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open (see --help)",
+            "error: invalid value 'close_wait' for '<KIND>': unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open, tls_truncated (see --help)",
         ),
         ("tlsclose explain", "error: the following required arguments were not provided: <KIND> (see --help)"),
         ("tlsclose states -4 -6", "error: the argument '--ipv4' cannot be used with '--ipv6' (see --help)"),

@@ -33,6 +33,9 @@ use crate::{
 /// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
 const LINES_PER_SERIES: usize = 8;
 
+/// The same for each program that closes TLS connections: five outcomes of two sides.
+const LINES_PER_PROGRAM: usize = 10;
+
 pub fn run(args: AgentArgs) -> Done {
     logging::start(&args.log);
     let rules = match &args.watch.config {
@@ -48,6 +51,7 @@ pub fn run(args: AgentArgs) -> Done {
         limits: Limits {
             sites: args.bounds.max_sites as usize,
             series: args.bounds.max_series as usize / LINES_PER_SERIES,
+            programs: args.bounds.max_series as usize / LINES_PER_PROGRAM,
         },
         procfs: args.places.procfs.clone(),
         cri_socket: args.places.cri_socket.clone(),

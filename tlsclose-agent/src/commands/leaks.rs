@@ -49,6 +49,7 @@ pub fn run(args: LeaksArgs) -> Done {
             match args.select.kind {
                 Some(Kind::AbortedClose) => table::aborts::sites(&report, &layout),
                 Some(Kind::HalfOpen) => table::half_open::sites(&report, &layout),
+                Some(Kind::TlsTruncated) => table::tls::sites(&report, &layout),
                 _ => table::leaks(&report, &layout),
             }
         }
@@ -75,7 +76,7 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
         leak_window: args.alone.watch_for,
         census_interval: INTERVAL,
         idle_after: Duration::ZERO,
-        limits: Limits { sites: 200, series: 5000 },
+        limits: Limits { sites: 200, series: 5000, programs: 500 },
         procfs: args.places.procfs.clone(),
         cri_socket: args.places.cri_socket.clone(),
         show_cmdline: false,

@@ -1,6 +1,6 @@
 //! What the sites of all lists have in common.
 
-use super::{AbortSite, Container, HalfOpenSite, Kind, Site};
+use super::{AbortSite, Container, HalfOpenSite, Kind, Site, TlsSite};
 
 /// A process of a site.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,13 @@ listed!(HalfOpenSite);
 listed!(
     AbortSite,
     /// Of its processes none may be alive.
+    fn is_of(&self, comm: &str) -> bool {
+        self.comm == comm
+    }
+);
+listed!(
+    TlsSite,
+    /// As for an [`AbortSite`].
     fn is_of(&self, comm: &str) -> bool {
         self.comm == comm
     }

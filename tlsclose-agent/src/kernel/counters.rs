@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 /// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 13] = [
+const LOSSES: [(Lost, &str, &str); 16] = [
     (Lost::SocketsMapFull, "sockets", "map_full"),
     (Lost::OriginsMapFull, "stacks", "map_full"),
     (Lost::StacksBudget, "stacks", "budget"),
@@ -41,6 +41,9 @@ const LOSSES: [(Lost, &str, &str); 13] = [
     (Lost::PythonUnreadable, "stacks", "python_unreadable"),
     (Lost::AbortsFull, "events", "aborts_full"),
     (Lost::ProcessesMapFull, "stacks", "process_map_full"),
+    (Lost::TlsSocketsFull, "events", "tls_sockets_full"),
+    (Lost::TlsClosesFull, "events", "tls_closes_full"),
+    (Lost::TlsRecords, "events", "tls_records"),
 ];
 
 /// Run time of one program, from the kernel's bpf statistics.

@@ -20,7 +20,7 @@ pub struct Hook {
 }
 
 /// The table of all hooks.
-pub const HOOKS: [Hook; 21] = [
+pub const HOOKS: [Hook; 22] = [
     Hook {
         attach_point: "inet_sock_set_state",
         feature: "transitions",
@@ -121,6 +121,7 @@ pub const HOOKS: [Hook; 21] = [
         feature: "polling_spins",
         without: "a thread that spins on epoll_wait() around a finished connection is not named",
     },
+    Hook { attach_point: "TLS records", feature: "tls_goodbyes", without: "how TLS connections end is not known" },
     Hook { attach_point: "iter/task_file", feature: "census", without: "nothing works: the agent does not start" },
 ];
 

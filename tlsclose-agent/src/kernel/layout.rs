@@ -1,7 +1,7 @@
 //! What the programs must know about the running kernel, from its BTF.
 
 use tlsclose_common::layout::{
-    ABSENT, FileRef, Layout, TASK_IO_URING, TASK_THREAD_POINTER, TCP_PROBES_OUT, TCP_RETRANSMITS,
+    ABSENT, FileRef, Layout, SystemCalls, TASK_IO_URING, TASK_THREAD_POINTER, TCP_PROBES_OUT, TCP_RETRANSMITS,
 };
 
 use super::btf::{Btf, BtfError};
@@ -26,6 +26,7 @@ pub struct Resolved {
     pub tcp_probes_out: u32,
     /// 1: `tcp_send_reset` says why (6.10).
     pub reset_reasons: u32,
+    pub system_calls: SystemCalls,
 }
 
 /// Bytes of a task's kernel stack (`THREAD_SIZE`: arch/x86/include/asm/page_64_types.h without KASAN;
@@ -48,6 +49,7 @@ pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
         tcp_probes_out: btf.offset(TCP_PROBES_OUT.0, TCP_PROBES_OUT.1).unwrap_or(ABSENT),
         // Before the tracepoint's own arguments comes what it was registered with.
         reset_reasons: u32::from(btf.parameters("__bpf_trace_tcp_send_reset") == Some(4)),
+        system_calls: system_calls(btf)?,
     })
 }
 
@@ -78,6 +80,39 @@ fn arguments(btf: &Btf) -> Result<[u32; 4], BtfError> {
     let word = |name| Ok(btf.offset("pt_regs", name)? / 8);
     let first: u32 = word("regs")?;
     Ok([word("orig_x0")?, first + 1, first + 2, first + 3])
+}
+
+/// Numbers from arch/x86/entry/syscalls/syscall_64.tbl. Those of 32-bit programs are others, and none
+/// of theirs that moves data through a socket has one of these numbers.
+#[cfg(target_arch = "x86_64")]
+fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
+    Ok(SystemCalls {
+        number_at: btf.offset("pt_regs", "orig_ax")?,
+        read: 0,
+        recvfrom: 45,
+        readv: 19,
+        recvmsg: 47,
+        write: 1,
+        sendto: 44,
+        writev: 20,
+        sendmsg: 46,
+    })
+}
+
+/// Numbers from include/uapi/asm-generic/unistd.h.
+#[cfg(target_arch = "aarch64")]
+fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
+    Ok(SystemCalls {
+        number_at: btf.offset("pt_regs", "syscallno")?,
+        read: 63,
+        recvfrom: 207,
+        readv: 65,
+        recvmsg: 212,
+        write: 64,
+        sendto: 206,
+        writev: 66,
+        sendmsg: 211,
+    })
 }
 
 /// The frame pointer is x29 (arch/arm64/include/asm/ptrace.h).

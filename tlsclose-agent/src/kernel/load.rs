@@ -11,7 +11,7 @@ use aya_log::EbpfLogger;
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, CensusCounts, ClosePair, Closer, Control, Durations, EofSpin,
-        Interpreter, LeafKey, LeafRule, Suspect,
+        Interpreter, LeafKey, LeafRule, Suspect, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey,
     },
     layout::ABSENT,
     limits::HALF_CLOSED_ENTRIES,
@@ -28,6 +28,7 @@ use super::{
     sends::{self, SendHook},
     spins,
     system_calls::{self, CLOSES, Functions, OPENINGS},
+    tls,
 };
 
 /// Where the kernel shows its own types.
@@ -93,6 +94,10 @@ pub struct Kernel {
     pub(super) closes: HashMap<MapData, Fact<ClosePair>, u64>,
     pub(super) python: HashMap<MapData, u64, Fact<Interpreter>>,
     pub(super) python_codes: HashMap<MapData, u64, u32>,
+    pub(super) tls_seen: Array<MapData, u64>,
+    pub(super) tls_sockets: HashMap<MapData, u64, Fact<TlsSocket>>,
+    pub(super) tls_closes: PerCpuHashMap<MapData, Fact<TlsCloseKey>, Fact<TlsCloses>>,
+    pub(super) tls_stacks: HashMap<MapData, Fact<TlsStackKey>, u64>,
     pub(super) armed: HashMap<MapData, u32, u32>,
     pub(super) emfile: HashMap<MapData, u32, u64>,
     pub(super) seen: HashMap<MapData, u64, u32>,
@@ -199,6 +204,7 @@ impl Kernel {
         }
         let send_hook = SendHook::load(&mut ebpf, send_place, functions, &kernel_btf);
         features.push(sends::feature(send_place, &send_hook));
+        features.push(tls::feature(&features));
         for tracepoint in OPENINGS {
             features.push(
                 system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf)
@@ -275,6 +281,10 @@ impl Kernel {
             closes: map!("CLOSES"),
             python: map!("PYTHON"),
             python_codes: map!("PYTHON_CODES"),
+            tls_seen: map!("TLS_SEEN"),
+            tls_sockets: map!("TLS_SOCKETS"),
+            tls_closes: map!("TLS_CLOSES"),
+            tls_stacks: map!("TLS_STACKS"),
             armed: map!("ARMED"),
             emfile: map!("EMFILE"),
             seen: map!("STACKS_SEEN"),

@@ -17,3 +17,4 @@ mod sends;
 pub mod spins;
 pub mod stacks;
 mod system_calls;
+pub mod tls;

@@ -57,6 +57,7 @@ impl Object<'_> {
         };
         let layout = Fact(resolved.layout);
         let file_ref = Fact(resolved.file_ref);
+        let system_calls = Fact(resolved.system_calls);
         let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
         // 0 lets the verifier drop every log call.
         let log_level = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
@@ -73,6 +74,7 @@ impl Object<'_> {
             .override_global("SPIN_CALLS", &SPIN_CALLS, true)
             .override_global("TCP_RETRANSMITS", &resolved.tcp_retransmits, true)
             .override_global("TCP_PROBES_OUT", &resolved.tcp_probes_out, true)
+            .override_global("SYSTEM_CALLS", &system_calls, true)
             .override_global("RESET_REASONS", &resolved.reset_reasons, true)
             .override_global("TASK_STACK", &resolved.task_stack, is_probed)
             .override_global("STACK_REGISTERS", &resolved.stack_registers, is_probed)

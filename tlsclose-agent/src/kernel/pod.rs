@@ -4,9 +4,9 @@ use aya::Pod;
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
-        EofSpin, HalfClosed, Interpreter, LeafKey, LeafRule, Suspect,
+        EofSpin, HalfClosed, Interpreter, LeafKey, LeafRule, Suspect, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey,
     },
-    layout::{FileRef, Layout},
+    layout::{FileRef, Layout, SystemCalls},
 };
 
 /// A fact in a map. aya's `Pod` and the facts are both foreign here, hence the wrapper.
@@ -39,7 +39,12 @@ facts!(
     Layout,
     LeafKey,
     LeafRule,
-    Suspect
+    Suspect,
+    SystemCalls,
+    TlsCloseKey,
+    TlsCloses,
+    TlsSocket,
+    TlsStackKey,
 );
 
 /// Reads a fact out of bytes that the kernel wrote, whatever their alignment.

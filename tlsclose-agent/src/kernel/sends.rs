@@ -62,6 +62,8 @@ pub(super) struct SendHook {
     link: Option<Link>,
     needed_at: Instant,
     has_failed: bool,
+    /// Once attached it stays: before 5.13 the end of a function cannot be attached to again.
+    stays: bool,
 }
 
 impl SendHook {
@@ -74,9 +76,19 @@ impl SendHook {
                 program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?;
             }
         }
-        let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false };
+        let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false, stays: false };
         hook.attach(ebpf)?;
         hook.detach(ebpf)?;
+        if place == Place::Exit {
+            if hook.attach(ebpf).is_ok() {
+                hook.detach(ebpf)?;
+            } else {
+                let exit: &mut FExit = program(ebpf, EXIT)?;
+                exit.unload()?;
+                exit.load(TCP_SENDMSG, btf)?;
+                hook.stays = true;
+            }
+        }
         Ok(hook)
     }
 
@@ -104,7 +116,7 @@ impl SendHook {
         }
         let outcome = match (&self.link, is_needed) {
             (None, true) if !self.has_failed => self.attach(ebpf),
-            (Some(_), false) if now.duration_since(self.needed_at) > STAYS => self.detach(ebpf),
+            (Some(_), false) if !self.stays && now.duration_since(self.needed_at) > STAYS => self.detach(ebpf),
             _ => Ok(()),
         };
         if let Err(error) = outcome {
@@ -116,10 +128,10 @@ impl SendHook {
 }
 
 impl Kernel {
-    /// Attaches the hook at sends if a process is armed or uses io_uring, and detaches it when none
-    /// has for a while.
+    /// Attaches the hook at sends if a process is armed or uses io_uring, or there is TLS, and detaches
+    /// it when nothing of that was so for a while.
     pub fn follow_sends(&mut self) {
-        let is_needed = self.control_now.any_armed != 0 || self.met_io_uring();
+        let is_needed = self.control_now.any_armed != 0 || self.met_io_uring() || self.is_tls_watched();
         if let Some(hook) = &mut self.send_hook {
             hook.follow(&mut self.ebpf, is_needed);
         }

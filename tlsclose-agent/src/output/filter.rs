@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::finding::{AbortSite, HalfOpenSite, Kind, Listed, Report, Site, Who};
+use crate::finding::{AbortSite, HalfOpenSite, Kind, Listed, Report, Site, TlsSite, Who};
 
 /// A selection of sites; what is not given selects everything.
 ///
@@ -50,10 +50,13 @@ pub fn select(report: &mut Report, filter: &Filter, sort: Sort, limit: Option<us
     order_aborts(&mut report.aborted_sites, sort);
     report.half_open_sites.retain(|site| filter.matches(site));
     order_half_open(&mut report.half_open_sites);
+    report.tls_sites.retain(|site| filter.matches(site));
+    order_tls(&mut report.tls_sites, sort);
     if let Some(limit) = limit {
         report.sites.truncate(limit);
         report.aborted_sites.truncate(limit);
         report.half_open_sites.truncate(limit);
+        report.tls_sites.truncate(limit);
     }
 }
 
@@ -85,6 +88,17 @@ pub fn order_half_open(sites: &mut [HalfOpenSite]) {
     sites.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.site.cmp(&b.site)));
 }
 
+/// As for [`order_aborts`].
+pub fn order_tls(sites: &mut [TlsSite], sort: Sort) {
+    sites.sort_by(|a, b| {
+        let by = match sort {
+            Sort::Count | Sort::Age => b.outcomes.truncated.cmp(&a.outcomes.truncated),
+            Sort::Rate => b.per_minute.total_cmp(&a.per_minute),
+        };
+        by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.comm.cmp(&b.comm))
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +128,24 @@ mod tests {
         for (filter, expected) in cases {
             assert_eq!(sites(filter.clone(), Sort::Count, None), expected, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn code_paths_on_tls_are_selected_like_leaks() {
+        let kept = |filter: Filter| {
+            let mut report = sample::report();
+            report.tls_sites = vec![sample::truncating()];
+            select(&mut report, &filter, Sort::Count, None);
+            report.tls_sites.len()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(kept(Filter::default()), 1);
+        assert_eq!(kept(Filter { kind: Some(Kind::TlsTruncated), ..Filter::default() }), 1);
+        assert_eq!(kept(Filter { kind: Some(Kind::ResetHeld), ..Filter::default() }), 0);
+        assert_eq!(kept(Filter { comm: text("payments"), pid: Some(4117), ..Filter::default() }), 1);
+        assert_eq!(kept(Filter { comm: text("other"), ..Filter::default() }), 0);
+        assert_eq!(kept(Filter { site: text(sample::TLS_SITE), ..Filter::default() }), 1);
+        assert_eq!(kept(Filter { namespace: text("shop"), ..Filter::default() }), 0);
     }
 
     #[test]

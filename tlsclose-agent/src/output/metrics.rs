@@ -28,6 +28,7 @@ mod sites;
 mod sockets;
 mod spins;
 pub mod text;
+mod tls;
 
 #[cfg(test)]
 pub use family::Declared;
@@ -40,6 +41,7 @@ pub fn families() -> Vec<Declared> {
     [
         sockets::families(),
         sites::families(),
+        tls::families(),
         processes::families(),
         queues::families(),
         close_calls::families(),
@@ -92,6 +94,7 @@ impl Collector for OfSnapshot {
         let (snapshot, encoder) = (self.0.as_ref(), &mut encoder);
         sockets::encode(snapshot, encoder)?;
         sites::encode(snapshot, encoder)?;
+        tls::encode(snapshot, encoder)?;
         processes::encode(snapshot, encoder)?;
         queues::encode(snapshot, encoder)?;
         close_calls::encode(snapshot, encoder)?;

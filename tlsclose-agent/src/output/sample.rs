@@ -10,6 +10,7 @@ use crate::{
 
 pub const SITE: &str = "9f2c41d0a7be";
 pub const OTHER_SITE: &str = "00aa11bb22cc";
+pub const TLS_SITE: &str = "5a1e00c0ffee";
 
 /// The report of the documentation, with a second, lingering site.
 pub fn report() -> Report {
@@ -232,6 +233,41 @@ fn half_open() -> HalfOpenSite {
     }
 }
 
+/// A code path that ends TLS connections without a goodbye.
+pub fn truncating() -> TlsSite {
+    let outcomes = TlsOutcomes { clean: 3, truncated: 37, ..TlsOutcomes::default() };
+    let closed = Touch {
+        call: "close".to_owned(),
+        result: None,
+        seconds_ago: None,
+        whole: true,
+        stack: vec![frame("hang_up", "src/server.rs", 140)],
+    };
+    TlsSite {
+        site: TLS_SITE.to_owned(),
+        kind: Kind::TlsTruncated,
+        comm: "payments".to_owned(),
+        exe: "/srv/payments".to_owned(),
+        closes: 40,
+        outcomes,
+        process_exit: 0,
+        per_minute: 7.4,
+        share: 0.925,
+        processes: vec![TlsProcess {
+            pid: 4117,
+            comm: "payments".to_owned(),
+            exe: "/srv/payments".to_owned(),
+            started_at: "2026-11-20T09:12:44Z".to_owned(),
+            closes: 40,
+            truncated: 37,
+            container: None,
+        }],
+        why: crate::why::tls_why(&outcomes, 0, Some(&closed)),
+        closed: Some(closed),
+        fix: "End the session.".to_owned(),
+    }
+}
+
 pub fn identity() -> Identity {
     Identity {
         namespace: "shop".to_owned(),
@@ -262,6 +298,10 @@ pub fn snapshot() -> Snapshot {
             opened: "accept_loop (src/server.rs:88)".to_owned(),
             touched: "handle_request (src/server.rs:131)".to_owned(),
         }],
+        tls_closes: vec![
+            TlsSeries { identity: identity(), side: "local", outcome: TlsOutcome::Truncated, total: 37 },
+            TlsSeries { identity: identity(), side: "remote", outcome: TlsOutcome::Unknown, total: 37 },
+        ],
         processes: vec![ProcessSeries {
             identity: identity(),
             open_fds: Some(1870),

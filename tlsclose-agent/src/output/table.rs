@@ -9,6 +9,7 @@ pub mod aborts;
 mod colour;
 pub mod half_open;
 mod stack;
+pub mod tls;
 
 pub use colour::Colour;
 
@@ -76,6 +77,15 @@ fn summary(report: &Report) -> String {
             plural(sites as u64, "site"),
         ),
     };
+    if !report.tls_sites.is_empty() {
+        text += &format!(
+            "{} TLS connections without a goodbye: --kind tls_truncated\n",
+            match report.tls_sites.len() {
+                1 => "1 code path ends".to_owned(),
+                sites => format!("{sites} code paths end"),
+            }
+        );
+    }
     if !report.complete {
         let lost = &report.lost;
         text += &format!(

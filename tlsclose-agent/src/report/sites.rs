@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::seconds;
+use super::{seconds, tls::standing};
 use crate::{
     attribution::{
         blocked,
@@ -50,12 +50,13 @@ pub(super) fn site(
     }
     let closed_elsewhere = closed_elsewhere(watch, &record.now.examples);
     let spinning = watch.spinning.sites.get(&key).cloned();
-    let examples = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
+    let examples: Vec<Example> = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
         why: why::why(key.kind, record.opened.as_ref(), touched.as_ref())
             + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
             + &why::spinning(spinning.as_ref())
-            + &why::siblings(usual_close.as_ref(), record.now.lingering),
+            + &why::siblings(usual_close.as_ref(), record.now.lingering)
+            + &why::goodbye(key.kind, &examples),
         fix: why::fix(key.kind),
         site: key.site,
         kind: key.kind,
@@ -134,7 +135,7 @@ fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
         recv_queue: last.recv_queue,
         send_queue: last.send_queue,
         netns: last.netns,
-        tls: None,
+        tls: standing(last),
     }
 }
 

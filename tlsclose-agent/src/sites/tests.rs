@@ -15,7 +15,7 @@ fn at(seconds: u64) -> Moment {
 
 #[test]
 fn the_labels_of_a_pod_go_five_minutes_after_it() {
-    let mut sites = Sites::new(Limits { sites: 10, series: 10 });
+    let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
     let identity = Identity { namespace: "shop".to_owned(), pod: "payments-6d8".to_owned(), ..Identity::default() };
     let described = Described { identity, site: Some("9f2c41d0a7be".to_owned()), ..Described::default() };
     sites.place(GROUP, described, at(0));

@@ -62,6 +62,8 @@ pub struct LastSeen {
     pub is_unheld: bool,
     /// A close() left it open.
     pub was_closed: bool,
+    /// Bits of `tls_now`.
+    pub tls: u8,
 }
 
 impl Socket {

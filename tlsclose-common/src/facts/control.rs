@@ -60,6 +60,12 @@ pub enum Lost {
     PythonThreads = 10,
     /// A code object could not be copied.
     PythonUnreadable = 11,
+    /// `TLS_SOCKETS` was full: a connection is not followed.
+    TlsSocketsFull = 12,
+    /// `TLS_CLOSES` was full: a close is not counted.
+    TlsClosesFull = 13,
+    /// One call moved more records than are followed.
+    TlsRecords = 14,
     /// `ABORTS` was full: an abortive close is not counted.
     AbortsFull = 15,
 }

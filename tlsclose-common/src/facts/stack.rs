@@ -89,6 +89,8 @@ pub mod record {
     pub const PYTHON_CODE: u32 = 5;
     /// A [`super::PythonStart`].
     pub const PYTHON_START: u32 = 6;
+    /// A [`super::TlsSeen`].
+    pub const TLS_SEEN: u32 = 7;
 }
 
 /// A stack walked in the kernel with a known leaf rule: program counters, innermost first.

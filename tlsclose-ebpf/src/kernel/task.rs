@@ -70,6 +70,13 @@ impl Task {
         field!(self.0, task_flags: u32) & (PF_KTHREAD | PF_IO_WORKER) != 0
     }
 
+    /// Name of the process: that of its first thread.
+    #[inline(always)]
+    pub fn comm(self) -> [u32; 4] {
+        let leader: *const c_void = field!(self.0, task_group_leader: *const c_void);
+        field!(leader, task_comm: [u32; 4])
+    }
+
     /// Inside `do_exit`.
     #[inline(always)]
     pub fn is_exiting(self) -> bool {

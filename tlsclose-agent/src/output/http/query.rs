@@ -94,7 +94,7 @@ mod tests {
             ("pid=99999999999", format!("pid: {number}")),
             ("limit=0", format!("limit: {number}")),
             ("pid=1&pid=2", "pid: given twice".to_owned()),
-            ("kind=x", "kind: unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open".to_owned()),
+            ("kind=x", "kind: unknown kind: the kinds are close_wait_eof_read, close_wait_unread, fin_wait2_held, reset_held, connect_failed_held, close_wait_not_accepted, close_wait_shared_fd, aborted_close, half_open, tls_truncated".to_owned()),
             ("x%0Ay=1", "x\\ny: unknown parameter: there are kind, pid, comm, namespace, site and limit".to_owned()),
         ];
         for (query, expected) in cases {

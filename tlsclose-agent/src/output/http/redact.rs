@@ -5,9 +5,10 @@
 //! somebody has decided whether it is a detail.
 
 use crate::finding::{
-    AbortSite, BadCloses, ClosedElsewhere, Frame, HalfOpenSite, Process, Report, Site, Spinning, Touch, UsualClose,
+    AbortSite, BadCloses, ClosedElsewhere, Frame, HalfOpenSite, Process, Report, Site, Spinning, TlsSite, Touch,
+    UsualClose,
 };
-use crate::why::{aborts, half_open, why};
+use crate::why::{aborts, goodbye, half_open, tls_why, why};
 
 /// The report without its details.
 pub fn without_details(report: &Report) -> Report {
@@ -21,9 +22,8 @@ pub fn without_details(report: &Report) -> Report {
         lost: report.lost,
         census: report.census,
         sites: report.sites.iter().map(site).collect(),
-        // Findings on TLS are made of stacks and peers.
-        tls_sites: Vec::new(),
         half_open_sites: report.half_open_sites.iter().map(half_open_site).collect(),
+        tls_sites: report.tls_sites.iter().map(tls_site).collect(),
         aborted_sites: report.aborted_sites.iter().map(aborted_site).collect(),
     }
 }
@@ -53,7 +53,7 @@ fn site(full: &Site) -> Site {
         stack_samples: full.stack_samples,
         builds: full.builds.clone(),
         processes: full.processes.iter().map(process).collect(),
-        why: why(full.kind, opened.as_ref(), touched.as_ref()),
+        why: why(full.kind, opened.as_ref(), touched.as_ref()) + &goodbye(full.kind, &full.examples),
         opened,
         touched,
         closed_elsewhere: full.closed_elsewhere.as_ref().map(|closed| ClosedElsewhere {
@@ -69,6 +69,25 @@ fn site(full: &Site) -> Site {
         examples: Vec::new(),
         // Addresses.
         accept_queues: Vec::new(),
+        fix: full.fix.clone(),
+    }
+}
+
+fn tls_site(full: &TlsSite) -> TlsSite {
+    let closed = full.closed.as_ref().map(touch);
+    TlsSite {
+        site: full.site.clone(),
+        kind: full.kind,
+        comm: full.comm.clone(),
+        exe: full.exe.clone(),
+        closes: full.closes,
+        outcomes: full.outcomes,
+        process_exit: full.process_exit,
+        per_minute: full.per_minute,
+        share: full.share,
+        processes: full.processes.clone(),
+        why: tls_why(&full.outcomes, full.process_exit, closed.as_ref()),
+        closed,
         fix: full.fix.clone(),
     }
 }
@@ -163,7 +182,10 @@ mod tests {
 
     #[test]
     fn without_details_nothing_tells_files_addresses_or_command_lines() {
-        let redacted = without_details(&sample::report());
+        let mut report = sample::report();
+        report.tls_sites = vec![sample::truncating()];
+        let redacted = without_details(&report);
+        assert!(redacted.tls_sites[0].why.contains("close in hang_up without"), "{}", redacted.tls_sites[0].why);
         assert!(redacted.aborted_sites[0].why.contains("closed in hang_up with"), "{}", redacted.aborted_sites[0].why);
         let json = serde_json::to_string(&redacted).unwrap();
         for secret in ["server.rs", "0x1f3a0", "10.0.0.4", "10.0.9.1", "51234", "secret"] {

@@ -169,3 +169,31 @@ fn no_growth_has_no_negative_zero() {
     let text = leaks(&report, &PLAIN);
     assert!(text.contains("+0.0/min") && !text.contains("-0.0/min"), "{text}");
 }
+
+#[test]
+fn code_paths_on_tls_have_counts_a_rate_and_a_share() {
+    let mut report = sample::report();
+    report.tls_sites = vec![sample::truncating()];
+    assert!(
+        leaks(&report, &PLAIN)
+            .ends_with("\n1 code path ends TLS connections without a goodbye: --kind tls_truncated\n")
+    );
+    assert_eq!(
+        tls::sites(&report, &PLAIN),
+        "\
+tls_truncated  37 of 40 closes (92.5 %)  7.4/min  payments[4117] /srv/payments  site 5a1e00c0ffee
+  clean 3  truncated 37  unanswered 0  aborted 0  unknown 0
+  closed by close
+    hang_up  src/server.rs:140
+  why  37 of 40 TLS connections were closed by close in hang_up (src/server.rs:140) without a close_notify: the peer cannot tell the end from a truncation.
+  fix  End the session.
+
+37 TLS connections closed without a goodbye at 1 site (watching node-7 since 2026-11-20T18:00:00Z)
+"
+    );
+    report.tls_sites.clear();
+    assert_eq!(
+        tls::sites(&report, &PLAIN),
+        "no TLS connection closed without a goodbye (watching node-7 since 2026-11-20T18:00:00Z)\n"
+    );
+}

@@ -1,0 +1,173 @@
+"""Two processes that speak TLS records without TLS: bodies are a marker, nothing is encrypted.
+
+So every way to hand records to the kernel can be tried: system calls, splits, several at once.
+"""
+
+import argparse
+import os
+import socket
+import struct
+import sys
+
+MARKER = b"tlsclose-must-never-see-this!"
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--server", required=True, help="name of the server's process")
+arguments.add_argument("--client", required=True, help="name of the client's process")
+arguments.add_argument("--send", default="send")
+arguments.add_argument("--receive", default="recv")
+arguments.add_argument("--end", default="none")
+arguments.add_argument("--count", type=int, default=1)
+arguments.add_argument("--hold", type=float, default=0, help="seconds that the server keeps its sockets open")
+options = arguments.parse_args()
+
+
+def record(kind, length):
+    body = (MARKER * (length // len(MARKER) + 1))[:length]
+    return struct.pack(">BHH", kind, 0x0303, length) + body
+
+
+GOODBYE_13 = record(23, 19)
+ENDS = {
+    "none": b"",
+    "clean": GOODBYE_13,
+    "padded": record(23, 35) + record(23, 35),
+    "could_be_data": record(23, 35),
+    "data_after": GOODBYE_13 + record(23, 700),
+    "half": GOODBYE_13[:20],
+    "reset": b"",
+}
+CLIENT = [record(22, 300), record(20, 1), record(23, 53)] + [record(23, 100 + at) for at in range(40)]
+SERVER = [record(22, 122), record(20, 1), record(23, 900), record(23, 2000)]
+if options.send == "many":
+    # More records than one call is followed for.
+    CLIENT += [record(23, 41)] * 2000
+
+
+def call_myself(name):
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(name)
+
+
+def chunks(data, size):
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def send(sock, data):
+    """Sends everything in the way that was asked for."""
+    way = options.send
+    if way == "write":
+        while data:
+            data = data[os.write(sock.fileno(), data) :]
+    elif way == "writev":
+        # Pieces that split headers and bodies.
+        while data:
+            data = data[os.writev(sock.fileno(), chunks(data, 6)[:300]) :]
+    elif way == "sendmsg":
+        while data:
+            data = data[sock.sendmsg(chunks(data, 7)[:300]) :]
+    elif way == "bytewise":
+        # TLS is recognised by five bytes in one piece.
+        sock.send(data[:5])
+        for byte in chunks(data[5:], 1):
+            sock.send(byte)
+    else:
+        sock.sendall(data)
+
+
+def receive(sock, wanted):
+    """Reads `wanted` bytes, or up to the end."""
+    way = options.receive
+    total = 0
+    while wanted is None or total < wanted:
+        left = 1 << 16 if wanted is None else wanted - total
+        if way == "read":
+            got = len(os.read(sock.fileno(), min(left, 1000)))
+        elif way == "readv":
+            got = os.readv(sock.fileno(), [bytearray(min(left, size)) for size in (6, 4, 990)])
+        elif way == "recvmsg":
+            got = len(sock.recvmsg(left)[0])
+        elif way == "peek":
+            sock.recv(5, socket.MSG_PEEK)
+            got = len(sock.recv(left))
+        elif way == "bytewise":
+            got = len(sock.recv(1 if total else 5))
+        elif way == "truncate":
+            got = len(sock.recv(left, socket.MSG_TRUNC))
+        elif way == "header_first":
+            header = sock.recv(5, socket.MSG_WAITALL)
+            body = sock.recv(struct.unpack(">H", header[3:])[0], socket.MSG_WAITALL) if len(header) == 5 else b""
+            got = len(header) + len(body)
+        else:
+            got = len(sock.recv(left))
+        if got == 0:
+            return
+        total += got
+
+
+def starttls(sock, lines):
+    """A dialogue in clear before the records, each side in turn."""
+    for at in range(lines):
+        sock.sendall(b"250 ready when you are\r\n")
+        sock.recv(24, socket.MSG_WAITALL)
+
+
+def serve(listener):
+    held = []
+    for _ in range(options.count):
+        sock, _ = listener.accept()
+        if options.send == "starttls":
+            starttls(sock, 3)
+        receive(sock, sum(map(len, CLIENT)))
+        sock.sendall(b"".join(SERVER))
+        try:
+            receive(sock, None)
+        except ConnectionResetError:
+            pass
+        if options.hold:
+            held.append(sock)
+        else:
+            sock.close()
+    if held:
+        print("holding", len(held), flush=True)
+        import time
+
+        time.sleep(options.hold)
+
+
+def connect(port):
+    for _ in range(options.count):
+        sock = socket.create_connection(("127.0.0.1", port))
+        if options.send == "starttls":
+            starttls(sock, 3)
+        if options.send == "sendfile":
+            sock.sendall(b"".join(CLIENT[:-1]))
+            with open("/tmp/" + options.client, "wb+") as file:
+                file.write(CLIENT[-1])
+                file.flush()
+                os.sendfile(sock.fileno(), file.fileno(), 0, len(CLIENT[-1]))
+            os.unlink("/tmp/" + options.client)
+        else:
+            send(sock, b"".join(CLIENT))
+        left = sum(map(len, SERVER))
+        while left:
+            left -= len(sock.recv(left))
+        if ENDS[options.end]:
+            send(sock, ENDS[options.end])
+        if options.end == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+child = os.fork()
+if child == 0:
+    call_myself(options.client)
+    port = listener.getsockname()[1]
+    listener.close()
+    connect(port)
+    sys.exit()
+call_myself(options.server)
+serve(listener)
+os.waitpid(child, 0)
+print("done", flush=True)

@@ -1,0 +1,243 @@
+//! Real TLS programs, and how their connections end.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::{Child, copy_of, run};
+use tlsclose_tests::host::{free_port, leaky_rust, on_kernel, root, tool, unique_comm};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::marked_line;
+use tlsclose_tests::seconds;
+use tlsclose_tests::tls::{
+    Certificate, assert_outcomes, local_outcomes, python, python_program, wait_for_tls_site, watching,
+};
+
+type Outcomes<'a> = &'a [(&'static str, u64)];
+
+/// A program under a name of its own.
+fn renamed(name: &str) -> (TempDir, PathBuf, String) {
+    let comm = unique_comm();
+    let (directory, program) = copy_of(&tool(name), &comm);
+    (directory, program, comm)
+}
+
+/// Runs the Python peers; gives the names of the server and of the client.
+fn python_peers(namespace: &Netns, certificate: &Certificate, arguments: &[&str], count: u64) -> [String; 2] {
+    let names = [unique_comm(), unique_comm()];
+    let mut command = namespace.command(python());
+    command.arg(python_program("tls_peers.py")).args(["--server", &names[0], "--client", &names[1]]);
+    command.arg("--certificate").arg(certificate.both()).args(["--count", &count.to_string()]).args(arguments);
+    let output = run(&mut command, seconds(120));
+    assert_eq!(output.stdout, "done\n", "{arguments:?}: {}", output.stderr);
+    names
+}
+
+/// Every cipher family of TLS 1.2, and TLS 1.3.
+const VERSIONS: [&[&str]; 6] = [
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"],
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"],
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305"],
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES128-SHA"],
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES256-SHA384"],
+    &["--version", "1.3"],
+];
+
+#[test]
+fn python_truncates_unless_it_unwraps() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    const COUNT: u64 = 30;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    for version in VERSIONS {
+        let cases: [(&[&str], _, _); 4] = [
+            (&["--end", "close"], ["truncated", "unknown"], ["truncated", "truncated"]),
+            // A fatal alert is as long as a goodbye.
+            (&["--end", "close", "--alert"], ["truncated", "unknown"], ["unknown", "truncated"]),
+            (&["--end", "with"], ["truncated", "unknown"], ["truncated", "truncated"]),
+            (&["--end", "unwrap"], ["clean", "clean"], ["clean", "clean"]),
+        ];
+        for (end, client, server) in cases {
+            let arguments = [version, end].concat();
+            let names = python_peers(&namespace, &certificate, &arguments, COUNT);
+            let what = format!("{version:?} {end:?}");
+            assert_outcomes(&agent, &names[1], &[(client[0], COUNT)], &[(client[1], COUNT)], &what);
+            assert_outcomes(&agent, &names[0], &[(server[0], COUNT)], &[(server[1], COUNT)], &what);
+        }
+    }
+}
+
+#[test]
+fn thousands_of_short_connections_are_counted_to_the_last() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    const COUNT: u64 = 10_000;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    for (end, client, server) in [
+        ("close", ["truncated", "unknown"], ["truncated", "truncated"]),
+        ("unwrap", ["clean", "clean"], ["clean", "clean"]),
+        ("reset", ["aborted", "unknown"], ["aborted", "aborted"]),
+    ] {
+        let names = python_peers(&namespace, &certificate, &["--end", end], COUNT);
+        assert_outcomes(&agent, &names[1], &[(client[0], COUNT)], &[(client[1], COUNT)], end);
+        assert_outcomes(&agent, &names[0], &[(server[0], COUNT)], &[(server[1], COUNT)], end);
+    }
+}
+
+#[test]
+fn a_killed_process_truncates_and_it_is_said_why() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let names = python_peers(&namespace, &certificate, &["--end", "kill"], 1);
+    assert_outcomes(&agent, &names[1], &[("truncated", 1)], &[("unknown", 1)], "kill");
+    assert_outcomes(&agent, &names[0], &[("truncated", 1)], &[("truncated", 1)], "kill");
+    let report = agent.leaks();
+    let site = report["tls_sites"].as_array().unwrap().iter().find(|site| site["comm"] == *names[1]).unwrap().clone();
+    assert_eq!(site["process_exit"], 1, "{site:#}");
+}
+
+#[test]
+fn rustls_says_goodbye_when_it_is_told_to() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    const COUNT: u64 = 1000;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let comm = unique_comm();
+    let (_directory, program) = copy_of(&leaky_rust(), &comm);
+    let mut command = namespace.command(&program);
+    command.arg("tls").arg(certificate.both()).args([&*COUNT.to_string(), "goodbye"]);
+    let output = run(&mut command, seconds(60));
+    assert_eq!(output.stdout, "done\n", "{}", output.stderr);
+    // Client and server are one program.
+    let both: Outcomes<'_> = &[("clean", 2 * COUNT)];
+    assert_outcomes(&agent, &comm, both, both, "rustls");
+}
+
+#[test]
+fn openssl_curl_and_nginx_say_goodbye() {
+    if !on_kernel(&["python3", "openssl", "curl", "nginx"]) {
+        return;
+    }
+    const COUNT: u64 = 10;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let port = free_port();
+    let (_nginx_directory, nginx, nginx_comm) = renamed("nginx");
+    let directory = TempDir::new().expect("a directory");
+    let configuration = format!(
+        "daemon off; master_process off; pid nginx.pid; error_log error.log; events {{}}\n\
+         http {{ access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d;\n\
+         scgi_temp_path e; server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};\n\
+         location / {{ return 200 'hello'; }} }} }}\n",
+        certificate.certificate().display(),
+        certificate.key().display()
+    );
+    fs::write(directory.path().join("nginx.conf"), configuration).expect("a configuration");
+    let mut command = namespace.command(&nginx);
+    command.arg("-p").arg(directory.path()).args(["-c", "nginx.conf", "-e", "error.log"]);
+    let _nginx = Child::spawn(&mut command);
+    namespace.wait_for_listener(port);
+
+    let (_curl_directory, curl, curl_comm) = renamed("curl");
+    for _ in 0..COUNT {
+        let mut request = namespace.command(&curl);
+        request.args(["-s", "--cacert"]).arg(certificate.certificate()).arg(format!("https://localhost:{port}/"));
+        assert_eq!(run(&mut request, seconds(20)).stdout, "hello");
+    }
+    assert_eq!(local_outcomes(&agent, &curl_comm, COUNT), [("clean".to_owned(), COUNT)], "curl");
+    // nginx does not answer a goodbye, which is allowed (ngx_ssl_handle_recv).
+    assert_outcomes(&agent, &nginx_comm, &[("unanswered", COUNT)], &[("clean", COUNT)], "nginx");
+
+    let (_openssl_directory, openssl, openssl_comm) = renamed("openssl");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut request = namespace.command("sh");
+        let script = format!(
+            "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {} s_client -quiet -verify_quiet {version} -connect 127.0.0.1:{port}",
+            openssl.display()
+        );
+        let output = run(request.args(["-c", &script]), seconds(20));
+        assert!(output.stdout.ends_with("hello"), "{output:?}");
+    }
+    assert_outcomes(&agent, &openssl_comm, &[("clean", 2)], &[("clean", 2)], "openssl s_client");
+}
+
+#[test]
+fn gnutls_says_goodbye_at_both_ends() {
+    if !on_kernel(&["python3", "gnutls-cli", "gnutls-serv", "openssl"]) {
+        return;
+    }
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let port = free_port();
+    let (_serv_directory, serv, serv_comm) = renamed("gnutls-serv");
+    let mut command = namespace.command(&serv);
+    command.args(["--echo", "--quiet", "--noticket", "-p", &port.to_string()]);
+    command.arg("--x509certfile").arg(certificate.certificate()).arg("--x509keyfile").arg(certificate.key());
+    let _serv = Child::spawn(&mut command);
+    namespace.wait_for_listener(port);
+    let (_cli_directory, cli, cli_comm) = renamed("gnutls-cli");
+    let versions = ["NORMAL:-VERS-ALL:+VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.3"];
+    for priority in versions {
+        let mut request = namespace.command("sh");
+        let script = format!(
+            "(echo this is a line that comes back; sleep 1) | {} --insecure --priority={priority} -p {port} localhost",
+            cli.display()
+        );
+        run(request.args(["-c", &script]), seconds(20));
+    }
+    assert_outcomes(&agent, &cli_comm, &[("clean", 2)], &[("clean", 2)], "gnutls-cli");
+    assert_outcomes(&agent, &serv_comm, &[("clean", 2)], &[("clean", 2)], "gnutls-serv");
+}
+
+#[test]
+fn the_code_path_that_hangs_up_is_named() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let comm = unique_comm();
+    let (_directory, program) = copy_of(&leaky_rust(), &comm);
+    let mut command = namespace.command(&program);
+    command.arg("tls").arg(certificate.both()).arg("3000");
+    let mut rustls = Child::spawn(&mut command);
+    let site = wait_for_tls_site(&agent, &comm);
+    let frames = site["closed"]["stack"].as_array().expect("a stack").clone();
+    let line = marked_line(&fs::read_to_string(root().join("tests/leaky/rust/tls.rs")).unwrap(), "tls hang_up");
+    let hang_up = frames.iter().find(|frame| frame["function"].as_str().is_some_and(|name| name.contains("hang_up")));
+    let hang_up = hang_up.unwrap_or_else(|| panic!("no hang_up: {site:#}"));
+    assert_eq!(hang_up["line"], line, "{site:#}");
+    assert_eq!(site["share"], 1.0, "{site:#}");
+    let socket = agent.socket();
+    let arguments = ["leaks", "--kind", "tls_truncated", "-c", &comm, "--socket", socket.to_str().unwrap()];
+    let shown = run(&mut tlsclose_command(&arguments), seconds(20)).stdout;
+    assert!(shown.starts_with("tls_truncated  ") && shown.contains("hang_up"), "{shown}");
+    rustls.wait_for_line("done", seconds(60));
+    // Client and server are one program here, and every one of their closes counts once.
+    assert_outcomes(&agent, &comm, &[("truncated", 6000)], &[("truncated", 3000), ("unknown", 3000)], "rustls");
+    let all: u64 = sites_of(&agent, &comm).iter().map(|site| site["closes"].as_u64().expect("closes")).sum();
+    assert_eq!(all, 6000);
+}
+
+fn sites_of(agent: &Agent, comm: &str) -> Vec<serde_json::Value> {
+    let report = agent.leaks();
+    let sites = report["tls_sites"].as_array().expect("sites");
+    sites.iter().filter(|site| site["comm"] == comm).cloned().collect()
+}

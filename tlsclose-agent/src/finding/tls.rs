@@ -1,0 +1,108 @@
+//! What is said about TLS: in `tls_sites`, and in the examples of leaks.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Container, Kind, Touch};
+
+/// How one direction of a TLS connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsOutcome {
+    /// A `close_notify`, then the end.
+    Clean,
+    /// A FIN without a `close_notify`, while the other side had not said goodbye either.
+    Truncated,
+    /// A FIN without a `close_notify`, after the other side had said goodbye.
+    Unanswered,
+    /// An RST, or a time-out.
+    Aborted,
+    /// What was seen does not tell.
+    Unknown,
+}
+
+/// Closes by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsOutcomes {
+    pub clean: u64,
+    pub truncated: u64,
+    pub unanswered: u64,
+    pub aborted: u64,
+    pub unknown: u64,
+}
+
+impl TlsOutcomes {
+    pub fn of_mut(&mut self, outcome: TlsOutcome) -> &mut u64 {
+        match outcome {
+            TlsOutcome::Clean => &mut self.clean,
+            TlsOutcome::Truncated => &mut self.truncated,
+            TlsOutcome::Unanswered => &mut self.unanswered,
+            TlsOutcome::Aborted => &mut self.aborted,
+            TlsOutcome::Unknown => &mut self.unknown,
+        }
+    }
+
+    /// Each outcome with its closes.
+    pub fn all(self) -> impl Iterator<Item = (TlsOutcome, u64)> {
+        TlsOutcome::ALL.into_iter().map(move |outcome| (outcome, *{ self }.of_mut(outcome)))
+    }
+
+    pub fn total(&self) -> u64 {
+        self.clean + self.truncated + self.unanswered + self.aborted + self.unknown
+    }
+}
+
+/// A code path that closes TLS connections, some of them without a goodbye.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TlsSite {
+    /// 12 hexadecimal digits, `unsampled` or `~other`.
+    pub site: String,
+    /// Always `tls_truncated`.
+    pub kind: Kind,
+    pub comm: String,
+    pub exe: String,
+    /// Closes by this code path, since the agent started.
+    pub closes: u64,
+    /// How our direction ended in them.
+    pub outcomes: TlsOutcomes,
+    /// Truncated closes that the kernel made because the process ended.
+    pub process_exit: u64,
+    /// Truncated closes per minute, over the last five.
+    pub per_minute: f64,
+    /// Truncated closes among all of this code path, 0 to 1.
+    pub share: f64,
+    /// Processes that are alive, the busiest first.
+    pub processes: Vec<TlsProcess>,
+    /// Where it closes; null where no stack was sampled.
+    pub closed: Option<Touch>,
+    pub why: String,
+    pub fix: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TlsProcess {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: String,
+    pub started_at: String,
+    pub closes: u64,
+    pub truncated: u64,
+    pub container: Option<Container>,
+}
+
+/// How the goodbye stands on a half-closed socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStanding {
+    /// What we sent.
+    pub local: Goodbye,
+    /// What the peer sent, as far as it was read.
+    pub remote: Goodbye,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goodbye {
+    /// The last record was a `close_notify`.
+    Said,
+    NotSaid,
+    Unknown,
+}

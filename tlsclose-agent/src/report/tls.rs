@@ -1,0 +1,99 @@
+//! Code paths that hang up without a TLS goodbye, and how the goodbye stands on half-closed sockets.
+
+use tlsclose_common::facts::tls_now;
+
+use crate::{
+    clock::Moment,
+    finding::*,
+    tls::accounts::{TlsRecord, TlsSiteKey},
+    tracker::{LastSeen, ProcessKey},
+    watch::Watch,
+    why,
+};
+
+/// Processes shown for one site.
+const PROCESSES_SHOWN: usize = 20;
+
+/// Sites with truncated closes, those with the most first.
+pub(super) fn tls_sites(watch: &mut Watch, now: Moment) -> Vec<TlsSite> {
+    let truncating = watch.tls.sites.iter().filter(|(_, record)| record.outcomes.truncated > 0);
+    let shown: Vec<(TlsSiteKey, TlsRecord, f64)> =
+        truncating.map(|(key, record)| (key.clone(), record.clone(), watch.tls.per_minute(record, now))).collect();
+    let mut sites: Vec<TlsSite> =
+        shown.into_iter().map(|(key, record, per_minute)| site(watch, key, record, per_minute)).collect();
+    sites.sort_by(|a, b| b.outcomes.truncated.cmp(&a.outcomes.truncated).then_with(|| a.site.cmp(&b.site)));
+    sites
+}
+
+fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) -> TlsSite {
+    let closes = record.outcomes.total();
+    let mut processes: Vec<(ProcessKey, (u64, u64))> =
+        record.processes.into_iter().filter(|(_, (closes, _))| *closes > 0).collect();
+    processes.sort_by_key(|(_, closes)| std::cmp::Reverse(*closes));
+    let processes = processes.into_iter().filter_map(|(process, (closes, truncated))| {
+        let container = watch.attribution.container(process);
+        let who = watch.attribution.identity(process)?;
+        Some(TlsProcess {
+            pid: process.tgid,
+            comm: who.comm.clone(),
+            exe: who.exe.clone(),
+            started_at: who.started_at.clone(),
+            closes,
+            truncated,
+            container,
+        })
+    });
+    TlsSite {
+        why: why::tls_why(&record.outcomes, record.process_exit, record.closed.as_ref()),
+        fix: why::fix(Kind::TlsTruncated),
+        site: key.site,
+        kind: Kind::TlsTruncated,
+        comm: key.comm,
+        exe: record.exe,
+        closes,
+        outcomes: record.outcomes,
+        process_exit: record.process_exit,
+        per_minute: (per_minute * 10.0).round() / 10.0,
+        share: (record.outcomes.truncated as f64 / closes.max(1) as f64 * 1000.0).round() / 1000.0,
+        processes: processes.take(PROCESSES_SHOWN).collect(),
+        closed: record.closed,
+    }
+}
+
+/// What each side has said on a socket; None when it is not TLS, or not known to be.
+pub(super) fn standing(last: &LastSeen) -> Option<TlsStanding> {
+    let is = |bit: u8| last.tls & bit != 0;
+    if !is(tls_now::IS_TLS) {
+        return None;
+    }
+    let of = |said: u8, unknown: u8, unseen: bool| match () {
+        () if is(unknown) || unseen => Goodbye::Unknown,
+        () if is(said) => Goodbye::Said,
+        () => Goodbye::NotSaid,
+    };
+    // The FIN counts as one byte; what else was not read may be a goodbye.
+    let unread = last.recv_queue > 1;
+    Some(TlsStanding {
+        local: of(tls_now::LOCAL_GOODBYE, tls_now::LOCAL_UNKNOWN, false),
+        remote: of(tls_now::REMOTE_GOODBYE, tls_now::REMOTE_UNKNOWN, unread),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_may_be_a_goodbye() {
+        let seen = |tls: u8, recv_queue: u32| standing(&LastSeen { tls, recv_queue, ..LastSeen::default() });
+        let both = |local, remote| Some(TlsStanding { local, remote });
+        use Goodbye::{NotSaid, Said, Unknown};
+        assert_eq!(seen(0, 0), None);
+        assert_eq!(seen(tls_now::REMOTE_GOODBYE, 0), None);
+        assert_eq!(seen(tls_now::IS_TLS, 1), both(NotSaid, NotSaid));
+        assert_eq!(seen(tls_now::IS_TLS, 25), both(NotSaid, Unknown));
+        assert_eq!(seen(tls_now::IS_TLS | tls_now::REMOTE_GOODBYE, 1), both(NotSaid, Said));
+        assert_eq!(seen(tls_now::IS_TLS | tls_now::LOCAL_UNKNOWN, 0), both(Unknown, NotSaid));
+        assert_eq!(seen(tls_now::IS_TLS | tls_now::LOCAL_GOODBYE, 0), both(Said, NotSaid));
+    }
+}

@@ -1,0 +1,259 @@
+//! How many TLS connections ended in which way, by program and by the code path that closed them.
+//!
+//! Every close is counted for its program's site `unsampled`; those whose stack was sampled move
+//! to the site of that stack. So the closes of all sites add up to the closes of all programs.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use tlsclose_common::facts::tls_close;
+
+use super::outcome::outcomes;
+use crate::{
+    clock::Moment,
+    finding::{TlsOutcome, TlsOutcomes, Touch},
+    sites::{Limits, OTHER, UNSAMPLED},
+    snapshot::{Identity, TlsSeries},
+    tracker::ProcessKey,
+};
+
+/// Over which time truncated closes per minute are taken.
+const RATE_SPAN: Duration = Duration::from_secs(300);
+/// Closes of one such span are kept together.
+const SLOT: Duration = Duration::from_secs(10);
+/// Processes remembered for one site; the one with the fewest closes goes.
+const PROCESSES: usize = 64;
+/// How long series and sites stay after their last process.
+const RETENTION: Duration = Duration::from_secs(300);
+/// Programs remembered as having no series of their own, for each that may have one.
+const OTHERS: usize = 8;
+
+/// Closes of one process about which the same is known.
+#[derive(Clone, Debug)]
+pub struct Close {
+    pub process: ProcessKey,
+    pub identity: Identity,
+    /// Path of the program; empty where the process was gone too soon.
+    pub exe: String,
+    /// As in `TlsCloseKey::facts`.
+    pub facts: u32,
+    pub count: u64,
+}
+
+/// Closes whose stack is known.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    pub close: Close,
+    pub site: String,
+    pub closed: Touch,
+}
+
+/// A code path of a program that closes TLS connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TlsSiteKey {
+    pub comm: String,
+    pub site: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TlsRecord {
+    pub exe: String,
+    /// How our direction ended.
+    pub outcomes: TlsOutcomes,
+    /// Truncated because the process ended.
+    pub process_exit: u64,
+    pub closed: Option<Touch>,
+    /// All closes, and truncated ones, of each process.
+    pub processes: BTreeMap<ProcessKey, (u64, u64)>,
+    recent: VecDeque<(Moment, u64)>,
+    alive_at: Moment,
+}
+
+/// The series of one program.
+#[derive(Clone, Debug, Default)]
+struct Program {
+    local: TlsOutcomes,
+    remote: TlsOutcomes,
+    alive_at: Moment,
+}
+
+/// The books.
+pub struct Accounts {
+    limits: Limits,
+    programs: BTreeMap<Identity, Program>,
+    /// Programs that did not fit, and when they were last alive: a series never moves.
+    others: HashMap<Identity, Moment>,
+    pub sites: BTreeMap<TlsSiteKey, TlsRecord>,
+    started: Option<Moment>,
+}
+
+impl Accounts {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, programs: BTreeMap::new(), others: HashMap::new(), sites: BTreeMap::new(), started: None }
+    }
+
+    /// The accounts begin; rates are taken over no more than the time since.
+    pub fn begin(&mut self, now: Moment) {
+        self.started.get_or_insert(now);
+    }
+
+    /// Books closes that were counted since the last time.
+    pub fn book(&mut self, close: &Close, now: Moment) {
+        let Some([local, remote]) = outcomes(close.facts) else { return };
+        let identity = self.labels(&close.identity, now);
+        let program = self.programs.entry(identity).or_default();
+        *program.local.of_mut(local) += close.count;
+        *program.remote.of_mut(remote) += close.count;
+        program.alive_at = now;
+        let record = self.record(close, UNSAMPLED);
+        record.add(close, local, now);
+    }
+
+    /// Moves sampled closes to the site of their stack; gives back how many had not been booked
+    /// yet, to be tried again.
+    pub fn sampled(&mut self, sampled: &Sampled, now: Moment) -> u64 {
+        let Some([local, _]) = outcomes(sampled.close.facts) else { return 0 };
+        let taken = self.record(&sampled.close, UNSAMPLED).take(&sampled.close, local);
+        let moved = Close { count: taken, ..sampled.close.clone() };
+        if taken > 0 {
+            let record = self.record(&moved, &sampled.site);
+            record.add(&moved, local, now);
+            record.closed.get_or_insert_with(|| sampled.closed.clone());
+        }
+        sampled.close.count - taken
+    }
+
+    /// A process of the program is alive.
+    pub fn is_alive(&mut self, identity: &Identity, now: Moment) {
+        if let Some(program) = self.programs.get_mut(identity) {
+            program.alive_at = now;
+        } else if let Some(alive_at) = self.others.get_mut(identity) {
+            *alive_at = now;
+        }
+    }
+
+    /// What metrics show: a program's series are all there once one of them is.
+    pub fn exported(&self) -> Vec<TlsSeries> {
+        let mut exported = Vec::new();
+        for (identity, program) in &self.programs {
+            for (side, outcomes) in [("local", program.local), ("remote", program.remote)] {
+                exported.extend(outcomes.all().map(|(outcome, total)| TlsSeries {
+                    identity: identity.clone(),
+                    side,
+                    outcome,
+                    total,
+                }));
+            }
+        }
+        exported
+    }
+
+    /// Truncated closes per minute, over the last five.
+    pub fn per_minute(&self, record: &TlsRecord, now: Moment) -> f64 {
+        let watched = self.started.map_or(RATE_SPAN, |started| now.since(started));
+        let span = watched.clamp(SLOT, RATE_SPAN);
+        let recent = record.recent.iter().filter(|(at, _)| now.since(*at) <= span + SLOT);
+        recent.map(|(_, count)| count).sum::<u64>() as f64 * 60.0 / span.as_secs_f64()
+    }
+
+    /// Forgets which dead processes closed; and all about programs without processes, after a while.
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+        for record in self.sites.values_mut() {
+            record.processes.retain(|process, _| is_alive(*process));
+            if !record.processes.is_empty() {
+                record.alive_at = now;
+            }
+        }
+        let is_recent = |alive_at: Moment| now.since(alive_at) < RETENTION;
+        self.sites.retain(|key, record| key.comm == OTHER || is_recent(record.alive_at));
+        self.programs.retain(|identity, program| identity.comm == OTHER || is_recent(program.alive_at));
+        self.others.retain(|_, alive_at| is_recent(*alive_at));
+    }
+
+    /// The identity as a label: series are bounded, and never move.
+    fn labels(&mut self, identity: &Identity, now: Moment) -> Identity {
+        if self.programs.contains_key(identity) {
+            return identity.clone();
+        }
+        let other = || OTHER.to_owned();
+        let other = Identity { namespace: other(), pod: other(), container: other(), comm: other() };
+        let with_series = self.programs.len() - usize::from(self.programs.contains_key(&other));
+        let known = self.others.get_mut(identity);
+        if known.is_none() && with_series < self.limits.programs {
+            return identity.clone();
+        }
+        if let Some(alive_at) = known {
+            *alive_at = now;
+        } else if self.others.len() < OTHERS * self.limits.programs {
+            self.others.insert(identity.clone(), now);
+        }
+        other
+    }
+
+    fn record(&mut self, close: &Close, site: &str) -> &mut TlsRecord {
+        let mut key = TlsSiteKey { comm: close.identity.comm.clone(), site: site.to_owned() };
+        if !self.sites.contains_key(&key) && self.sites.len() >= self.limits.sites {
+            key = TlsSiteKey { comm: OTHER.to_owned(), site: OTHER.to_owned() };
+        }
+        let record = self.sites.entry(key).or_default();
+        if record.exe.is_empty() {
+            record.exe.clone_from(&close.exe);
+        }
+        record
+    }
+}
+
+impl TlsRecord {
+    fn add(&mut self, close: &Close, outcome: TlsOutcome, now: Moment) {
+        *self.outcomes.of_mut(outcome) += close.count;
+        self.alive_at = now;
+        let truncated = if outcome == TlsOutcome::Truncated { close.count } else { 0 };
+        if close.facts & tls_close::BY_EXIT != 0 {
+            self.process_exit += truncated;
+        }
+        if self.processes.len() >= PROCESSES
+            && !self.processes.contains_key(&close.process)
+            && let Some(least) = self.processes.iter().min_by_key(|(_, closes)| closes.0).map(|(process, _)| *process)
+        {
+            self.processes.remove(&least);
+        }
+        let process = self.processes.entry(close.process).or_default();
+        process.0 += close.count;
+        process.1 += truncated;
+        if truncated == 0 {
+            return;
+        }
+        match self.recent.back_mut() {
+            Some((at, count)) if now.since(*at) < SLOT => *count += truncated,
+            _ => self.recent.push_back((now, truncated)),
+        }
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RATE_SPAN + SLOT) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Takes out what is there of these closes; how many that were.
+    fn take(&mut self, close: &Close, outcome: TlsOutcome) -> u64 {
+        let there = self.outcomes.of_mut(outcome);
+        let taken = close.count.min(*there);
+        *there -= taken;
+        let truncated = if outcome == TlsOutcome::Truncated { taken } else { 0 };
+        if let Some(process) = self.processes.get_mut(&close.process) {
+            process.0 = process.0.saturating_sub(taken);
+            process.1 = process.1.saturating_sub(truncated);
+        }
+        // The latest ones first: that is when they were counted.
+        let mut left = truncated;
+        for (_, count) in self.recent.iter_mut().rev() {
+            let part = left.min(*count);
+            *count -= part;
+            left -= part;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! TLS connections, and how they were closed.
+
+use crate::tls::Direction;
+
+/// `TLS_SOCKETS`: a connection on which TLS was recognised, by socket address. Exact.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsSocket {
+    /// Start of `tgid` (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
+    pub started_at: u64,
+    /// What the program sent.
+    pub local: Direction,
+    /// What the program read.
+    pub remote: Direction,
+    /// Remote address and port, folded: tells a reused socket address.
+    pub peer: u32,
+    /// Process that used the socket last.
+    pub tgid: u32,
+    /// State that the connection left for CLOSE while a file held the socket; 0 while it lives.
+    pub ended_from: u8,
+    /// It did so by an error: a reset, or a time-out.
+    pub failed: u8,
+    pub pad: [u8; 6],
+    /// Name of the process, NUL-terminated, when it used the socket first.
+    pub comm: [u32; 4],
+}
+
+/// TLS was recognised, for the first time or after a quiet time: the hook at sends is needed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TlsSeen {
+    /// [`super::record::TLS_SEEN`].
+    pub kind: u32,
+    pub pad: u32,
+}
+
+/// Key of `TLS_CLOSES`: closes of one process about which the same is known. Exact.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsCloseKey {
+    pub started_at: u64,
+    pub tgid: u32,
+    /// Marks of the local direction, those of the remote one, and bits of [`tls_close`], in this
+    /// order from the low end: 8, 8 and 16 bits.
+    pub facts: u32,
+}
+
+/// Value of `TLS_CLOSES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsCloses {
+    pub count: u64,
+    /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
+    pub comm: [u32; 4],
+}
+
+/// Key of `TLS_STACKS`: sampled closes of one code path. Lossy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsStackKey {
+    pub close: TlsCloseKey,
+    /// Key of the stack.
+    pub stack: u64,
+}
+
+/// Bits of [`TlsCloseKey::facts`] about the close itself.
+pub mod tls_close {
+    /// The peer's FIN had arrived.
+    pub const PEER_FIN: u32 = 1 << 16;
+    /// The close() sent an RST: unread data, or SO_LINGER of 0.
+    pub const RESET_BY_US: u32 = 1 << 17;
+    /// The connection had ended by an RST, or by a time-out.
+    pub const FAILED: u32 = 1 << 18;
+    /// Data of the peer had arrived that the program never read.
+    pub const UNREAD: u32 = 1 << 19;
+    /// The kernel closed, because the process ended.
+    pub const BY_EXIT: u32 = 1 << 20;
+}
+
+/// Bits of a census record's `tls`: how the goodbye stands on a half-closed socket.
+pub mod tls_now {
+    /// It is TLS, and both sides have got through the handshake.
+    pub const IS_TLS: u8 = 1;
+    pub const LOCAL_GOODBYE: u8 = 2;
+    pub const REMOTE_GOODBYE: u8 = 4;
+    pub const LOCAL_UNKNOWN: u8 = 8;
+    pub const REMOTE_UNKNOWN: u8 = 16;
+}
+
+const _: () = {
+    assert!(size_of::<TlsSocket>() == 80);
+    assert!(size_of::<TlsCloseKey>() == 16);
+    assert!(size_of::<TlsCloses>() == 24);
+    assert!(size_of::<TlsStackKey>() == 24);
+};

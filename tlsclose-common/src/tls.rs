@@ -1,0 +1,243 @@
+//! TLS from the outside: follows the record headers of one direction of a connection.
+//!
+//! Every TLS library ends in a socket, and every record starts with five bytes in clear (RFC 8446,
+//! section 5.1; RFC 5246, section 6.2.1): its type, a version and its length. That is enough to
+//! tell where records begin, however they are split over calls, and whether the last one was an
+//! alert: TLS 1.2 says so in the type, TLS 1.3 hides it as application data, but only a two-byte
+//! message is as short as a `close_notify`. Nothing but headers is looked at, and of a header only
+//! the type and the length are kept.
+
+/// Bytes of a record header.
+pub const HEADER: u32 = 5;
+
+/// Longest record body: 2^14 and the most that TLS 1.2 lets encryption add.
+const LONGEST: u16 = 16_384 + 2_048;
+
+/// A `close_notify` of TLS 1.3: two bytes, the hidden type, a tag of 16 bytes.
+const ALERT_13: u16 = 19;
+/// The same with the tag of 8 bytes of the CCM_8 cipher suites.
+const ALERT_13_CCM8: u16 = 11;
+/// The same, padded by 16 bytes as JSSE does; it sends `user_canceled` and `close_notify`.
+const ALERT_13_PADDED: u16 = 35;
+/// No encrypted Finished of TLS 1.2 is longer (an explicit vector, 16 bytes padded, a MAC of 48).
+const LONGEST_FINISHED_12: u16 = 100;
+/// The shortest Finished of TLS 1.3 is 45 bytes: what is longer than an alert proves a session.
+const LONGEST_ALERT_13: u16 = 40;
+
+/// Record types.
+mod record {
+    pub const CHANGE_CIPHER_SPEC: u8 = 20;
+    pub const ALERT: u8 = 21;
+    pub const HANDSHAKE: u8 = 22;
+    pub const APPLICATION_DATA: u8 = 23;
+    pub const HEARTBEAT: u8 = 24;
+}
+
+/// Values of [`Direction::stage`].
+pub mod stage {
+    /// Nothing that looks like TLS yet.
+    pub const QUIET: u8 = 0;
+    /// Handshake in clear.
+    pub const HELLO: u8 = 1;
+    /// A ChangeCipherSpec has been seen.
+    pub const CHANGED: u8 = 2;
+    /// Encrypted by TLS 1.0 to 1.2.
+    pub const ENCRYPTED_12: u8 = 3;
+    /// Encrypted by TLS 1.3.
+    pub const ENCRYPTED_13: u8 = 4;
+    /// Out of step, or bytes went a way that is not watched: nothing is known any more.
+    pub const LOST: u8 = 5;
+}
+
+/// What is known of one direction, as bits: what [`Direction::marks`] gives.
+pub mod mark {
+    /// The handshake was done in this direction: there was a session to say goodbye to.
+    pub const ESTABLISHED: u8 = 1;
+    /// Nothing can be said about its end.
+    pub const LOST: u8 = 2;
+    /// Its last record looks like a `close_notify`.
+    pub const GOODBYE: u8 = 4;
+    /// Its last record may be one, or not.
+    pub const MAYBE: u8 = 8;
+    /// That record was sent, or read, after the other direction had ended.
+    pub const LATE: u8 = 16;
+}
+
+/// One direction of a connection. All zero is one of which nothing has been seen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Direction {
+    /// Bytes of a header that is not complete, in its low end.
+    header: u32,
+    /// TCP's sequence number behind the last byte that was followed.
+    pub position: u32,
+    /// Bytes of the current record's body still to come.
+    remaining: u16,
+    /// Body lengths of the last record and of the one before it.
+    last: u16,
+    before: u16,
+    /// Bytes in `header`.
+    have: u8,
+    stage: u8,
+    /// Type of the last record.
+    last_type: u8,
+    /// [`mark::ESTABLISHED`] and [`mark::LATE`].
+    marks: u8,
+    /// Calls in which nothing looked like TLS.
+    pub quiet_calls: u8,
+    pad: u8,
+}
+
+impl Direction {
+    /// Nothing seen yet.
+    pub const NEW: Self = Self {
+        header: 0,
+        position: 0,
+        remaining: 0,
+        last: 0,
+        before: 0,
+        have: 0,
+        stage: stage::QUIET,
+        last_type: 0,
+        marks: 0,
+        quiet_calls: 0,
+        pad: 0,
+    };
+
+    /// These bytes may be the first header of TLS in a direction: a handshake, or an alert in
+    /// clear.
+    #[inline(always)]
+    pub fn begins(header: [u8; 5]) -> bool {
+        let length = u16::from_be_bytes([header[3], header[4]]);
+        let starts = (header[0] == record::HANDSHAKE && (4..=LONGEST).contains(&length))
+            || (header[0] == record::ALERT && length == 2);
+        starts && header[1] == 3 && header[2] <= 4
+    }
+
+    #[inline(always)]
+    pub fn is_quiet(&self) -> bool {
+        self.stage == stage::QUIET
+    }
+
+    #[inline(always)]
+    pub fn is_lost(&self) -> bool {
+        self.stage == stage::LOST
+    }
+
+    /// Gives up on this direction.
+    #[inline(always)]
+    pub fn lose(&mut self) {
+        self.stage = stage::LOST;
+    }
+
+    /// Bytes of the record's body that come next; 0 when a header does.
+    #[inline(always)]
+    pub fn body(&self) -> u32 {
+        self.remaining as u32
+    }
+
+    /// Bytes of the header that are still to come: 1 to 5.
+    #[inline(always)]
+    pub fn wants(&self) -> u32 {
+        HEADER - self.have as u32
+    }
+
+    /// `length` bytes of the body have passed, at most [`Self::body`].
+    #[inline(always)]
+    pub fn skip(&mut self, length: u32) {
+        self.remaining = self.remaining.saturating_sub(length as u16);
+    }
+
+    /// Takes in `length` bytes of a header (1 to [`Self::wants`]), which are the first of `bytes`;
+    /// the others are zero.
+    #[inline(always)]
+    pub fn header(&mut self, bytes: [u8; 8], length: u32) {
+        let new = u64::from_be_bytes(bytes) >> (64 - 8 * (length & 7));
+        let header = (self.header as u64) << (8 * (length & 7)) | new;
+        let have = self.have as u32 + length;
+        if have < HEADER {
+            // At most four bytes.
+            self.header = header as u32;
+            self.have = have as u8;
+            return;
+        }
+        self.header = 0;
+        self.have = 0;
+        self.record((header >> 32) as u8, (header >> 24) as u8, (header >> 16) as u8, header as u16);
+    }
+
+    /// A record begins.
+    #[inline(always)]
+    fn record(&mut self, kind: u8, major: u8, minor: u8, length: u16) {
+        let known = (record::CHANGE_CIPHER_SPEC..=record::HEARTBEAT).contains(&kind);
+        if !known || major != 3 || minor > 4 || length == 0 || length > LONGEST {
+            self.stage = stage::LOST;
+            return;
+        }
+        self.remaining = length;
+        self.before = if self.last_type == kind { self.last } else { 0 };
+        self.last = length;
+        self.last_type = kind;
+        self.marks &= !mark::LATE;
+        match (self.stage, kind) {
+            (stage::QUIET, _) => self.stage = stage::HELLO,
+            (stage::HELLO, record::CHANGE_CIPHER_SPEC) => self.stage = stage::CHANGED,
+            (stage::CHANGED, record::HANDSHAKE) if length <= LONGEST_FINISHED_12 => {
+                self.stage = stage::ENCRYPTED_12;
+                self.marks |= mark::ESTABLISHED;
+            }
+            // A second hello, after a HelloRetryRequest.
+            (stage::CHANGED, record::HANDSHAKE) => self.stage = stage::HELLO,
+            (stage::HELLO | stage::CHANGED, record::APPLICATION_DATA) => self.stage = stage::ENCRYPTED_13,
+            _ => {}
+        }
+        if self.stage == stage::ENCRYPTED_13 && kind == record::APPLICATION_DATA && length > LONGEST_ALERT_13 {
+            self.marks |= mark::ESTABLISHED;
+        }
+    }
+
+    /// The last record looks like a `close_notify`, and nothing of it is missing.
+    #[inline(always)]
+    pub fn says_goodbye(&self) -> bool {
+        let whole = self.remaining == 0 && self.have == 0;
+        whole
+            && match (self.stage, self.last_type) {
+                (stage::ENCRYPTED_12, record::ALERT) => true,
+                (stage::ENCRYPTED_13, record::APPLICATION_DATA) => {
+                    self.last == ALERT_13
+                        || self.last == ALERT_13_CCM8
+                        || (self.last == ALERT_13_PADDED && self.before == ALERT_13_PADDED)
+                }
+                _ => false,
+            }
+    }
+
+    /// The last record was sent or read after the other direction had ended.
+    #[inline(always)]
+    pub fn mark_late(&mut self) {
+        self.marks |= mark::LATE;
+    }
+
+    /// What is known of this direction: bits of [`mark`].
+    #[inline(always)]
+    pub fn marks(&self) -> u8 {
+        // Something was there, and it was not the beginning of TLS.
+        let missed = self.stage == stage::QUIET && self.quiet_calls > 0;
+        if self.stage == stage::LOST || missed {
+            return mark::LOST | (self.marks & mark::ESTABLISHED);
+        }
+        let mut marks = self.marks;
+        if self.says_goodbye() {
+            marks |= mark::GOODBYE;
+        } else if self.have != 0 || (self.stage == stage::ENCRYPTED_13 && self.last == ALERT_13_PADDED) {
+            // Half a header, as kernel TLS leaves it; or a padded alert that could be data.
+            marks |= mark::MAYBE;
+        }
+        marks
+    }
+}
+
+const _: () = assert!(size_of::<Direction>() == 20);
+
+#[cfg(test)]
+mod tests;

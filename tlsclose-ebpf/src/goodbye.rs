@@ -1,0 +1,152 @@
+//! The end of a TLS connection: what is known of both directions is counted for the process that
+//! closes it. The agent decides what it means.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use tlsclose_common::{
+    facts::{Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, state, tls_close},
+    tls::mark,
+};
+
+use crate::{
+    budget,
+    kernel::{Sequences, Task, Tcp},
+    maps::{CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
+    stack,
+};
+
+/// Slots of `TLS_SAMPLE`.
+pub const AT_TRANSITION: u32 = 0;
+pub const WHEN_GONE: u32 = 1;
+
+/// The last close() of a socket whose connection was in `state` before; it `resets` the
+/// connection instead of ending it. In process context, unless the socket died as an orphan.
+///
+/// True if the stack of this close is wanted: then [`sample`] takes it, from the program's own
+/// frame. Below this one would not be room enough (512 bytes for all).
+#[inline(never)]
+pub fn closed(sk: Tcp, entry: *const TlsSocket, before: u8, resets: bool, slot: u32) -> bool {
+    // SAFETY: not pre-allocated, freed after a grace period: valid until the program ends.
+    let entry = unsafe { *entry };
+    // Fails only when somebody else removed it first.
+    if TLS_SOCKETS.remove(sk.address()).is_err() {
+        return false;
+    }
+    if entry.peer != sk.peer() {
+        lost(Lost::SocketsStale);
+        return false;
+    }
+    let Some(sequences) = sk.sequences() else { return false };
+    let facts = facts(&entry, sequences, before, resets);
+    if facts as u8 & mark::ESTABLISHED == 0 && (facts >> 8) as u8 & mark::ESTABLISHED == 0 {
+        // No session, no goodbye.
+        return false;
+    }
+    count(sk, &entry, facts, slot)
+}
+
+#[inline(always)]
+fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u32 {
+    let (mut local, mut remote) = (entry.local, entry.remote);
+    // Bytes that went another way. A FIN takes a number, too, and so does a SYN.
+    let sent_unseen =
+        if local.is_quiet() { sequences.written_bytes() } else { passed(sequences.write_seq(), local.position) };
+    let read_unseen =
+        if remote.is_quiet() { sequences.read_bytes() } else { passed(sequences.copied_seq(), remote.position) };
+    if sent_unseen > 2 {
+        local.lose();
+    }
+    if read_unseen > 2 {
+        remote.lose();
+    }
+    let mut facts = local.marks() as u32 | (remote.marks() as u32) << 8;
+    let failed = entry.failed != 0 || matches!(entry.ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
+    let ended = entry.ended_from != 0 && !failed;
+    let peer_fin = ended || matches!(before, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
+    if peer_fin {
+        facts |= tls_close::PEER_FIN;
+    }
+    if sequences.rcv_nxt().wrapping_sub(sequences.copied_seq()) > peer_fin as u32 {
+        facts |= tls_close::UNREAD;
+    }
+    if resets {
+        facts |= tls_close::RESET_BY_US;
+    }
+    if failed {
+        facts |= tls_close::FAILED;
+    }
+    facts
+}
+
+#[inline(always)]
+fn passed(now: u32, then: u32) -> u64 {
+    now.wrapping_sub(then) as u64
+}
+
+#[inline(always)]
+fn count(sk: Tcp, entry: &TlsSocket, facts: u32, slot: u32) -> bool {
+    let task = Task::current();
+    let tgid = stack::current_tgid();
+    let is_agent = CONTROL.get(0).is_none_or(|control| control.agent_tgid == tgid);
+    if !sk.owned() || is_agent || task.without_user_stack() {
+        // Not the program itself: softirq, a worker of the kernel, or the census, which held the
+        // file when the program closed it.
+        add(TlsCloseKey { started_at: entry.started_at, tgid: entry.tgid, facts }, entry.comm);
+        return false;
+    }
+    let exiting = if task.is_exiting() { tls_close::BY_EXIT } else { 0 };
+    let close = TlsCloseKey { started_at: task.started_at(), tgid, facts: facts | exiting };
+    add(close, task.comm());
+    if exiting != 0 || !budget::allows_close(tgid) {
+        return false;
+    }
+    let Some(sample) = TLS_SAMPLE.get_ptr_mut(slot) else { return false };
+    // SAFETY: this CPU's slot of this program.
+    unsafe { *sample = TlsStackKey { close, stack: 0 } };
+    true
+}
+
+#[inline(always)]
+fn add(close: TlsCloseKey, comm: [u32; 4]) {
+    if let Some(closes) = TLS_CLOSES.get_ptr_mut(close) {
+        one_more(closes, comm);
+        return;
+    }
+    let first = TlsCloses { count: 1, comm };
+    if TLS_CLOSES.insert(close, first, BPF_NOEXIST as u64).is_ok() {
+        return;
+    }
+    // Another CPU was first, or the map is full.
+    match TLS_CLOSES.get_ptr_mut(close) {
+        Some(closes) => one_more(closes, comm),
+        None => lost(Lost::TlsClosesFull),
+    }
+}
+
+#[inline(always)]
+fn one_more(closes: *mut TlsCloses, comm: [u32; 4]) {
+    // SAFETY: this CPU's value of an entry that is freed after a grace period.
+    unsafe {
+        (*closes).count += 1;
+        (*closes).comm = comm;
+    }
+}
+
+/// Takes the stack of the close that [`closed`] has just counted.
+#[inline(never)]
+pub fn sample(slot: u32) -> u32 {
+    let Some(key) = TLS_SAMPLE.get_ptr_mut(slot) else { return 0 };
+    // SAFETY: as in `count`.
+    let key = unsafe { &mut *key };
+    key.stack = stack::take(key.close.tgid);
+    if key.stack == 0 {
+        return 0;
+    }
+    if let Some(count) = TLS_STACKS.get_ptr_mut(&*key) {
+        // SAFETY: LRU entries are recycled, never unmapped. Two CPUs may count at once and lose
+        // one: the count is a sample.
+        unsafe { *count += 1 };
+    } else if TLS_STACKS.insert(&*key, 1, BPF_NOEXIST as u64).is_err() {
+        lost(Lost::StacksBusy);
+    }
+    1
+}

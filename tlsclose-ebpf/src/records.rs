@@ -1,0 +1,213 @@
+//! Record headers in the memory that a system call sends or reads into.
+//!
+//! The walk from header to header stays in a map: the function that the verifier looks at once
+//! takes nothing but numbers. Each direction has a slot of its own on each CPU, because each has a
+//! program of its own, which the kernel does not run twice at once on one CPU.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use tlsclose_common::{
+    facts::{Lost, call},
+    limits::TLS_STEPS,
+    tls::{Direction, HEADER},
+};
+
+use crate::{
+    arch::{SYSTEM_CALLS, system_call},
+    kernel::{Task, global},
+    maps::{TLS_WALK, lost},
+};
+
+const IOVEC: u64 = 16;
+
+/// Where the data of the current system call is in user memory.
+#[derive(Clone, Copy)]
+pub struct Source {
+    /// The current piece of memory.
+    at: u64,
+    /// Pieces that follow it are described here.
+    iovec: u64,
+    left: u32,
+    pieces: u32,
+}
+
+impl Source {
+    /// None for system calls that move no user memory, or not in a way that is known here.
+    #[inline(always)]
+    pub fn of_current(bytes: u32, which: u8) -> Option<Self> {
+        let task = Task::current();
+        if task.without_user_stack() {
+            return None;
+        }
+        let now = system_call(task.as_ptr());
+        let (plain, with_flags, vector, message) = if which == call::READ {
+            (
+                global!(SYSTEM_CALLS.read),
+                global!(SYSTEM_CALLS.recvfrom),
+                global!(SYSTEM_CALLS.readv),
+                global!(SYSTEM_CALLS.recvmsg),
+            )
+        } else {
+            (
+                global!(SYSTEM_CALLS.write),
+                global!(SYSTEM_CALLS.sendto),
+                global!(SYSTEM_CALLS.writev),
+                global!(SYSTEM_CALLS.sendmsg),
+            )
+        };
+        if now.number == plain || now.number == with_flags {
+            return Some(Self { at: now.second, left: bytes, pieces: 0, iovec: 0 });
+        }
+        if now.number == vector {
+            return Some(Self { at: 0, left: 0, pieces: now.third as u32, iovec: now.second });
+        }
+        if now.number == message {
+            // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (include/linux/socket.h).
+            let (iovec, pieces) = user_pair(now.second + 16)?;
+            return Some(Self { at: 0, left: 0, pieces: pieces as u32, iovec });
+        }
+        None
+    }
+
+    /// Goes on to the next piece of memory.
+    #[inline(always)]
+    fn next(&mut self, at_most: u32) -> Option<()> {
+        if self.pieces == 0 {
+            return None;
+        }
+        let (at, length) = user_pair(self.iovec)?;
+        self.pieces -= 1;
+        self.iovec += IOVEC;
+        self.at = at;
+        self.left = if length > at_most as u64 { at_most } else { length as u32 };
+        Some(())
+    }
+
+    /// The first five bytes, when they are in one piece.
+    #[inline(always)]
+    pub fn first_header(mut self, bytes: u32) -> Option<[u8; 5]> {
+        if self.left == 0 {
+            self.next(bytes)?;
+        }
+        if self.left < HEADER {
+            return None;
+        }
+        let mut header = MaybeUninit::<[u8; 5]>::uninit();
+        // SAFETY: the helper checks the address, and fills the header or fails.
+        unsafe {
+            let read = bpf_probe_read_user(header.as_mut_ptr().cast(), HEADER, self.at as *const c_void);
+            (read == 0).then(|| header.assume_init())
+        }
+    }
+}
+
+#[inline(always)]
+fn user_pair(at: u64) -> Option<(u64, u64)> {
+    // Not zeroed: that would be a loop, which the verifier walks through again and again.
+    let mut pair = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: the helper checks the address, and fills the pair or fails.
+    unsafe {
+        let read = bpf_probe_read_user(pair.as_mut_ptr().cast(), IOVEC as u32, at as *const c_void);
+        (read == 0).then(|| {
+            let [first, second] = pair.assume_init();
+            (first, second)
+        })
+    }
+}
+
+/// A walk from one record header to the next.
+#[derive(Clone, Copy)]
+pub struct Walk {
+    direction: Direction,
+    /// Bytes of the call still to be followed.
+    total: u32,
+    source: Source,
+    /// Thread whose walk this is.
+    owner: u64,
+}
+
+/// What [`walk_on`] came to.
+mod walked {
+    pub const ON: u64 = 0;
+    pub const END: u64 = 1;
+}
+
+/// Follows `bytes` bytes from one record header to the next.
+#[inline(always)]
+pub fn follow(which: u8, direction: &mut Direction, source: Source, bytes: u32) {
+    let slot = (which == call::SEND) as u32;
+    let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return direction.lose() };
+    // SAFETY: a helper without arguments; this CPU's slot of this program.
+    let (owner, walk) = unsafe { (bpf_get_current_pid_tgid(), &mut *walk) };
+    *walk = Walk { direction: *direction, total: bytes, source, owner };
+    for _ in 0..TLS_STEPS {
+        if walk_on(slot, owner) != walked::ON {
+            break;
+        }
+    }
+    if walk.owner != owner {
+        // Kernels before 5.12 may run a program twice at once, when a thread is preempted in it.
+        return direction.lose();
+    }
+    *direction = walk.direction;
+    if walk.total != 0 && !direction.is_lost() {
+        lost(Lost::TlsRecords);
+        direction.lose();
+    }
+}
+
+/// One step of the walk in this slot: to the next piece of memory, or to the end of the next record.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_on(slot: u32, owner: u64) -> u64 {
+    let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return walked::END };
+    // SAFETY: see `follow`.
+    let walk = unsafe { &mut *walk };
+    if walk.owner != owner || walk.total == 0 {
+        return walked::END;
+    }
+    if walk.source.left == 0 {
+        if walk.source.next(walk.total).is_some() {
+            return walked::ON;
+        }
+        walk.direction.lose();
+        return walked::END;
+    }
+    if walk.direction.body() == 0 && !header(walk) {
+        walk.direction.lose();
+        return walked::END;
+    }
+    let (body, left) = (walk.direction.body(), walk.source.left);
+    let length = if body < left { body } else { left };
+    walk.direction.skip(length);
+    walk.advance(length);
+    if walk.total == 0 { walked::END } else { walked::ON }
+}
+
+/// Reads what is there of the header that comes next. False where there is none.
+#[inline(always)]
+fn header(walk: &mut Walk) -> bool {
+    let (wants, left) = (walk.direction.wants(), walk.source.left);
+    let length = if wants < left { wants } else { left };
+    // At most five. The compiler knows that and would drop the mask, the verifier does not.
+    let length = core::hint::black_box(length) & 7;
+    let mut bytes = 0u64;
+    // SAFETY: at most seven bytes; the helper checks the address.
+    let read = unsafe { bpf_probe_read_user((&raw mut bytes).cast(), length, walk.source.at as *const c_void) };
+    if read != 0 {
+        return false;
+    }
+    walk.direction.header(bytes.to_ne_bytes(), length);
+    walk.advance(length);
+    !walk.direction.is_lost()
+}
+
+impl Walk {
+    #[inline(always)]
+    fn advance(&mut self, length: u32) {
+        self.source.at += length as u64;
+        self.source.left -= length;
+        self.total -= length;
+    }
+}
