@@ -106,5 +106,5 @@ fn a_leak_pages_with_the_function_that_leaks() {
         let named = &description[at..description[at..].find(')').expect("a place") + at];
         assert!(named.ends_with(&format!("ways.c:{line}")), "{description}");
     }
-    assert!(said("runbook_url").ends_with("docs/alerts.md#tlsclosesocketleak"));
+    assert!(said("runbook_url").ends_with("docs/runbooks/TLSCloseSocketLeak.md"));
 }
