@@ -14,7 +14,7 @@ ip link set lo up
 echo; echo "guest: kernel $(uname -r)"
 argument() { sed -n "s/.*$1=\"\([^\"]*\)\".*/\1/p" /proc/cmdline; }
 # Emulated processors are slow: the tests wait longer, and one makes fewer connections.
-export TLSCLOSE_TEST_PATIENCE=4 TLSCLOSE_TEST_CONNECTIONS=10000 RUST_BACKTRACE=0
+export TLSCLOSE_TEST_PATIENCE=4 TLSCLOSE_TEST_CONNECTIONS=2000 RUST_BACKTRACE=0
 $(argument tlsclose.tests) --test-threads 2 $(argument tlsclose.filters) | tee /tmp/console
 # ... and one that fails beside another is tried once more, alone.
 failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' /tmp/console)
