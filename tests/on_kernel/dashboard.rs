@@ -3,12 +3,13 @@
 use std::fs;
 
 use serde_json::Value;
-use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::run;
 use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::report::list;
+use tlsclose_tests::tls::{Wire, watching};
 use tlsclose_tests::{seconds, wait_for};
 
 fn dashboard() -> Value {
@@ -28,17 +29,19 @@ fn with_variables(expression: &str) -> String {
 
 #[test]
 fn every_panel_shows_something_while_a_program_leaks() {
-    if !on_kernel(&["prometheus"]) {
+    if !on_kernel(&["prometheus", "python3"]) {
         return;
     }
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = watching(&namespace);
     let prometheus = Prometheus::start(agent.port(), "");
     let leak = ["--count", "600", "--rate", "10", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &leak);
     let judged = format!("tlsclose_leaking_sockets{{comm=\"{}\"}} > 0", leaky.comm);
     wait_for("the verdict", seconds(60), || prometheus.query(&judged).filter(|series| !series.is_empty()));
 
+    let truncating = Wire::new();
+    let truncate = || run(&mut truncating.command(&namespace, &["--count", "5"]), seconds(20));
     let dashboard = dashboard();
     let panels = list(&dashboard["panels"]).filter(|panel| panel["type"] != "row");
     let mut asked = 0;
@@ -49,7 +52,12 @@ fn every_panel_shows_something_while_a_program_leaks() {
             let may_be_empty = expression.starts_with("tlsclose_feature");
             let what = format!("{}: {expression}", panel["title"]);
             let ready = with_variables(expression);
-            wait_for(&what, seconds(15), || prometheus.query(&ready).filter(|all| may_be_empty || !all.is_empty()));
+            wait_for(&what, seconds(15), || {
+                if expression.contains("tls_closes") {
+                    assert_eq!(truncate().code, Some(0));
+                }
+                prometheus.query(&ready).filter(|all| may_be_empty || !all.is_empty())
+            });
             asked += 1;
         }
     }

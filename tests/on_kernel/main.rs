@@ -26,6 +26,7 @@ mod lifecycle;
 mod metrics;
 mod otlp;
 mod page;
+mod payments;
 mod programs;
 mod python;
 mod real_programs;

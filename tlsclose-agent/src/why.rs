@@ -18,10 +18,12 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
                 format!("Peer closed; {} returned 0{} and no close followed.", read.call, read.place)
             }
             (Some(call), _) => format!(
-                "Peer closed and the program was told; its last call was {}{} and no close followed.",
+                "Peer closed; all that it sent, its end included, has been read; the last call was {}{} and no close followed.",
                 call.call, call.place
             ),
-            (None, _) => "Peer closed and the program read the end of the stream; no close followed.".to_owned(),
+            (None, _) => {
+                "Peer closed; all that it sent, its end included, has been read, and no close followed.".to_owned()
+            }
         },
         Kind::CloseWaitUnread => match (&last, &origin) {
             (Some(call), _) => format!(
@@ -256,13 +258,13 @@ mod tests {
                 Kind::CloseWaitEofRead,
                 Some(&accept),
                 Some(&data),
-                "Peer closed and the program was told; its last call was recv in handle_request (src/server.rs:131) and no close followed.",
+                "Peer closed; all that it sent, its end included, has been read; the last call was recv in handle_request (src/server.rs:131) and no close followed.",
             ),
             (
                 Kind::CloseWaitEofRead,
                 None,
                 None,
-                "Peer closed and the program read the end of the stream; no close followed.",
+                "Peer closed; all that it sent, its end included, has been read, and no close followed.",
             ),
             (
                 Kind::CloseWaitUnread,

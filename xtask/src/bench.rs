@@ -48,6 +48,8 @@ enum What {
     Churn,
     /// Requests on connections that stay
     Keepalive,
+    /// Both with TLS
+    Tls,
     /// 99,000 leaked sockets, and how soon a leak is found
     Census,
     /// Unwinding and naming the stacks of a large program
@@ -86,6 +88,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(What::Keepalive) {
         sections.push(throughput::keepalive(&plan)?);
+    }
+    if wanted(What::Tls) {
+        sections.push(throughput::tls(&plan)?);
     }
     if wanted(What::Census) {
         sections.push(census::measure(&plan)?);

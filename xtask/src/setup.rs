@@ -18,7 +18,7 @@ pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-non
 
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
 const VM_PACKAGES: [&str; 5] = ["qemu-system-x86", "busybox-static", "cpio", "iproute2", "libc6-dev"];
-const BENCH_PACKAGES: [&str; 6] = ["nginx-light", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
+const BENCH_PACKAGES: [&str; 7] = ["nginx-light", "openssl", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
 
 /// Install what is missing to build tlsclose: the BPF compiler and linker.
 ///

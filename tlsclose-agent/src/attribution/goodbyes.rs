@@ -4,37 +4,31 @@ use std::collections::HashMap;
 
 use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
 
-use super::{Attribution, containers::Whereabouts, process::printable, site::site_id};
+use super::{
+    Attribution,
+    containers::Whereabouts,
+    endings::{ClosingSites, Growing, Waiting},
+    process::printable,
+};
 use crate::{
     clock::Moment,
-    finding::{Kind, Touch},
+    finding::Kind,
     kernel::{load::Kernel, tls::TlsCount},
     snapshot::Identity,
     tls::{Accounts, Close, Sampled},
-    tracker::{PathId, ProcessKey},
+    tracker::ProcessKey,
 };
 
-/// Samples that wait for their stacks.
-const MAX_WAITING: usize = 4096;
-/// Times that a sample is looked up in vain: its stack was lost, or is on its way.
-const PATIENCE: u8 = 3;
-/// Entries of dead processes are kept for so many censuses: their last close may still run.
-const LINGER: u8 = 2;
-
-#[derive(Default)]
 pub struct Goodbyes {
-    /// Counts as last seen, the name that came with them, and for how many censuses the process
-    /// has been dead.
-    seen: HashMap<TlsCloseKey, Seen>,
-    waiting: Vec<(TlsStackKey, u64, u8)>,
-    /// Site labels and stacks of paths, by program.
-    sites: HashMap<(PathId, String), (String, Touch)>,
+    seen: Growing<TlsCloseKey>,
+    waiting: Waiting<TlsStackKey>,
+    sites: ClosingSites,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    count: u64,
-    dead_for: u8,
+impl Default for Goodbyes {
+    fn default() -> Self {
+        Self { seen: Growing::default(), waiting: Waiting::default(), sites: ClosingSites::of(Kind::TlsTruncated) }
+    }
 }
 
 impl Goodbyes {
@@ -53,56 +47,29 @@ impl Goodbyes {
             let container = whereabouts.and_then(Whereabouts::container);
             let identity = Identity::new(name(&counted, attribution), container.as_ref());
             labels.insert(process, identity.clone());
-            let seen = self.seen.entry(counted.key).or_default();
-            let fresh = counted.count.saturating_sub(seen.count);
-            seen.count = counted.count;
+            let fresh = self.seen.fresh(counted.key, counted.count);
             if fresh > 0 {
-                seen.dead_for = 0;
-                accounts.book(&close(counted.key, fresh, identity, attribution), now);
-            } else if attribution.procfs.is_alive(process.into()) {
-                seen.dead_for = 0;
-                accounts.is_alive(&identity, now);
-            } else {
-                seen.dead_for += 1;
-                if seen.dead_for > LINGER {
-                    self.seen.remove(&counted.key);
-                    kernel.forget_tls_closes(counted.key);
-                }
+                accounts.book(&close(counted.key, fresh, identity.clone(), attribution), now);
             }
-        }
-        let waiting = std::mem::take(&mut self.waiting);
-        for (key, count, tries) in waiting.into_iter().chain(samples.into_iter().map(|(key, count)| (key, count, 0))) {
-            let identity = labels.get(&process_of(&key.close));
-            let left = match identity.zip(attribution.paths.by_key(key.stack)) {
-                Some((identity, path)) => {
-                    let close = close(key.close, count, identity.clone(), attribution);
-                    match self.site(path, &close.exe, attribution) {
-                        Some((site, closed)) => accounts.sampled(&Sampled { close, site, closed }, now),
-                        None => 0,
-                    }
+            let is_alive = || {
+                let is_alive = attribution.procfs.is_alive(process.into());
+                if is_alive {
+                    accounts.is_alive(&identity, now);
                 }
-                None => count,
+                is_alive
             };
-            if left > 0 && tries < PATIENCE && self.waiting.len() < MAX_WAITING {
-                self.waiting.push((key, left, tries + 1));
+            if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
+                kernel.forget_tls_closes(counted.key);
             }
         }
-    }
-
-    /// The site of a path, and its stack; None when nothing of it can be named.
-    fn site(&mut self, path: PathId, exe: &str, attribution: &mut Attribution) -> Option<(String, Touch)> {
-        let key = (path, exe.to_owned());
-        if let Some(known) = self.sites.get(&key) {
-            return Some(known.clone());
-        }
-        let (stack, whole) = attribution.frames(path);
-        if stack.is_empty() {
-            return None;
-        }
-        let site = site_id(Kind::TlsTruncated, exe, &[], &stack);
-        let touch = Touch { call: "close".to_owned(), result: None, seconds_ago: None, whole, stack };
-        self.sites.insert(key, (site.clone(), touch.clone()));
-        Some((site, touch))
+        let Self { waiting, sites, .. } = self;
+        waiting.place(samples, |key, count| {
+            let known = labels.get(&process_of(&key.close)).zip(attribution.paths.by_key(key.stack));
+            let Some((identity, path)) = known else { return count };
+            let close = close(key.close, count, identity.clone(), attribution);
+            let site = sites.site(path, &close.exe, "close", attribution);
+            site.map_or(0, |(site, closed)| accounts.sampled(&Sampled { close, site, closed }, now))
+        });
     }
 }
 

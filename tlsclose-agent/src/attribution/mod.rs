@@ -11,6 +11,7 @@ pub mod closes;
 pub mod containers;
 pub mod demand;
 pub mod describe;
+mod endings;
 pub mod goodbyes;
 pub mod images;
 pub mod java;

@@ -22,32 +22,41 @@ pub enum Connections {
     Kept,
 }
 
+/// What requests go over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
+}
+
 /// A web server with one worker: with wrk's one thread, both ends fill two cores.
 pub struct Server {
     process: Background,
     port: u16,
+    tls_port: u16,
 }
 
 impl Server {
     pub fn start(plan: &Plan) -> Result<Server> {
         let directory = plan.directory.join("nginx");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-        let listener = TcpListener::bind("127.0.0.1:0").context("no free port for nginx")?;
-        let port = listener.local_addr().context("no free port for nginx")?.port();
-        drop(listener);
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0"));
+        let [port, tls_port] = listeners.map(|listener| Ok::<u16, std::io::Error>(listener?.local_addr()?.port()));
+        let (port, tls_port) = (port.context("no free port for nginx")?, tls_port.context("no free port for nginx")?);
+        make_certificate(&directory)?;
         let file = directory.join("nginx.conf");
-        fs::write(&file, configuration(&directory, port))
+        fs::write(&file, configuration(&directory, port, tls_port))
             .with_context(|| format!("cannot write {}", file.display()))?;
         let mut nginx = Command::new(NGINX);
         nginx.arg("-c").arg(&file).arg("-e").arg(directory.join("error.log"));
         let process = Background::start("nginx", nginx, &directory.join("stderr.log"))?;
-        let mut server = Server { process, port };
+        let mut server = Server { process, port, tls_port };
         server.wait_until_it_listens()?;
         Ok(server)
     }
 
     /// Asks for as long as `time` says, and returns what came of it.
-    pub fn ask(&self, connections: Connections, time: Duration) -> Result<Asked> {
+    pub fn ask(&self, connections: Connections, transport: Transport, time: Duration) -> Result<Asked> {
         interrupt::check()?;
         let mut wrk = Command::new("wrk");
         wrk.args(["--threads", "1", "--connections", "64"]);
@@ -55,7 +64,10 @@ impl Server {
         if connections == Connections::OneEach {
             wrk.args(["--header", "Connection: close"]);
         }
-        wrk.arg(format!("http://127.0.0.1:{}/", self.port));
+        wrk.arg(match transport {
+            Transport::Plain => format!("http://127.0.0.1:{}/", self.port),
+            Transport::Tls => format!("https://127.0.0.1:{}/", self.tls_port),
+        });
         let output = run::output(&mut wrk)?;
         asked(&output).with_context(|| format!("wrk printed no result:\n{output}"))
     }
@@ -85,7 +97,16 @@ fn asked(output: &str) -> Option<Asked> {
     Some(Asked { requests: requests.parse().ok()?, per_second: per_second.trim().parse().ok()? })
 }
 
-fn configuration(directory: &Path, port: u16) -> String {
+/// A self-signed one; wrk does not look at it.
+fn make_certificate(directory: &Path) -> Result<()> {
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    make.args(["-subj", "/CN=localhost", "-keyout"]).arg(directory.join("key.pem"));
+    make.arg("-out").arg(directory.join("certificate.pem"));
+    run::output(&mut make).map(drop)
+}
+
+fn configuration(directory: &Path, port: u16, tls_port: u16) -> String {
     let directory = directory.display();
     format!(
         "daemon off;
@@ -102,6 +123,9 @@ http {{
     scgi_temp_path {directory}/scgi;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{tls_port} ssl backlog=4096;
+        ssl_certificate {directory}/certificate.pem;
+        ssl_certificate_key {directory}/key.pem;
         return 200 \"ok\\n\";
     }}
 }}

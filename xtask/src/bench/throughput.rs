@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Plan;
 use super::kernel::{Runs, Statistics, runs};
-use super::load::{Connections, Server};
+use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
 use super::report::{Goal, Section, Table};
 use super::statistics::{median, percentile};
@@ -15,8 +15,8 @@ use crate::progress::say;
 pub fn churn(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
     let observers = [Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
-    let measured = in_turns(plan, &server, Connections::OneEach, &observers)?;
-    let programs = time_in_programs(plan, &server)?;
+    let measured = in_turns(plan, &server, Connections::OneEach, Transport::Plain, &observers)?;
+    let programs = time_in_programs(plan, &server, Transport::Plain)?;
 
     let mut section = Section::new(
         "A new connection for every request",
@@ -36,13 +36,41 @@ pub fn churn(plan: &Plan) -> Result<Section> {
 
 pub fn keepalive(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
-    let measured = in_turns(plan, &server, Connections::Kept, &[Observer::Agent])?;
+    let measured = in_turns(plan, &server, Connections::Kept, Transport::Plain, &[Observer::Agent])?;
     let mut section = Section::new(
         "Requests on connections that stay",
         &format!("The same nginx and wrk, {}, without closing.", plan.in_words()),
     );
     section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.97, 0.98));
     section.table(measured.table());
+    Ok(section)
+}
+
+pub fn tls(plan: &Plan) -> Result<Section> {
+    let server = Server::start(plan)?;
+    let churn = in_turns(plan, &server, Connections::OneEach, Transport::Tls, &[Observer::Agent])?;
+    let kept = in_turns(plan, &server, Connections::Kept, Transport::Tls, &[Observer::Agent])?;
+    let programs = time_in_programs(plan, &server, Transport::Tls)?;
+
+    let mut section = Section::new(
+        "nginx with TLS",
+        &format!("The same nginx and wrk over TLS, {}, with and without closing.", plan.in_words()),
+    );
+    let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
+    section.row(
+        "a connection each: throughput with the agent ÷ without",
+        churn.ratio(Observer::Agent),
+        Goal::at_least(0.90, 0.97),
+    );
+    section.row(
+        "kept connections: throughput with the agent ÷ without",
+        kept.ratio(Observer::Agent),
+        Goal::at_least(0.97, 0.98),
+    );
+    section.row("BPF time per connection, both ends, all programs (µs)", per_connection, None);
+    section.table(churn.table());
+    section.table(kept.table());
+    section.table(program_table(&programs));
     Ok(section)
 }
 
@@ -96,9 +124,15 @@ impl Measured {
     }
 }
 
-fn in_turns(plan: &Plan, server: &Server, connections: Connections, observers: &[Observer]) -> Result<Measured> {
+fn in_turns(
+    plan: &Plan,
+    server: &Server,
+    connections: Connections,
+    transport: Transport,
+    observers: &[Observer],
+) -> Result<Measured> {
     let mut rounds: Vec<(Observer, Vec<Round>)> = observers.iter().map(|observer| (*observer, Vec::new())).collect();
-    let ask = || Ok::<f64, anyhow::Error>(server.ask(connections, plan.load)?.per_second);
+    let ask = || Ok::<f64, anyhow::Error>(server.ask(connections, transport, plan.load)?.per_second);
     ask()?; // the first load of a new server is slower
     for round in 1..=plan.rounds {
         let mut words = Vec::new();
@@ -124,7 +158,7 @@ struct Share {
 }
 
 /// In rounds of their own, since counting costs time as well.
-fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
+fn time_in_programs(plan: &Plan, server: &Server, transport: Transport) -> Result<Vec<Share>> {
     let _statistics = Statistics::enable()?;
     let mut rounds: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
     for round in 1..=plan.rounds {
@@ -132,7 +166,7 @@ fn time_in_programs(plan: &Plan, server: &Server) -> Result<Vec<Share>> {
             bail!("the agent did not start");
         };
         let before = runs(agent.pid())?;
-        let asked = server.ask(Connections::OneEach, plan.load)?;
+        let asked = server.ask(Connections::OneEach, transport, plan.load)?;
         let after = runs(agent.pid())?;
         if after.is_empty() {
             bail!("the agent holds no BPF program, so their time cannot be measured");
