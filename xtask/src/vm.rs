@@ -20,7 +20,7 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 15] = [
+const TESTS: [&str; 16] = [
     "a_thousand_leaks_in_a_churn",
     "accept_queue::",
     "descriptors::",
@@ -35,6 +35,7 @@ const TESTS: [&str; 15] = [
     "system_calls_are_watched",
     "the_capabilities_of_the_unit",
     "the_doctor_finds",
+    "tls::",
     "types::",
 ];
 
