@@ -262,7 +262,7 @@ pub fn truncating() -> TlsSite {
             truncated: 37,
             container: None,
         }],
-        why: crate::why::tls_why(&outcomes, 0, Some(&closed)),
+        why: crate::why::tls::why(&outcomes, 0, Some(&closed)),
         closed: Some(closed),
         fix: "End the session.".to_owned(),
     }

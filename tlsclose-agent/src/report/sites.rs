@@ -56,7 +56,7 @@ pub(super) fn site(
             + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
             + &why::spinning(spinning.as_ref())
             + &why::siblings(usual_close.as_ref(), record.now.lingering)
-            + &why::goodbye(key.kind, &examples),
+            + &why::tls::goodbye(key.kind, &examples),
         fix: why::fix(key.kind),
         site: key.site,
         kind: key.kind,

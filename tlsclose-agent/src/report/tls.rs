@@ -44,7 +44,7 @@ fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) 
         })
     });
     TlsSite {
-        why: why::tls_why(&record.outcomes, record.process_exit, record.closed.as_ref()),
+        why: why::tls::why(&record.outcomes, record.process_exit, record.closed.as_ref()),
         fix: why::fix(Kind::TlsTruncated),
         site: key.site,
         kind: Kind::TlsTruncated,

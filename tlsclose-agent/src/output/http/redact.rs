@@ -8,7 +8,7 @@ use crate::finding::{
     AbortSite, BadCloses, ClosedElsewhere, Frame, HalfOpenSite, Process, Report, Site, Spinning, TlsSite, Touch,
     UsualClose,
 };
-use crate::why::{aborts, goodbye, half_open, tls_why, why};
+use crate::why::{aborts, half_open, tls, why};
 
 /// The report without its details.
 pub fn without_details(report: &Report) -> Report {
@@ -53,7 +53,7 @@ fn site(full: &Site) -> Site {
         stack_samples: full.stack_samples,
         builds: full.builds.clone(),
         processes: full.processes.iter().map(process).collect(),
-        why: why(full.kind, opened.as_ref(), touched.as_ref()) + &goodbye(full.kind, &full.examples),
+        why: why(full.kind, opened.as_ref(), touched.as_ref()) + &tls::goodbye(full.kind, &full.examples),
         opened,
         touched,
         closed_elsewhere: full.closed_elsewhere.as_ref().map(|closed| ClosedElsewhere {
@@ -86,7 +86,7 @@ fn tls_site(full: &TlsSite) -> TlsSite {
         per_minute: full.per_minute,
         share: full.share,
         processes: full.processes.clone(),
-        why: tls_why(&full.outcomes, full.process_exit, closed.as_ref()),
+        why: tls::why(&full.outcomes, full.process_exit, closed.as_ref()),
         closed,
         fix: full.fix.clone(),
     }

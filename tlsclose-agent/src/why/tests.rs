@@ -1,0 +1,157 @@
+use super::*;
+use crate::finding::Frame;
+
+pub(super) fn touch(call: &str, result: Option<i64>, function: &str, line: u32) -> Touch {
+    Touch {
+        call: call.to_owned(),
+        result,
+        seconds_ago: None,
+        whole: true,
+        stack: vec![Frame {
+            function: Some(function.to_owned()),
+            file: Some("src/server.rs".to_owned()),
+            line: Some(line),
+            ..Frame::default()
+        }],
+    }
+}
+
+#[test]
+fn siblings_are_counted_where_they_were_closed() {
+    let stack = touch("close", None, "conn_free", 211).stack;
+    let usual = |sockets| UsualClose { sockets, whole: true, stack: stack.clone() };
+    for (usual, sockets, expected) in [
+        (None, 412, ""),
+        (
+            Some(usual(9700)),
+            412,
+            " At least 9700 siblings were closed in conn_free (src/server.rs:211); these 412 were not.",
+        ),
+        (Some(usual(1)), 1, " At least 1 sibling was closed in conn_free (src/server.rs:211); this one was not."),
+        (Some(UsualClose { sockets: 5, whole: true, stack: vec![] }), 2, ""),
+    ] {
+        assert_eq!(siblings(usual.as_ref(), sockets), expected);
+    }
+}
+
+#[test]
+fn why_says_what_was_seen_and_no_more() {
+    let accept = touch("accept4", None, "accept_loop", 88);
+    let eof = touch("read", Some(0), "handle_request", 131);
+    let data = touch("recv", Some(512), "handle_request", 131);
+    let end = touch("shutdown", None, "finish", 12);
+    let connect = touch("connect", None, "dial", 5);
+    let listen = touch("listen", None, "main", 20);
+    let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 16] = [
+        (
+            Kind::CloseWaitEofRead,
+            Some(&accept),
+            Some(&eof),
+            "Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.",
+        ),
+        (
+            Kind::CloseWaitEofRead,
+            Some(&accept),
+            Some(&data),
+            "Peer closed; all that it sent, its end included, has been read; the last call was recv in handle_request (src/server.rs:131) and no close followed.",
+        ),
+        (
+            Kind::CloseWaitEofRead,
+            None,
+            None,
+            "Peer closed; all that it sent, its end included, has been read, and no close followed.",
+        ),
+        (
+            Kind::CloseWaitUnread,
+            Some(&accept),
+            Some(&data),
+            "Peer closed; the last call was recv in handle_request (src/server.rs:131) and nobody has read the end of the stream since.",
+        ),
+        (
+            Kind::CloseWaitUnread,
+            Some(&accept),
+            None,
+            "Peer closed; nobody has read the end of the stream of the connection opened by accept4 in accept_loop (src/server.rs:88).",
+        ),
+        (Kind::CloseWaitUnread, None, None, "Peer closed and nobody has read the end of the stream."),
+        (
+            Kind::FinWait2Held,
+            None,
+            Some(&end),
+            "The program ended its side with shutdown in finish (src/server.rs:12) and still holds the socket, while the peer sends neither data nor its FIN.",
+        ),
+        (
+            Kind::FinWait2Held,
+            None,
+            Some(&data),
+            "The program ended its side, and its last call was recv in handle_request (src/server.rs:131); it still holds the socket, while the peer sends neither data nor its FIN.",
+        ),
+        (
+            Kind::ResetHeld,
+            None,
+            Some(&data),
+            "The connection is dead (reset or timed out); the last call was recv in handle_request (src/server.rs:131) and no close followed.",
+        ),
+        (Kind::ResetHeld, Some(&accept), None, "The connection is dead (reset or timed out) and no close followed."),
+        (
+            Kind::ConnectFailedHeld,
+            Some(&connect),
+            None,
+            "The connect in dial (src/server.rs:5) failed and no close followed.",
+        ),
+        (Kind::ConnectFailedHeld, None, None, "A connect failed and no close followed."),
+        (
+            Kind::CloseWaitNotAccepted,
+            Some(&listen),
+            Some(&accept),
+            "Peer closed before anybody accepted the connection; accept4 in accept_loop (src/server.rs:88) took the last one out of the queue.",
+        ),
+        (
+            Kind::CloseWaitNotAccepted,
+            Some(&listen),
+            None,
+            "Peer closed before anybody accepted the connection; no accept was seen since listen in main (src/server.rs:20).",
+        ),
+        (Kind::CloseWaitNotAccepted, None, None, "Peer closed before anybody accepted the connection."),
+        (
+            Kind::CloseWaitSharedFd,
+            Some(&accept),
+            Some(&eof),
+            "Peer closed, and close was called, but not for the last reference.",
+        ),
+    ];
+    for (kind, opened, touched, expected) in cases {
+        assert_eq!(why(kind, opened, touched), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_call_without_a_stack_is_named_without_a_place() {
+    let mut eof = touch("read", Some(0), "f", 1);
+    eof.stack.clear();
+    assert_eq!(why(Kind::CloseWaitEofRead, None, Some(&eof)), "Peer closed; read returned 0 and no close followed.");
+}
+
+#[test]
+fn a_close_in_vain_is_named_with_its_place() {
+    let stack = touch("close", None, "finish", 7).stack;
+    let parent = ClosedElsewhere { pid: 7, comm: "server".to_owned(), stack };
+    assert_eq!(
+        closed_in_vain(Kind::CloseWaitSharedFd, Some(&parent)),
+        " server[7] called close in finish (src/server.rs:7); something else held the socket."
+    );
+    let unsampled = ClosedElsewhere { stack: vec![], ..parent };
+    assert_eq!(
+        closed_in_vain(Kind::FinWait2Held, Some(&unsampled)),
+        " Before, server[7] called close; something else held the socket."
+    );
+    assert_eq!(closed_in_vain(Kind::FinWait2Held, None), "");
+}
+
+#[test]
+fn every_kind_has_a_fix_of_one_sentence() {
+    for kind in Kind::ALL {
+        let fix = fix(kind);
+        assert!(fix.ends_with('.') && !fix.contains(". "), "{fix}");
+    }
+}
