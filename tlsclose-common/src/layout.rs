@@ -109,7 +109,8 @@ impl FileRef {
 }
 
 /// Where the number of the running system call is in `struct pt_regs`, in bytes, and the numbers of those
-/// that move data between user memory and a socket. The agent fills it in for its architecture.
+/// that move data between user memory and a socket, or ask an epoll. The agent fills it in for its
+/// architecture; one that it has not is never called there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemCalls {
@@ -122,12 +123,25 @@ pub struct SystemCalls {
     pub sendto: u32,
     pub writev: u32,
     pub sendmsg: u32,
+    pub epoll_wait: u32,
+    pub epoll_pwait: u32,
 }
 
 impl SystemCalls {
     /// See [`Layout::UNRESOLVED`].
-    pub const UNRESOLVED: Self =
-        Self { number_at: 0, read: 0, recvfrom: 0, readv: 0, recvmsg: 0, write: 0, sendto: 0, writev: 0, sendmsg: 0 };
+    pub const UNRESOLVED: Self = Self {
+        number_at: 0,
+        read: 0,
+        recvfrom: 0,
+        readv: 0,
+        recvmsg: 0,
+        write: 0,
+        sendto: 0,
+        writev: 0,
+        sendmsg: 0,
+        epoll_wait: 0,
+        epoll_pwait: 0,
+    };
 }
 
 /// Offset of `task_struct.io_uring`, or [`ABSENT`] on kernels built without io_uring.

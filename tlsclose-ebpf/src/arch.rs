@@ -48,19 +48,8 @@ fn index<const N: usize>(indices: *const [u32; N], i: usize) -> usize {
     unsafe { core::ptr::read_volatile(indices.cast::<u32>().add(i)) as usize }
 }
 
-/// A system call: its number, and its second and third argument.
-pub struct SystemCall {
-    pub number: u32,
-    pub second: u64,
-    pub third: u64,
-}
-
-/// The system call that the task is in.
+/// Number of the system call that the task is in.
 #[inline(always)]
-pub fn system_call(task: *const c_void) -> SystemCall {
-    SystemCall {
-        number: access::load(access::pt_regs(task), global!(SYSTEM_CALLS.number_at) as usize),
-        second: argument(task, 1),
-        third: argument(task, 2),
-    }
+pub fn call_number(task: *const c_void) -> u32 {
+    access::load(access::pt_regs(task), global!(SYSTEM_CALLS.number_at) as usize)
 }

@@ -14,7 +14,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch::{SYSTEM_CALLS, system_call},
+    arch::{self, SYSTEM_CALLS},
     kernel::{Task, global},
     maps::{TLS_WALK, lost},
 };
@@ -40,7 +40,7 @@ impl Source {
         if task.without_user_stack() {
             return None;
         }
-        let now = system_call(task.as_ptr());
+        let number = arch::call_number(task.as_ptr());
         let (plain, with_flags, vector, message) = if which == call::READ {
             (
                 global!(SYSTEM_CALLS.read),
@@ -56,15 +56,17 @@ impl Source {
                 global!(SYSTEM_CALLS.sendmsg),
             )
         };
-        if now.number == plain || now.number == with_flags {
-            return Some(Self { at: now.second, left: bytes, pieces: 0, iovec: 0 });
+        let second = arch::argument(task.as_ptr(), 1);
+        if number == plain || number == with_flags {
+            return Some(Self { at: second, left: bytes, pieces: 0, iovec: 0 });
         }
-        if now.number == vector {
-            return Some(Self { at: 0, left: 0, pieces: now.third as u32, iovec: now.second });
+        if number == vector {
+            let pieces = arch::argument(task.as_ptr(), 2) as u32;
+            return Some(Self { at: 0, left: 0, pieces, iovec: second });
         }
-        if now.number == message {
+        if number == message {
             // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (include/linux/socket.h).
-            let (iovec, pieces) = user_pair(now.second + 16)?;
+            let (iovec, pieces) = user_pair(second + 16)?;
             return Some(Self { at: 0, left: 0, pieces: pieces as u32, iovec });
         }
         None

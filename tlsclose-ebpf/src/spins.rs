@@ -1,16 +1,14 @@
 //! Threads that run in circles around a connection that is over: those that read a finished stream
 //! again and again, and those that only ask for events, while the end of the stream stays unread.
 
-use core::ptr::addr_of;
-
 use aya_ebpf::{
     EbpfContext, helpers::generated::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
-use tlsclose_common::facts::{EofSpin, spin_call};
+use tlsclose_common::facts::EofSpin;
 
 use crate::{
-    arch,
-    kernel::Task,
+    arch::{self, SYSTEM_CALLS},
+    kernel::{Task, global},
     maps::{EOF_SPINS, SUSPECTS},
     stack,
 };
@@ -23,10 +21,6 @@ const POLLS_A_STACK: u64 = 32;
 
 /// Bytes of an eventfd's counter.
 const EVENTFD: i64 = 8;
-
-/// Numbers of the system calls in [`spin_call`].
-#[unsafe(no_mangle)]
-static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 1];
 
 /// The current thread has read the end of a stream once more, for one of many times.
 #[inline(always)]
@@ -64,7 +58,7 @@ fn called(number: u32, result: i64) {
     // SAFETY: pre-allocated entries are recycled, never unmapped.
     let suspect = unsafe { &mut *suspect };
     let task = Task::current().as_ptr();
-    if number == spin_call(spin_call::EPOLL_WAIT) || number == spin_call(spin_call::EPOLL_PWAIT) {
+    if number == global!(SYSTEM_CALLS.epoll_wait) || number == global!(SYSTEM_CALLS.epoll_pwait) {
         let asked_only = arch::argument(task, 3) as i32 == 0;
         if result > 0 || (result == 0 && asked_only) {
             suspect.polls += 1;
@@ -75,16 +69,10 @@ fn called(number: u32, result: i64) {
             return;
         }
     }
-    let only_wakes = number == spin_call(spin_call::WRITE) && result == EVENTFD;
+    let only_wakes = number == global!(SYSTEM_CALLS.write) && result == EVENTFD;
     if !only_wakes {
         suspect.others += 1;
     }
-}
-
-#[inline(always)]
-fn spin_call(slot: usize) -> u32 {
-    // SAFETY: `slot` is one of the constants in `spin_call`, all below its `COUNT`.
-    unsafe { core::ptr::read_volatile((addr_of!(SPIN_CALLS) as *const u32).add(slot)) }
 }
 
 #[inline(always)]

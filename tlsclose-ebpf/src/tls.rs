@@ -1,10 +1,10 @@
 //! TLS, by the record headers that pass a socket: whatever library, however linked, writes them.
 //!
 //! Five bytes of each record are read out of the system call's buffer, and of these only the type
-//! and the length are kept. Sockets that are not TLS pay a failed look-up, and while they are
-//! young a look at the first five bytes. What goes another way than through a plain read or send
-//! (io_uring, sendfile, splice, kernel TLS) shows in TCP's sequence numbers: then nothing is said
-//! about that direction.
+//! and the length are kept. While they are young, sockets that are not TLS pay a look at the first
+//! five bytes, and a failed look-up where there is TLS. What goes another way than through a plain
+//! read or send (io_uring, sendfile, splice, kernel TLS) shows in TCP's sequence numbers: then
+//! nothing is said about that direction.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -252,6 +252,9 @@ pub fn gone(sk: Tcp) -> bool {
 /// How the goodbye stands on a socket, for the census: bits of [`tls_now`].
 #[inline(always)]
 pub fn standing(sk: Tcp) -> u8 {
+    if !is_watched() {
+        return 0;
+    }
     let Some(entry) = TLS_SOCKETS.get_ptr(sk.address()) else { return 0 };
     // SAFETY: as in `follow`.
     let entry = unsafe { &*entry };

@@ -96,10 +96,12 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendto: 44,
         writev: 20,
         sendmsg: 46,
+        epoll_wait: 232,
+        epoll_pwait: 281,
     })
 }
 
-/// Numbers from include/uapi/asm-generic/unistd.h.
+/// Numbers from include/uapi/asm-generic/unistd.h, which has no epoll_wait.
 #[cfg(target_arch = "aarch64")]
 fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
     Ok(SystemCalls {
@@ -112,6 +114,8 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendto: 206,
         writev: 66,
         sendmsg: 211,
+        epoll_wait: ABSENT,
+        epoll_pwait: 22,
     })
 }
 

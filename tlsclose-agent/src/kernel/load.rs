@@ -138,7 +138,7 @@ const TRACEPOINTS: [(&str, &str, bool); 7] = [
 const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.8")];
 
 /// Where a tracepoint is missing: the program and the function at whose end it runs.
-const FALLBACKS: [(&str, &str, &str); 1] = [("sock_recv_length", "recvmsg_exit", "tcp_recvmsg")];
+const FALLBACK: (&str, &str, &str) = ("sock_recv_length", "recvmsg_exit", "tcp_recvmsg");
 
 /// What sockets that no descriptor table shows are looked for with.
 const FOR_EACH: &str = "bpf_for_each_map_elem";
@@ -187,7 +187,7 @@ impl Kernel {
             Access::Probed(missing) => Feature::missing(FOR_EACH, &format!("this kernel has no BPF helper {missing}")),
         });
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
-            let fallback = FALLBACKS.iter().find(|(instead_of, ..)| *instead_of == tracepoint);
+            let fallback = Some(FALLBACK).filter(|(instead_of, ..)| *instead_of == tracepoint);
             let outcome = match fallback {
                 _ if present => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
                 Some((_, program, function)) => {

@@ -9,7 +9,6 @@ use super::{
     load::Options,
     load_error::{LoadError, refused},
     pod::Fact,
-    spins::SPIN_CALLS,
 };
 
 static TYPED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
@@ -71,7 +70,6 @@ impl Object<'_> {
             .override_global("PT_REGS", &resolved.pt_regs, true)
             .override_global("RECVMSG_PARAMETERS", &resolved.recvmsg_parameters, true)
             .override_global("ARGUMENTS", &resolved.arguments, true)
-            .override_global("SPIN_CALLS", &SPIN_CALLS, true)
             .override_global("TCP_RETRANSMITS", &resolved.tcp_retransmits, true)
             .override_global("TCP_PROBES_OUT", &resolved.tcp_probes_out, true)
             .override_global("SYSTEM_CALLS", &system_calls, true)

@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     programs::{TracePoint, trace_point::TracePointLink},
 };
-use tlsclose_common::facts::{EofSpin, Suspect, spin_call};
+use tlsclose_common::facts::{EofSpin, Suspect};
 
 use super::{
     load::Kernel,
@@ -39,14 +39,6 @@ const CALLS: &[&str] = &[
     "io_uring_enter",
     "clock_nanosleep",
 ];
-
-/// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl).
-#[cfg(target_arch = "x86_64")]
-pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [232, 281, 1];
-
-/// System calls by number (include/uapi/asm-generic/unistd.h), which has no epoll_wait.
-#[cfg(target_arch = "aarch64")]
-pub(super) static SPIN_CALLS: [u32; spin_call::COUNT] = [22, 22, 64];
 
 /// Loads the program, and leaves it there until somebody is suspect.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {

@@ -28,13 +28,3 @@ pub struct Suspect {
     pub epoll: u32,
     pub pad: u32,
 }
-
-/// What tells the system calls of a spinning event loop from those of one at work: slots of the
-/// global `SPIN_CALLS`, which the agent fills with this architecture's numbers.
-pub mod spin_call {
-    pub const EPOLL_WAIT: usize = 0;
-    pub const EPOLL_PWAIT: usize = 1;
-    /// Of eight bytes, the size of an eventfd's counter, which wakes an event loop.
-    pub const WRITE: usize = 2;
-    pub const COUNT: usize = 3;
-}
