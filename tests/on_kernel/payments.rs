@@ -8,7 +8,9 @@ use tlsclose_tests::host::{on_kernel, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, marked_line, sites_of, sockets_of};
 use tlsclose_tests::seconds;
-use tlsclose_tests::tls::{Certificate, assert_outcomes, python, python_program, wait_for_tls_site, watching};
+use tlsclose_tests::tls::{
+    Certificate, after_data, assert_outcomes, python, python_program, wait_for_tls_site, watching,
+};
 
 const COUNT: u64 = 40;
 
@@ -37,6 +39,7 @@ fn a_handler_that_hangs_up_below_tls_and_its_proxys_half_closed_sockets_are_name
     let line = marked_line(&fs::read_to_string(&script).expect("the program"), "payments closed");
     assert_eq!((function(frame), &frame["line"]), ("pay", &Value::from(line)), "{site:#}");
     assert_eq!((&site["kind"], &site["share"]), (&"tls_truncated".into(), &1.0.into()), "{site:#}");
+    assert_eq!((&site["after_data"], after_data(&agent, &handler)), (&site["closes"], COUNT), "{site:#}");
     assert!(site["per_minute"].as_f64().is_some_and(|rate| rate > 0.0), "{site:#}");
 
     // The proxy: which sockets that left behind.

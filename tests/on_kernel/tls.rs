@@ -7,7 +7,7 @@ use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::seconds;
-use tlsclose_tests::tls::{Wire, assert_outcomes, exchange, watching};
+use tlsclose_tests::tls::{Wire, after_data, assert_outcomes, exchange, watching};
 
 type Outcomes = [(&'static str, u64)];
 
@@ -22,7 +22,7 @@ fn every_way_to_send_and_to_read_records_is_followed() {
     const COUNT: u64 = 20;
     let namespace = Netns::new();
     let agent = watching(&namespace);
-    let sends = ["send", "write", "writev", "sendmsg", "bytewise", "starttls"];
+    let sends = ["send", "write", "writev", "sendmsg", "sendmmsg", "sendmmsg_full", "bytewise", "starttls"];
     let receives = ["recv", "read", "readv", "recvmsg", "bytewise", "peek", "header_first"];
     let ways = sends.map(|send| (send, "recv")).into_iter().chain(receives.map(|receive| ("sendmsg", receive)));
     for (send, receive) in ways {
@@ -49,12 +49,14 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
     let namespace = Netns::new();
     let agent = watching(&namespace);
     // Of the client: its own direction. Of the server: its own direction, and the client's.
-    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 8] = [
+    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 9] = [
         (&["--end", "padded"], CLEAN, UNANSWERED, CLEAN),
         (&["--end", "could_be_data"], UNKNOWN, UNKNOWN, UNKNOWN),
         (&["--end", "data_after"], TRUNCATED, TRUNCATED, TRUNCATED),
         (&["--end", "half"], TRUNCATED, TRUNCATED, TRUNCATED),
         (&["--end", "reset"], ABORTED, ABORTED, ABORTED),
+        // It was read before the reset came, for what it had not read itself.
+        (&["--end", "one_shot"], ABORTED, ABORTED, CLEAN),
         // The kernel's own copy passes no memory of the program.
         (&["--send", "sendfile"], UNKNOWN, TRUNCATED, TRUNCATED),
         (&["--receive", "truncate"], TRUNCATED, UNKNOWN, UNKNOWN),
@@ -66,6 +68,26 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
         let what = format!("{arguments:?}");
         assert_outcomes(&agent, &wire.client, sent, UNKNOWN, &what);
         assert_outcomes(&agent, &wire.server, answered, read, &what);
+    }
+}
+
+#[test]
+fn who_hangs_up_right_after_sending_data_is_told_from_who_hangs_up_after_reading() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    const COUNT: u64 = 10;
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    // The client closes when it has read the answer, and the server then: it sent last.
+    let wire = exchange(&namespace, &["--end", "none"], COUNT);
+    assert_outcomes(&agent, &wire.server, &[("truncated", COUNT)], &[("truncated", COUNT)], "after data");
+    assert_eq!([after_data(&agent, &wire.server), after_data(&agent, &wire.client)], [COUNT, 0]);
+    // A goodbye is none of the data, and after a while it is no hanging up in the middle.
+    for arguments in [["--end", "clean"], ["--linger", "1.5"]] {
+        let wire = exchange(&namespace, &arguments, 2);
+        agent.wait_for_censuses(2);
+        assert_eq!([after_data(&agent, &wire.server), after_data(&agent, &wire.client)], [0, 0], "{arguments:?}");
     }
 }
 

@@ -139,6 +139,17 @@ pub fn outcomes(agent: &Agent, comm: &str, side: &str) -> Vec<(String, u64)> {
     outcomes
 }
 
+/// Connections of the programs called `comm` that they truncated right after sending data.
+///
+/// # Panics
+/// When there is not one such count.
+pub fn after_data(agent: &Agent, comm: &str) -> u64 {
+    let metrics = agent.metrics();
+    let samples = metrics.select("tlsclose_tls_truncated_after_data_total", &[("comm", comm)]);
+    assert_eq!(samples.len(), 1, "{comm}");
+    samples[0].value as u64
+}
+
 /// Waits until exactly these outcomes are there, and sees that no more come.
 ///
 /// # Panics

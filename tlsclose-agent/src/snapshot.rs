@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{
     AbortCause, CensusInfo, CloseResult, Container, Ended, HalfOpenReason, Kind, LostTotals, Report, SCHEMA, State,
-    TlsOutcome,
+    TlsOutcomes,
 };
 use crate::host::{facts::HostFact, neighbours::Conntrack};
 
@@ -48,14 +48,15 @@ pub struct SiteSeries {
     pub oldest_seconds: f64,
 }
 
-/// TLS closes of one identity, side and outcome.
+/// TLS closes of one identity.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TlsSeries {
+pub struct TlsProgram {
     pub identity: Identity,
-    /// `local` or `remote`.
-    pub side: &'static str,
-    pub outcome: TlsOutcome,
-    pub total: u64,
+    /// How our direction ended, and how the peer's did.
+    pub local: TlsOutcomes,
+    pub remote: TlsOutcomes,
+    /// Closes that truncated right after data that the program had sent.
+    pub after_data: u64,
 }
 
 /// Frozen labels of `tlsclose_site_info`.
@@ -146,7 +147,7 @@ pub struct Snapshot {
     pub report: Report,
     pub series: Vec<SiteSeries>,
     pub site_infos: Vec<SiteInfo>,
-    pub tls_closes: Vec<TlsSeries>,
+    pub tls_closes: Vec<TlsProgram>,
     pub processes: Vec<ProcessSeries>,
     pub accept_queues: Vec<QueueSeries>,
     /// Calls of close() by processes with TCP sockets.

@@ -147,8 +147,7 @@ impl Watch {
         self.ticks_base = (second.jiffies, Moment(second.now));
         let looks = [(first.jiffies, Moment(first.now)), self.ticks_base];
         self.ticks_per_second = ticks_per_second(looks[0], looks[1]).unwrap_or(0);
-        let idle_after = self.settings.idle_after.as_secs_f64() * self.ticks_per_second as f64;
-        self.kernel.show_idle(idle_after.min(f64::from(i32::MAX)) as u32);
+        self.kernel.set_ticks(self.ticks_per_second, self.settings.idle_after.as_secs_f64());
         self.namespaces.refresh(&self.settings.procfs);
         Ok(())
     }

@@ -123,6 +123,7 @@ pub struct SystemCalls {
     pub sendto: u32,
     pub writev: u32,
     pub sendmsg: u32,
+    pub sendmmsg: u32,
     pub epoll_wait: u32,
     pub epoll_pwait: u32,
 }
@@ -139,6 +140,7 @@ impl SystemCalls {
         sendto: 0,
         writev: 0,
         sendmsg: 0,
+        sendmmsg: 0,
         epoll_wait: 0,
         epoll_pwait: 0,
     };

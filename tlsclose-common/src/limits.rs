@@ -142,6 +142,9 @@ pub const TLS_QUIET_CALLS: u8 = 8;
 /// Steps that one call is followed for: one for each record, and one for each piece of memory.
 pub const TLS_STEPS: u32 = 1_024;
 
+/// Pieces of memory that a message of sendmmsg() may have and be followed.
+pub const TLS_BATCH_PIECES: u64 = 16;
+
 /// How exact the time is at which TLS was recognised last.
 pub const TLS_SEEN_STEP_NS: u64 = 1_000_000_000;
 

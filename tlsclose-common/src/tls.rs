@@ -142,6 +142,18 @@ impl Direction {
         HEADER - self.have as u32
     }
 
+    /// A header begins with the next byte.
+    #[inline(always)]
+    pub fn is_between_records(&self) -> bool {
+        self.remaining == 0 && self.have == 0
+    }
+
+    /// The last record holds data of the program, as far as headers tell.
+    #[inline(always)]
+    pub fn carries_data(&self) -> bool {
+        self.last_type == record::APPLICATION_DATA && !self.says_goodbye()
+    }
+
     /// `length` bytes of the body have passed, at most [`Self::body`].
     #[inline(always)]
     pub fn skip(&mut self, length: u32) {
@@ -199,8 +211,7 @@ impl Direction {
     /// The last record looks like a `close_notify`, and nothing of it is missing.
     #[inline(always)]
     pub fn says_goodbye(&self) -> bool {
-        let whole = self.remaining == 0 && self.have == 0;
-        whole
+        self.is_between_records()
             && match (self.stage, self.last_type) {
                 (stage::ENCRYPTED_12, record::ALERT) => true,
                 (stage::ENCRYPTED_13, record::APPLICATION_DATA) => {

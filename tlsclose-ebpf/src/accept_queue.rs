@@ -13,7 +13,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch,
+    arch::SystemCall,
     census::{HeldBy, NO_ORIGIN, add_half, emit, fill},
     kernel::{Request, Task, Tcp},
     maps::{LISTENERS, QUEUE_WALK, QUEUED, lost},
@@ -45,7 +45,7 @@ pub fn ended(sk: Tcp) {
 /// The current task accepted a connection: remember for the listener, the call's first argument, where.
 #[inline(always)]
 pub fn accepted(task: Task, tgid: u32, touched: u64, which: u8) {
-    let Some((listener, _)) = task.socket_at(arch::argument(task.as_ptr(), 0) as u32) else { return };
+    let Some((listener, _)) = task.socket_at(SystemCall::of(task.as_ptr()).argument(0) as u32) else { return };
     // SAFETY: a helper without arguments.
     let touched_at = unsafe { bpf_ktime_get_ns() };
     if let Some(known) = LISTENERS.get_ptr_mut(listener) {

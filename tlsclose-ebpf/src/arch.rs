@@ -36,20 +36,32 @@ pub fn user_registers(task: *const c_void) -> Registers {
     Registers { pc: word(0), sp: word(1), fp: word(2) }
 }
 
-/// An argument (0 to 3) of the system call that the task is in.
-#[inline(always)]
-pub fn argument(task: *const c_void, i: usize) -> u64 {
-    access::load(access::pt_regs(task), index(addr_of!(ARGUMENTS), i) * 8)
+/// The system call that a task is in.
+#[derive(Clone, Copy)]
+pub struct SystemCall {
+    registers: *const c_void,
+}
+
+impl SystemCall {
+    #[inline(always)]
+    pub fn of(task: *const c_void) -> Self {
+        Self { registers: access::pt_regs(task) }
+    }
+
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        access::load(self.registers, global!(SYSTEM_CALLS.number_at) as usize)
+    }
+
+    /// An argument (0 to 3), as it was when the call began.
+    #[inline(always)]
+    pub fn argument(self, i: usize) -> u64 {
+        access::load(self.registers, index(addr_of!(ARGUMENTS), i) * 8)
+    }
 }
 
 #[inline(always)]
 fn index<const N: usize>(indices: *const [u32; N], i: usize) -> usize {
     // SAFETY: one of them.
     unsafe { core::ptr::read_volatile(indices.cast::<u32>().add(i)) as usize }
-}
-
-/// Number of the system call that the task is in.
-#[inline(always)]
-pub fn call_number(task: *const c_void) -> u32 {
-    access::load(access::pt_regs(task), global!(SYSTEM_CALLS.number_at) as usize)
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use tlsclose_common::facts::call;
 
-use crate::{arch, close_calls, io_exit::word, kernel::Task, open};
+use crate::{arch::SystemCall, close_calls, io_exit::word, kernel::Task, open};
 
 #[fexit]
 pub fn direct_accept(ctx: FExitContext) -> i32 {
@@ -56,5 +56,5 @@ pub fn direct_dup3(_: FEntryContext) -> i32 {
 
 #[inline(always)]
 fn argument(i: usize) -> u32 {
-    arch::argument(Task::current().as_ptr(), i) as u32
+    SystemCall::of(Task::current().as_ptr()).argument(i) as u32
 }

@@ -1,9 +1,9 @@
 //! The end of a TLS connection: what is known of both directions is counted for the process that
 //! closes it. The agent decides what it means.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 use tlsclose_common::{
-    facts::{Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, state, tls_close},
+    facts::{Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, call, state, tls_close},
     tls::mark,
 };
 
@@ -74,7 +74,19 @@ fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u
     if failed {
         facts |= tls_close::FAILED;
     }
+    if entry.last_data == call::SEND && has_just_sent(sequences) {
+        facts |= tls_close::SENT_LAST;
+    }
     facts
+}
+
+/// Data went out within the second before.
+#[inline(always)]
+fn has_just_sent(sequences: Sequences) -> bool {
+    let second = CONTROL.get(0).map_or(0, |control| control.ticks_per_second);
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    second != 0 && now.wrapping_sub(sequences.lsndtime()) <= second
 }
 
 #[inline(always)]

@@ -49,12 +49,12 @@ pub fn send_length(ctx: BtfTracePointContext) -> i32 {
 /// A send returned `ret`.
 #[inline(always)]
 pub fn sent(sk: *const c_void, ret: i32) {
-    if ret <= 0 {
-        return;
-    }
-    if let Some(sk) = Tcp::new(sk) {
+    let Some(sk) = Tcp::new(sk) else { return };
+    if ret > 0 {
         moved(sk, ret, call::SEND);
         tls::sent(sk, ret);
+    } else if ret < 0 {
+        tls::failed_to_send(sk);
     }
 }
 

@@ -9,17 +9,21 @@ use core::{ffi::c_void, mem::MaybeUninit};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tlsclose_common::{
     facts::{Lost, call},
-    limits::TLS_STEPS,
+    limits::{TLS_BATCH_PIECES, TLS_STEPS},
     tls::{Direction, HEADER},
 };
 
 use crate::{
-    arch::{self, SYSTEM_CALLS},
+    arch::{SYSTEM_CALLS, SystemCall},
     kernel::{Task, global},
     maps::{TLS_WALK, lost},
 };
 
 const IOVEC: u64 = 16;
+/// Size of `struct mmsghdr`, which begins with a `struct user_msghdr` (include/linux/socket.h).
+const MMSGHDR: u64 = 64;
+/// Where `msg_iov` and `msg_iovlen` are in a `struct user_msghdr`.
+const MSG_IOV: u64 = 16;
 
 /// Where the data of the current system call is in user memory.
 #[derive(Clone, Copy)]
@@ -30,18 +34,22 @@ pub struct Source {
     iovec: u64,
     left: u32,
     pieces: u32,
+    /// Message of a sendmmsg() call that comes after this one; 0 if none does.
+    pub next_message: u8,
 }
 
 impl Source {
-    /// None for system calls that move no user memory, or not in a way that is known here.
+    /// None for system calls that move no user memory, or not in a way that is known here. Where
+    /// the call is sendmmsg(), it is about its `message`, counted from 0.
     #[inline(always)]
-    pub fn of_current(bytes: u32, which: u8) -> Option<Self> {
+    pub fn of_current(bytes: u32, which: u8, message: u8) -> Option<Self> {
         let task = Task::current();
         if task.without_user_stack() {
             return None;
         }
-        let number = arch::call_number(task.as_ptr());
-        let (plain, with_flags, vector, message) = if which == call::READ {
+        let call = SystemCall::of(task.as_ptr());
+        let number = call.number();
+        let (plain, with_flags, vector, message_call) = if which == call::READ {
             (
                 global!(SYSTEM_CALLS.read),
                 global!(SYSTEM_CALLS.recvfrom),
@@ -56,20 +64,31 @@ impl Source {
                 global!(SYSTEM_CALLS.sendmsg),
             )
         };
-        let second = arch::argument(task.as_ptr(), 1);
+        let second = call.argument(1);
         if number == plain || number == with_flags {
-            return Some(Self { at: second, left: bytes, pieces: 0, iovec: 0 });
+            return Some(Self { at: second, left: bytes, pieces: 0, iovec: 0, next_message: 0 });
         }
         if number == vector {
-            let pieces = arch::argument(task.as_ptr(), 2) as u32;
-            return Some(Self { at: 0, left: 0, pieces, iovec: second });
+            return Some(Self::vector(second, call.argument(2)));
         }
-        if number == message {
-            // `msg_iov` and `msg_iovlen` of `struct user_msghdr` (include/linux/socket.h).
-            let (iovec, pieces) = user_pair(second + 16)?;
-            return Some(Self { at: 0, left: 0, pieces: pieces as u32, iovec });
+        if number == message_call {
+            let (iovec, pieces) = user_pair(second + MSG_IOV)?;
+            return Some(Self::vector(iovec, pieces));
+        }
+        if which == call::SEND && number == global!(SYSTEM_CALLS.sendmmsg) {
+            let (iovec, pieces) = user_pair(second + message as u64 * MMSGHDR + MSG_IOV)?;
+            let is_last = message as u32 + 1 >= call.argument(2) as u32;
+            // The call ends with a message that is not sent as a whole.
+            let ends = is_last || length_of(iovec, pieces)? > bytes as u64;
+            let next_message = if ends { 0 } else { message.checked_add(1)? };
+            return Some(Self { next_message, ..Self::vector(iovec, pieces) });
         }
         None
+    }
+
+    #[inline(always)]
+    fn vector(iovec: u64, pieces: u64) -> Self {
+        Self { at: 0, left: 0, pieces: pieces as u32, iovec, next_message: 0 }
     }
 
     /// Goes on to the next piece of memory.
@@ -88,7 +107,7 @@ impl Source {
 
     /// The first five bytes, when they are in one piece.
     #[inline(always)]
-    pub fn first_header(mut self, bytes: u32) -> Option<[u8; 5]> {
+    pub fn first_header(&mut self, bytes: u32) -> Option<[u8; 5]> {
         if self.left == 0 {
             self.next(bytes)?;
         }
@@ -102,6 +121,26 @@ impl Source {
             (read == 0).then(|| header.assume_init())
         }
     }
+
+    /// Leaves out bytes of the current piece.
+    #[inline(always)]
+    pub fn advance(&mut self, length: u32) {
+        self.at += length as u64;
+        self.left -= length;
+    }
+}
+
+/// Bytes of all pieces; None where there are more than are looked at.
+#[inline(always)]
+fn length_of(iovec: u64, pieces: u64) -> Option<u64> {
+    let mut length = 0;
+    for i in 0..TLS_BATCH_PIECES {
+        if i >= pieces {
+            return Some(length);
+        }
+        length += user_pair(iovec + i * IOVEC)?.1;
+    }
+    None
 }
 
 #[inline(always)]
@@ -208,8 +247,7 @@ fn header(walk: &mut Walk) -> bool {
 impl Walk {
     #[inline(always)]
     fn advance(&mut self, length: u32) {
-        self.source.at += length as u64;
-        self.source.left -= length;
+        self.source.advance(length);
         self.total -= length;
     }
 }

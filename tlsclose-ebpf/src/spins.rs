@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tlsclose_common::facts::EofSpin;
 
 use crate::{
-    arch::{self, SYSTEM_CALLS},
+    arch::{SYSTEM_CALLS, SystemCall},
     kernel::{Task, global},
     maps::{EOF_SPINS, SUSPECTS},
     stack,
@@ -57,12 +57,12 @@ fn called(number: u32, result: i64) {
     let Some(suspect) = SUSPECTS.get_ptr_mut(current_tid()) else { return };
     // SAFETY: pre-allocated entries are recycled, never unmapped.
     let suspect = unsafe { &mut *suspect };
-    let task = Task::current().as_ptr();
+    let call = SystemCall::of(Task::current().as_ptr());
     if number == global!(SYSTEM_CALLS.epoll_wait) || number == global!(SYSTEM_CALLS.epoll_pwait) {
-        let asked_only = arch::argument(task, 3) as i32 == 0;
+        let asked_only = call.argument(3) as i32 == 0;
         if result > 0 || (result == 0 && asked_only) {
             suspect.polls += 1;
-            suspect.epoll = arch::argument(task, 0) as u32;
+            suspect.epoll = call.argument(0) as u32;
             if suspect.stack == 0 && suspect.polls % POLLS_A_STACK == 0 {
                 suspect.stack = stack::sample(stack::current_tgid());
             }

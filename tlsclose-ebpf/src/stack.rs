@@ -30,8 +30,14 @@ use crate::{
 /// Process of the current task.
 #[inline(always)]
 pub fn current_tgid() -> u32 {
+    (current_thread() >> 32) as u32
+}
+
+/// The current process in the high half, its thread in the low one.
+#[inline(always)]
+pub fn current_thread() -> u64 {
     // SAFETY: a helper without arguments.
-    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+    unsafe { bpf_get_current_pid_tgid() }
 }
 
 /// Takes the current task's user stack if the budget allows; the key under which the agent has

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{Lost, TlsSeen, TlsSocket, call, record, state, tls_now},
     limits::{TLS_PROBATION_BYTES, TLS_QUIET_CALLS, TLS_SEEN_STEP_NS},
-    tls::{Direction, mark},
+    tls::{Direction, HEADER, mark},
 };
 
 use crate::{
@@ -97,7 +97,8 @@ fn position(sequences: Sequences, which: u8) -> u32 {
 /// that only TLS needs: what the caller's frame holds is missing to the walk of a stack.
 #[inline(never)]
 fn first_look(sk: Tcp, bytes: u32, which: u8) {
-    let Some(source) = Source::of_current(bytes, which) else { return };
+    let Some(mut source) = Source::of_current(bytes, which, 0) else { return };
+    let begin = source;
     let Some(header) = source.first_header(bytes) else { return };
     if !Direction::begins(header) {
         return;
@@ -115,9 +116,11 @@ fn first_look(sk: Tcp, bytes: u32, which: u8) {
     // SAFETY: as in `follow`.
     let entry = unsafe { &mut *entry };
     entry.peer = sk.peer();
+    entry.batch = begin.next_message;
+    entry.batch_thread = stack::current_thread() as u32;
     let direction = if which == call::READ { &mut entry.remote } else { &mut entry.local };
     direction.position = position(sequences, which);
-    records::follow(which, direction, source, bytes);
+    records::follow(which, direction, begin, bytes);
     seen();
 }
 
@@ -130,7 +133,9 @@ static NOTHING_SEEN: TlsSocket = TlsSocket {
     tgid: 0,
     ended_from: 0,
     failed: 0,
-    pad: [0; 6],
+    batch: 0,
+    last_data: 0,
+    batch_thread: 0,
     comm: [0; 4],
 };
 
@@ -146,7 +151,8 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
         let _ = TLS_SOCKETS.remove(sk.address());
         return false;
     }
-    let tgid = stack::current_tgid();
+    let thread = stack::current_thread();
+    let tgid = (thread >> 32) as u32;
     if entry.tgid != tgid {
         entry.tgid = tgid;
         let task = Task::current();
@@ -175,16 +181,28 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
     }
     if skipped != 0 || !in_memory {
         direction.lose();
-    } else if direction.body() >= bytes {
-        direction.skip(bytes);
-    } else if let Some(source) = Source::of_current(bytes, which) {
-        follow_headers(which, &mut direction, source, bytes);
     } else {
-        direction.lose();
+        let message = if entry.batch_thread == thread as u32 { entry.batch } else { 0 };
+        let is_body = direction.body() >= bytes;
+        let source = if is_body && which == call::READ { None } else { Source::of_current(bytes, which, message) };
+        if which == call::SEND {
+            entry.batch = source.as_ref().map_or(0, |source| source.next_message);
+            entry.batch_thread = thread as u32;
+        }
+        match source {
+            _ if is_body => direction.skip(bytes),
+            Some(source) => follow_headers(which, &mut direction, source, bytes),
+            None => direction.lose(),
+        }
+    }
+    if direction.carries_data() {
+        entry.last_data = which;
     }
     if direction.says_goodbye() {
         let is_late = if which == call::READ {
-            sk.shutdown() & SEND_SHUTDOWN != 0
+            // A reset ends both directions; what is read then had come before.
+            let was_reset = matches!(entry.ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
+            sk.shutdown() & SEND_SHUTDOWN != 0 && !was_reset
         } else {
             !matches!(sk.state(), state::ESTABLISHED | state::FIN_WAIT1 | state::FIN_WAIT2)
         };
@@ -198,15 +216,40 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
 }
 
 #[inline(always)]
-fn follow_headers(which: u8, direction: &mut Direction, source: Source, bytes: u32) {
-    if direction.is_quiet() && !source.first_header(bytes).is_some_and(Direction::begins) {
+fn follow_headers(which: u8, direction: &mut Direction, begin: Source, bytes: u32) {
+    let mut source = begin;
+    let header = if direction.is_between_records() { source.first_header(bytes) } else { None };
+    if direction.is_quiet() && !header.is_some_and(Direction::begins) {
         direction.quiet_calls += 1;
         if direction.quiet_calls >= TLS_QUIET_CALLS {
             direction.lose();
         }
         return;
     }
-    records::follow(which, direction, source, bytes);
+    let Some([kind, major, minor, high, low]) = header else {
+        return records::follow(which, direction, begin, bytes);
+    };
+    // Most calls move one record, or its header: nothing to walk through.
+    direction.header([kind, major, minor, high, low, 0, 0, 0], HEADER);
+    let rest = bytes - HEADER;
+    if direction.is_lost() {
+    } else if direction.body() >= rest {
+        direction.skip(rest);
+    } else {
+        source.advance(HEADER);
+        records::follow(which, direction, source, rest);
+    }
+}
+
+/// A send failed, and with it the call: what it was to send next will be sent by another one.
+#[inline(always)]
+pub fn failed_to_send(sk: Tcp) {
+    if is_watched()
+        && let Some(entry) = TLS_SOCKETS.get_ptr_mut(sk.address())
+    {
+        // SAFETY: as in `follow`.
+        unsafe { (*entry).batch = 0 };
+    }
 }
 
 /// A transition that may be the program's close(), or the end of a connection that is still held.

@@ -4,10 +4,14 @@ So every way to hand records to the kernel can be tried: system calls, splits, s
 """
 
 import argparse
+import ctypes
+import errno
 import os
+import select
 import socket
 import struct
 import sys
+import time
 
 MARKER = b"tlsclose-must-never-see-this!"
 
@@ -17,6 +21,7 @@ arguments.add_argument("--client", required=True, help="name of the client's pro
 arguments.add_argument("--send", default="send")
 arguments.add_argument("--receive", default="recv")
 arguments.add_argument("--end", default="none")
+arguments.add_argument("--linger", type=float, default=0, help="seconds from the end of a stream to the close")
 arguments.add_argument("--count", type=int, default=1)
 arguments.add_argument("--hold", type=float, default=0, help="seconds that the server keeps its sockets open")
 options = arguments.parse_args()
@@ -36,9 +41,12 @@ ENDS = {
     "data_after": GOODBYE_13 + record(23, 700),
     "half": GOODBYE_13[:20],
     "reset": b"",
+    "one_shot": GOODBYE_13,
 }
 CLIENT = [record(22, 300), record(20, 1), record(23, 53)] + [record(23, 100 + at) for at in range(40)]
 SERVER = [record(22, 122), record(20, 1), record(23, 900), record(23, 2000)]
+if options.send == "sendmmsg_full":
+    CLIENT += [record(23, 1400)] * 300
 if options.send == "many":
     # More records than one call is followed for.
     CLIENT += [record(23, 41)] * 2000
@@ -51,6 +59,40 @@ def call_myself(name):
 
 def chunks(data, size):
     return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+class Piece(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+
+
+class Message(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("pieces", ctypes.POINTER(Piece)),
+        ("piece_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_uint64),
+        ("sent", ctypes.c_uint),
+    ]
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sendmmsg(sock, bodies):
+    """Sends messages of two pieces each with one call; gives back the bytes that it took."""
+    halves = [[body[: len(body) // 2], body[len(body) // 2 :]] for body in bodies]
+    pieces = [(Piece * 2)(*[Piece(half, len(half)) for half in pair]) for pair in halves]
+    messages = (Message * len(bodies))(*[Message(None, 0, pair, 2, None, 0, 0, 0) for pair in pieces])
+    while True:
+        count = libc.sendmmsg(sock.fileno(), messages, len(messages), 0)
+        if count >= 0:
+            return sum(message.sent for message in messages[:count])
+        if ctypes.get_errno() != errno.EAGAIN:
+            raise OSError(ctypes.get_errno(), "sendmmsg")
+        select.select([], [sock], [])
 
 
 def send(sock, data):
@@ -66,6 +108,10 @@ def send(sock, data):
     elif way == "sendmsg":
         while data:
             data = data[sock.sendmsg(chunks(data, 7)[:300]) :]
+    elif way in ("sendmmsg", "sendmmsg_full"):
+        # Messages of which some, where the buffers are full, are sent in part or not at all.
+        while data:
+            data = data[sendmmsg(sock, chunks(data, 110 if way == "sendmmsg" else 1000)[:20]) :]
     elif way == "bytewise":
         # TLS is recognised by five bytes in one piece.
         sock.send(data[:5])
@@ -124,20 +170,22 @@ def serve(listener):
             receive(sock, None)
         except ConnectionResetError:
             pass
+        time.sleep(options.linger)
         if options.hold:
             held.append(sock)
         else:
             sock.close()
     if held:
         print("holding", len(held), flush=True)
-        import time
-
         time.sleep(options.hold)
 
 
 def connect(port):
     for _ in range(options.count):
         sock = socket.create_connection(("127.0.0.1", port))
+        if options.send == "sendmmsg_full":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            sock.setblocking(False)
         if options.send == "starttls":
             starttls(sock, 3)
         if options.send == "sendfile":
@@ -149,7 +197,12 @@ def connect(port):
             os.unlink("/tmp/" + options.client)
         else:
             send(sock, b"".join(CLIENT))
+            sock.setblocking(True)
         left = sum(map(len, SERVER))
+        if options.end == "one_shot":
+            # It says goodbye, and hangs up on what the other side is still saying.
+            left = sum(map(len, SERVER[:-1]))
+            select.select([sock], [], [])
         while left:
             left -= len(sock.recv(left))
         if ENDS[options.end]:
@@ -160,6 +213,8 @@ def connect(port):
 
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+if options.send == "sendmmsg_full":
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 child = os.fork()
 if child == 0:
     call_myself(options.client)

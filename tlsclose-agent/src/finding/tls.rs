@@ -66,6 +66,8 @@ pub struct TlsSite {
     pub outcomes: TlsOutcomes,
     /// Truncated closes that the kernel made because the process ended.
     pub process_exit: u64,
+    /// Truncated closes within a second after the program had sent data, and none had come since.
+    pub after_data: u64,
     /// Truncated closes per minute, over the last five.
     pub per_minute: f64,
     /// Truncated closes among all of this code path, 0 to 1.

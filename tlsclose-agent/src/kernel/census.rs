@@ -75,10 +75,11 @@ impl Kernel {
         Ok(totals)
     }
 
-    /// From now on a census shows established connections without keepalive on which nothing moved
-    /// for so many jiffies; 0: none.
-    pub fn show_idle(&mut self, jiffies: u32) {
-        self.control_now.idle_after = jiffies;
+    /// Says how long a tick is. From now on a census shows established connections without keepalive
+    /// on which nothing moved for `idle_after` seconds; 0: none.
+    pub fn set_ticks(&mut self, per_second: u64, idle_after: f64) {
+        self.control_now.ticks_per_second = per_second as u32;
+        self.control_now.idle_after = (idle_after * per_second as f64).min(f64::from(i32::MAX)) as u32;
         self.write_control();
     }
 

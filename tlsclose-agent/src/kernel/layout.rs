@@ -96,6 +96,7 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendto: 44,
         writev: 20,
         sendmsg: 46,
+        sendmmsg: 307,
         epoll_wait: 232,
         epoll_pwait: 281,
     })
@@ -114,6 +115,7 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendto: 206,
         writev: 66,
         sendmsg: 211,
+        sendmmsg: 269,
         epoll_wait: ABSENT,
         epoll_pwait: 22,
     })

@@ -273,7 +273,7 @@ impl Kernel {
                 sees_all: u32::from(sees_all_processes()),
                 census_began: 0,
                 idle_after: 0,
-                pad: 0,
+                ticks_per_second: 0,
             },
             io_uring_met: map!("IO_URING_MET"),
             send_hook,

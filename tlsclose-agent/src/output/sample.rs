@@ -251,6 +251,7 @@ pub fn truncating() -> TlsSite {
         closes: 40,
         outcomes,
         process_exit: 0,
+        after_data: 30,
         per_minute: 7.4,
         share: 0.925,
         processes: vec![TlsProcess {
@@ -262,7 +263,7 @@ pub fn truncating() -> TlsSite {
             truncated: 37,
             container: None,
         }],
-        why: crate::why::tls::why(&outcomes, 0, Some(&closed)),
+        why: crate::why::tls::why(&outcomes, 0, 30, Some(&closed)),
         closed: Some(closed),
         fix: "End the session.".to_owned(),
     }
@@ -298,10 +299,12 @@ pub fn snapshot() -> Snapshot {
             opened: "accept_loop (src/server.rs:88)".to_owned(),
             touched: "handle_request (src/server.rs:131)".to_owned(),
         }],
-        tls_closes: vec![
-            TlsSeries { identity: identity(), side: "local", outcome: TlsOutcome::Truncated, total: 37 },
-            TlsSeries { identity: identity(), side: "remote", outcome: TlsOutcome::Unknown, total: 37 },
-        ],
+        tls_closes: vec![TlsProgram {
+            identity: identity(),
+            local: TlsOutcomes { clean: 3, truncated: 37, ..TlsOutcomes::default() },
+            remote: TlsOutcomes { unknown: 40, ..TlsOutcomes::default() },
+            after_data: 30,
+        }],
         processes: vec![ProcessSeries {
             identity: identity(),
             open_fds: Some(1870),

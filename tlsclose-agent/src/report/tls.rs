@@ -44,7 +44,7 @@ fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) 
         })
     });
     TlsSite {
-        why: why::tls::why(&record.outcomes, record.process_exit, record.closed.as_ref()),
+        why: why::tls::why(&record.outcomes, record.process_exit, record.after_data, record.closed.as_ref()),
         fix: why::fix(Kind::TlsTruncated),
         site: key.site,
         kind: Kind::TlsTruncated,
@@ -53,6 +53,7 @@ fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) 
         closes,
         outcomes: record.outcomes,
         process_exit: record.process_exit,
+        after_data: record.after_data,
         per_minute: (per_minute * 10.0).round() / 10.0,
         share: (record.outcomes.truncated as f64 / closes.max(1) as f64 * 1000.0).round() / 1000.0,
         processes: processes.take(PROCESSES_SHOWN).collect(),

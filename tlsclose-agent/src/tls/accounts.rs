@@ -15,7 +15,7 @@ use crate::{
     clock::Moment,
     finding::{TlsOutcome, TlsOutcomes, Touch},
     sites::{Limits, OTHER, UNSAMPLED},
-    snapshot::{Identity, TlsSeries},
+    snapshot::{Identity, TlsProgram},
     tracker::ProcessKey,
 };
 
@@ -64,6 +64,8 @@ pub struct TlsRecord {
     pub outcomes: TlsOutcomes,
     /// Truncated because the process ended.
     pub process_exit: u64,
+    /// Truncated right after data that the program had sent.
+    pub after_data: u64,
     pub closed: Option<Touch>,
     /// All closes, and truncated ones, of each process.
     pub processes: BTreeMap<ProcessKey, (u64, u64)>,
@@ -76,6 +78,7 @@ pub struct TlsRecord {
 struct Program {
     local: TlsOutcomes,
     remote: TlsOutcomes,
+    after_data: u64,
     alive_at: Moment,
 }
 
@@ -106,6 +109,7 @@ impl Accounts {
         let program = self.programs.entry(identity).or_default();
         *program.local.of_mut(local) += close.count;
         *program.remote.of_mut(remote) += close.count;
+        program.after_data += close.after_data(local);
         program.alive_at = now;
         let record = self.record(close, UNSAMPLED);
         record.add(close, local, now);
@@ -135,19 +139,14 @@ impl Accounts {
     }
 
     /// What metrics show: a program's series are all there once one of them is.
-    pub fn exported(&self) -> Vec<TlsSeries> {
-        let mut exported = Vec::new();
-        for (identity, program) in &self.programs {
-            for (side, outcomes) in [("local", program.local), ("remote", program.remote)] {
-                exported.extend(outcomes.all().map(|(outcome, total)| TlsSeries {
-                    identity: identity.clone(),
-                    side,
-                    outcome,
-                    total,
-                }));
-            }
-        }
-        exported
+    pub fn exported(&self) -> Vec<TlsProgram> {
+        let exported = self.programs.iter().map(|(identity, program)| TlsProgram {
+            identity: identity.clone(),
+            local: program.local,
+            remote: program.remote,
+            after_data: program.after_data,
+        });
+        exported.collect()
     }
 
     /// Truncated closes per minute, over the last five.
@@ -205,6 +204,14 @@ impl Accounts {
     }
 }
 
+impl Close {
+    /// How many of these truncated right after data that the program had sent.
+    fn after_data(&self, local: TlsOutcome) -> u64 {
+        let is = local == TlsOutcome::Truncated && self.facts & tls_close::SENT_LAST != 0;
+        if is { self.count } else { 0 }
+    }
+}
+
 impl TlsRecord {
     fn add(&mut self, close: &Close, outcome: TlsOutcome, now: Moment) {
         *self.outcomes.of_mut(outcome) += close.count;
@@ -213,6 +220,7 @@ impl TlsRecord {
         if close.facts & tls_close::BY_EXIT != 0 {
             self.process_exit += truncated;
         }
+        self.after_data += close.after_data(outcome);
         if self.processes.len() >= PROCESSES
             && !self.processes.contains_key(&close.process)
             && let Some(least) = self.processes.iter().min_by_key(|(_, closes)| closes.0).map(|(process, _)| *process)
@@ -239,6 +247,7 @@ impl TlsRecord {
         let there = self.outcomes.of_mut(outcome);
         let taken = close.count.min(*there);
         *there -= taken;
+        self.after_data = self.after_data.saturating_sub(close.after_data(outcome).min(taken));
         let truncated = if outcome == TlsOutcome::Truncated { taken } else { 0 };
         if let Some(process) = self.processes.get_mut(&close.process) {
             process.0 = process.0.saturating_sub(taken);

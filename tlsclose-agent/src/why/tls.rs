@@ -4,17 +4,19 @@ use super::clause;
 use crate::finding::{Example, Goodbye, Kind, TlsOutcomes, Touch};
 
 /// How many TLS connections a code path ended without a goodbye, in one sentence.
-pub fn why(outcomes: &TlsOutcomes, process_exit: u64, closed: Option<&Touch>) -> String {
+pub fn why(outcomes: &TlsOutcomes, process_exit: u64, after_data: u64, closed: Option<&Touch>) -> String {
     let place = clause(closed).map_or_else(String::new, |call| format!("{}{}", call.call, call.place));
     let by = if place.is_empty() { String::new() } else { format!(" by {place}") };
-    let exits = match process_exit {
+    let of_them = |count: u64, what: &str| match count {
         0 => String::new(),
-        all if all == outcomes.truncated => ", because their process ended".to_owned(),
-        some => format!(", {some} of them because their process ended"),
+        all if all == outcomes.truncated => format!(", {what}"),
+        some => format!(", {some} of them {what}"),
     };
+    let exits = of_them(process_exit, "because their process ended");
+    let after = of_them(after_data, "right after the program had sent data");
     let (truncated, total) = (outcomes.truncated, outcomes.total());
     format!(
-        "{truncated} of {total} TLS connections were closed{by} without a close_notify{exits}: the peer cannot tell the end from a truncation."
+        "{truncated} of {total} TLS connections were closed{by} without a close_notify{exits}{after}: the peer cannot tell the end from a truncation."
     )
 }
 
@@ -90,17 +92,20 @@ mod tests {
         let told = "without a close_notify";
         let end = ": the peer cannot tell the end from a truncation.";
         assert_eq!(
-            why(&outcomes, 0, Some(&closed)),
+            why(&outcomes, 0, 0, Some(&closed)),
             format!("37 of 40 TLS connections were closed by close in hang_up (src/server.rs:9) {told}{end}")
         );
         closed.stack.clear();
         assert_eq!(
-            why(&outcomes, 37, None),
+            why(&outcomes, 37, 0, None),
             format!("37 of 40 TLS connections were closed {told}, because their process ended{end}")
         );
         assert_eq!(
-            why(&outcomes, 2, None),
-            format!("37 of 40 TLS connections were closed {told}, 2 of them because their process ended{end}")
+            why(&outcomes, 2, 35, None),
+            format!(
+                "37 of 40 TLS connections were closed {told}, 2 of them because their process ended, \
+                 35 of them right after the program had sent data{end}"
+            )
         );
     }
 }

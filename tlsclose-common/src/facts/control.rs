@@ -20,7 +20,8 @@ pub struct Control {
     pub census_began: u64,
     /// Jiffies after which the census shows established connections without keepalive; 0: never.
     pub idle_after: u32,
-    pub pad: u32,
+    /// Jiffies in a second; 0: not known yet.
+    pub ticks_per_second: u32,
 }
 
 /// Use of a stack budget in one window. Kept per CPU, and per process.

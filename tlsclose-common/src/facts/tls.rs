@@ -20,7 +20,11 @@ pub struct TlsSocket {
     pub ended_from: u8,
     /// It did so by an error: a reset, or a time-out.
     pub failed: u8,
-    pub pad: [u8; 6],
+    /// Message of the sendmmsg() call of `batch_thread` that comes next; 0 outside of one.
+    pub batch: u8,
+    /// Which way data of the program went last: a value of [`super::call`]; 0 while there was none.
+    pub last_data: u8,
+    pub batch_thread: u32,
     /// Name of the process, NUL-terminated, when it used the socket first.
     pub comm: [u32; 4],
 }
@@ -75,6 +79,8 @@ pub mod tls_close {
     pub const UNREAD: u32 = 1 << 19;
     /// The kernel closed, because the process ended.
     pub const BY_EXIT: u32 = 1 << 20;
+    /// The last data on the connection was sent by the program, within the second before.
+    pub const SENT_LAST: u32 = 1 << 21;
 }
 
 /// Bits of a census record's `tls`: how the goodbye stands on a half-closed socket.

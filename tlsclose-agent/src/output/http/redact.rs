@@ -83,10 +83,11 @@ fn tls_site(full: &TlsSite) -> TlsSite {
         closes: full.closes,
         outcomes: full.outcomes,
         process_exit: full.process_exit,
+        after_data: full.after_data,
         per_minute: full.per_minute,
         share: full.share,
         processes: full.processes.clone(),
-        why: tls::why(&full.outcomes, full.process_exit, closed.as_ref()),
+        why: tls::why(&full.outcomes, full.process_exit, full.after_data, closed.as_ref()),
         closed,
         fix: full.fix.clone(),
     }

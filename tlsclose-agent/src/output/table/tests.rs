@@ -185,7 +185,7 @@ tls_truncated  37 of 40 closes (92.5 %)  7.4/min  payments[4117] /srv/payments  
   clean 3  truncated 37  unanswered 0  aborted 0  unknown 0
   closed by close
     hang_up  src/server.rs:140
-  why  37 of 40 TLS connections were closed by close in hang_up (src/server.rs:140) without a close_notify: the peer cannot tell the end from a truncation.
+  why  37 of 40 TLS connections were closed by close in hang_up (src/server.rs:140) without a close_notify, 30 of them right after the program had sent data: the peer cannot tell the end from a truncation.
   fix  End the session.
 
 37 TLS connections closed without a goodbye at 1 site (watching node-7 since 2026-11-20T18:00:00Z)

@@ -60,20 +60,30 @@ fn sites_add_up_to_all_closes() {
 }
 
 #[test]
-fn a_series_is_there_for_every_outcome_and_both_sides() {
+fn truncating_after_data_is_counted_for_program_and_site() {
+    let mut accounts = accounts(100, 100);
+    let facts = TRUNCATED | tls_close::SENT_LAST;
+    accounts.book(&close("api", 7, facts, 10), at(1));
+    accounts.book(&close("api", 7, TRUNCATED, 4), at(1));
+    // It sent data last, and said goodbye.
+    accounts.book(&close("api", 7, CLEAN | tls_close::SENT_LAST, 5), at(1));
+    assert_eq!(accounts.exported()[0].after_data, 10);
+    accounts.sampled(&sampled(close("api", 7, facts, 8), "a"), at(1));
+    accounts.sampled(&sampled(close("api", 7, TRUNCATED, 1), "a"), at(1));
+    assert_eq!(record(&accounts, "api", "a").after_data, 8);
+    assert_eq!(record(&accounts, "api", UNSAMPLED).after_data, 2);
+    assert_eq!(accounts.exported()[0].after_data, 10);
+}
+
+#[test]
+fn a_program_has_its_closes_for_both_sides() {
     let mut accounts = accounts(100, 100);
     accounts.book(&close("api", 7, CLEAN, 5), at(1));
     accounts.book(&close("api", 8, TRUNCATED, 2), at(1));
-    let total = |side: &str, outcome: TlsOutcome| {
-        let exported = accounts.exported();
-        let one = exported.into_iter().find(|series| series.side == side && series.outcome == outcome);
-        one.unwrap().total
-    };
-    assert_eq!(accounts.exported().len(), 10);
-    assert_eq!(total("local", TlsOutcome::Clean), 5);
-    assert_eq!(total("local", TlsOutcome::Truncated), 2);
-    assert_eq!(total("local", TlsOutcome::Aborted), 0);
-    assert_eq!(total("remote", TlsOutcome::Unknown), 7);
+    let exported = accounts.exported();
+    assert_eq!(exported.len(), 1);
+    assert_eq!(exported[0].local, TlsOutcomes { clean: 5, truncated: 2, ..TlsOutcomes::default() });
+    assert_eq!(exported[0].remote, TlsOutcomes { unknown: 7, ..TlsOutcomes::default() });
 }
 
 #[test]
@@ -106,7 +116,9 @@ fn labels_and_sites_are_bounded() {
         let comm = format!("p{program}");
         accounts.book(&close(&comm, program, TRUNCATED, 1), at(1));
     }
-    let other: u64 = accounts.exported().iter().filter(|it| it.identity.comm == OTHER).map(|it| it.total).sum();
+    let exported = accounts.exported();
+    let others = exported.iter().filter(|it| it.identity.comm == OTHER);
+    let other: u64 = others.map(|it| it.local.total() + it.remote.total()).sum();
     assert_eq!(other, 2 * 48, "two programs have series of their own");
     assert_eq!(accounts.sites.len(), 4);
     assert_eq!(record(&accounts, OTHER, OTHER).outcomes.truncated, 47);
