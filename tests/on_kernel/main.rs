@@ -7,6 +7,7 @@ mod aborts;
 mod abuse;
 mod accept_queue;
 mod access;
+mod activated;
 mod alerts;
 mod bad_conditions;
 mod command_line;

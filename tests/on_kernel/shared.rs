@@ -106,18 +106,22 @@ fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
 }
 
 #[test]
-fn a_socket_that_another_process_has_fetched_names_that_process_and_the_close_in_vain() {
+fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and_the_close_in_vain() {
     if !on_kernel(&[]) {
         return;
     }
     let namespace = Netns::new();
     let agent = Agent::start();
-    let (mut shared, site) = share(&agent, &namespace, "pidfd");
-    assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
-    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
-    assert_held_by(&site, helper);
-    assert_closed_by(&site, &shared);
-    assert_opened(&site);
+    for way in ["exec", "rights", "pidfd"] {
+        let (mut shared, site) = share(&agent, &namespace, way);
+        assert_eq!(site["kind"], "close_wait_shared_fd", "{way}: {site:#}");
+        let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
+        assert_held_by(&site, helper);
+        assert_closed_by(&site, &shared);
+        assert_opened(&site);
+        let holder = &site["examples"][0]["holders"][0];
+        assert_eq!(holder["comm"] == "sleep", way == "exec", "{way}: {site:#}");
+    }
 }
 
 #[test]

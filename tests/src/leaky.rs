@@ -193,6 +193,11 @@ impl Leaky {
         self.child.wait_for_line("recovered", seconds(60));
     }
 
+    /// All that it has said, for what several processes of it say.
+    pub fn stdout(&self) -> String {
+        self.child.stdout()
+    }
+
     pub fn executable(&self) -> &Path {
         &self.executable
     }

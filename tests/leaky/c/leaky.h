@@ -66,7 +66,8 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* again.c, aborts.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
+/* activated.c, again.c, aborts.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
+int run_activated(const struct options *options);
 int run_again(const struct options *options);
 int run_aborts(const struct options *options);
 int run_cut_off(const struct options *options);

@@ -38,6 +38,8 @@ int main(int argc, char **argv)
         return run_pool(&options);
     if (strcmp(options.command, "stream") == 0)
         return run_stream(&options);
+    if (strcmp(options.command, "activated") == 0 && options.way)
+        return run_activated(&options);
     if (strcmp(options.command, "aborts") == 0 && options.way)
         return run_aborts(&options);
     if (strcmp(options.command, "cut_off") == 0)

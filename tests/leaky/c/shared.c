@@ -75,6 +75,19 @@ static void by_fork(const int *fds, int count)
     read_and_close(fds, count);
 }
 
+/* Another program, that was started without close-on-exec. */
+static void by_exec(const int *fds, int count)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execlp("sleep", "sleep", "90", NULL);
+        die("exec");
+    }
+    printf("helper %d\n", pid);
+    read_and_close(fds, count);
+}
+
 static void by_dup(const int *fds, int count)
 {
     for (int i = 0; i < count; i++)
@@ -157,21 +170,57 @@ static void by_pidfd(const int *fds, int count)
     read_and_close(fds, count);
 }
 
-/* In a Unix socket that nobody reads. */
-static void in_flight(const int *fds, int count)
+static void pass(int through, const int *fds, int count)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-        die("socketpair");
     for (int i = 0; i < count; i++) {
         union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
         struct iovec byte = { .iov_base = "x", .iov_len = 1 };
         struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
         control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
         memcpy(CMSG_DATA(&control.header), &fds[i], sizeof(int));
-        if (sendmsg(pair[0], &message, 0) != 1)
+        if (sendmsg(through, &message, 0) != 1)
             die("sendmsg");
     }
+}
+
+/* In a Unix socket that nobody reads. */
+static void in_flight(const int *fds, int count)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+        die("socketpair");
+    pass(pair[0], fds, count);
+    read_and_close(fds, count);
+}
+
+/* To a child that inherited none, and keeps what it is given. */
+static void by_rights(const int *fds, int count)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+        die("socketpair");
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (int i = 0; i < count; i++)
+            close(fds[i]);
+        for (int i = 0; i < count; i++) {
+            char byte, room[CMSG_SPACE(sizeof(int))];
+            struct iovec data = { .iov_base = &byte, .iov_len = 1 };
+            struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room };
+            if (recvmsg(pair[1], &message, 0) != 1 || message.msg_controllen != sizeof room)
+                die("recvmsg");
+        }
+        if (send(pair[1], "x", 1, 0) != 1)
+            die("send");
+        for (;;)
+            pause();
+    }
+    char byte;
+    pass(pair[0], fds, count);
+    if (read(pair[0], &byte, 1) != 1)
+        die("read");
+    printf("helper %d\n", pid);
     read_and_close(fds, count);
 }
 
@@ -213,6 +262,7 @@ static const struct {
     { "fork", by_fork },         { "dup", by_dup },     { "handler", by_handler },
     { "in_flight", in_flight },  { "ring", in_ring },   { "thread", by_thread },
     { "range", by_range },       { "replace", by_replacement }, { "pidfd", by_pidfd },
+    { "exec", by_exec },         { "rights", by_rights },
 };
 
 /* The other end. Against a thread that waits, it stays silent. */
@@ -237,7 +287,7 @@ int run_shared(const struct options *o)
         if (o->way && strcmp(o->way, WAYS_TO_SHARE[i].name) == 0)
             share = WAYS_TO_SHARE[i].share;
     if (!share) {
-        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range, replace or pidfd\n");
+        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range, replace, pidfd, exec or rights\n");
         return 2;
     }
     double end = now() + o->seconds;
