@@ -109,7 +109,7 @@ impl FileRef {
 }
 
 /// Where the number of the running system call is in `struct pt_regs`, in bytes, and the numbers of those
-/// that move data between user memory and a socket, or ask an epoll. The agent fills it in for its
+/// that move data between user memory and a socket, ask an epoll, or tell an event loop at work from one that spins. The agent fills it in for its
 /// architecture; one that it has not is never called there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,6 +126,11 @@ pub struct SystemCalls {
     pub sendmmsg: u32,
     pub epoll_wait: u32,
     pub epoll_pwait: u32,
+    pub recvmmsg: u32,
+    pub accept: u32,
+    pub accept4: u32,
+    pub io_uring_enter: u32,
+    pub clock_nanosleep: u32,
 }
 
 impl SystemCalls {
@@ -143,6 +148,11 @@ impl SystemCalls {
         sendmmsg: 0,
         epoll_wait: 0,
         epoll_pwait: 0,
+        recvmmsg: 0,
+        accept: 0,
+        accept4: 0,
+        io_uring_enter: 0,
+        clock_nanosleep: 0,
     };
 }
 

@@ -1,9 +1,7 @@
 //! Threads that run in circles around a connection that is over: those that read a finished stream
 //! again and again, and those that only ask for events, while the end of the stream stays unread.
 
-use aya_ebpf::{
-    EbpfContext, helpers::generated::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
-};
+use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::facts::EofSpin;
 
 use crate::{
@@ -38,26 +36,21 @@ pub fn read_again(sk: u64, peer: u32, now: u64) {
     let _ = EOF_SPINS.insert(sk, spin, 0);
 }
 
-/// `syscalls/sys_exit_…`: `int nr` at offset 8, `long ret` at 16. Attached only while the agent looks
-/// at threads that burn a core, and then to the calls that tell an event loop at work from one that
-/// spins.
-#[tracepoint(category = "syscalls", name = "sys_exit_epoll_wait")]
-pub fn exit_call(ctx: TracePointContext) -> i32 {
-    // SAFETY: the tracepoint's record holds number and result at these offsets (its `format` file).
-    let (number, result) = unsafe {
-        let record = ctx.as_ptr();
-        (*record.byte_add(8).cast::<u32>(), *record.byte_add(16).cast::<i64>())
-    };
-    called(number, result);
+/// `sys_exit(struct pt_regs *regs, long ret)`: the end of every system call. Attached only while the agent looks at
+/// threads that burn a core.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn exit_call(ctx: BtfTracePointContext) -> i32 {
+    called(ctx.arg(1));
     0
 }
 
 #[inline(always)]
-fn called(number: u32, result: i64) {
+fn called(result: i64) {
     let Some(suspect) = SUSPECTS.get_ptr_mut(current_tid()) else { return };
     // SAFETY: pre-allocated entries are recycled, never unmapped.
     let suspect = unsafe { &mut *suspect };
     let call = SystemCall::of(Task::current().as_ptr());
+    let number = call.number();
     if number == global!(SYSTEM_CALLS.epoll_wait) || number == global!(SYSTEM_CALLS.epoll_pwait) {
         let asked_only = call.argument(3) as i32 == 0;
         if result > 0 || (result == 0 && asked_only) {
@@ -68,11 +61,32 @@ fn called(number: u32, result: i64) {
             }
             return;
         }
-    }
-    let only_wakes = number == global!(SYSTEM_CALLS.write) && result == EVENTFD;
-    if !only_wakes {
         suspect.others += 1;
+    } else if is_work(number) {
+        let only_wakes = number == global!(SYSTEM_CALLS.write) && result == EVENTFD;
+        suspect.others += !only_wakes as u64;
     }
+}
+
+/// The call is one of those that an event loop makes when it has been told of something, or waits.
+#[inline(always)]
+fn is_work(number: u32) -> bool {
+    [
+        global!(SYSTEM_CALLS.read),
+        global!(SYSTEM_CALLS.readv),
+        global!(SYSTEM_CALLS.recvfrom),
+        global!(SYSTEM_CALLS.recvmsg),
+        global!(SYSTEM_CALLS.recvmmsg),
+        global!(SYSTEM_CALLS.write),
+        global!(SYSTEM_CALLS.writev),
+        global!(SYSTEM_CALLS.sendto),
+        global!(SYSTEM_CALLS.sendmsg),
+        global!(SYSTEM_CALLS.accept),
+        global!(SYSTEM_CALLS.accept4),
+        global!(SYSTEM_CALLS.io_uring_enter),
+        global!(SYSTEM_CALLS.clock_nanosleep),
+    ]
+    .contains(&number)
 }
 
 #[inline(always)]

@@ -117,7 +117,7 @@ pub const HOOKS: [Hook; 22] = [
         without: "that the fields of sockets are read right is not checked",
     },
     Hook {
-        attach_point: "sys_exit_epoll_wait",
+        attach_point: "sys_exit",
         feature: "polling_spins",
         without: "a thread that spins on epoll_wait() around a finished connection is not named",
     },

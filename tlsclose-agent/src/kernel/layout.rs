@@ -99,6 +99,11 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendmmsg: 307,
         epoll_wait: 232,
         epoll_pwait: 281,
+        recvmmsg: 299,
+        accept: 43,
+        accept4: 288,
+        io_uring_enter: 426,
+        clock_nanosleep: 230,
     })
 }
 
@@ -118,6 +123,11 @@ fn system_calls(btf: &Btf) -> Result<SystemCalls, BtfError> {
         sendmmsg: 269,
         epoll_wait: ABSENT,
         epoll_pwait: 22,
+        recvmmsg: 243,
+        accept: 202,
+        accept4: 242,
+        io_uring_enter: 426,
+        clock_nanosleep: 115,
     })
 }
 

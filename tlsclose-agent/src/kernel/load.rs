@@ -224,12 +224,9 @@ impl Kernel {
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        features.push(match spins::load(&mut ebpf) {
-            Ok(()) if spins::can_attach() => {
-                Feature { probe: format!("{}: loaded", spins::HOOK), ..Feature::attached(spins::HOOK) }
-            }
-            Ok(()) => Feature::missing(spins::HOOK, "not in a tracefs that is mounted here"),
-            Err(error) => Feature::missing(spins::HOOK, &one_line(&error.to_string())),
+        features.push(match spins::load(&mut ebpf, &kernel_btf) {
+            Ok(()) => Feature { probe: format!("{}: loaded", spins::HOOK), ..Feature::attached(spins::HOOK) },
+            Err(error) => Feature::missing(spins::HOOK, &one_line(&error)),
         });
         features.push(Feature::attached("iter/task_file"));
         features.push(if resolved.tcp_retransmits == ABSENT || resolved.tcp_probes_out == ABSENT {

@@ -1,62 +1,32 @@
 //! Threads that spin: who reads finished streams again and again, and what a thread that burns a
 //! core calls.
 
-use std::path::Path;
-
 use aya::{
-    Ebpf,
-    programs::{TracePoint, trace_point::TracePointLink},
+    Btf as AyaBtf, Ebpf,
+    programs::{BtfTracePoint, tp_btf::BtfTracePointLink},
 };
 use tlsclose_common::facts::{EofSpin, Suspect};
 
 use super::{
     load::Kernel,
-    load_error::{AnyError, LoadError, one_line},
+    load_error::{AnyError, one_line},
     object::program,
     pod::Fact,
 };
 
-/// The first place where the program runs that looks at suspects.
-pub const HOOK: &str = "sys_exit_epoll_wait";
+/// Where the program runs that looks at suspects. Not at the tracepoints of single calls: those are perf events, which
+/// some hosts (`kernel.perf_event_paranoid` above 2) keep for CAP_SYS_ADMIN, and the agent has given that up.
+pub const HOOK: &str = "sys_exit";
 const PROGRAM: &str = "exit_call";
 
-/// The calls that it looks at: how an event loop asks, and all that it does when it has been told.
-const CALLS: &[&str] = &[
-    #[cfg(target_arch = "x86_64")]
-    "epoll_wait",
-    "epoll_pwait",
-    "read",
-    "readv",
-    "recvfrom",
-    "recvmsg",
-    "recvmmsg",
-    "write",
-    "writev",
-    "sendto",
-    "sendmsg",
-    "accept",
-    "accept4",
-    "io_uring_enter",
-    "clock_nanosleep",
-];
-
 /// Loads the program, and leaves it there until somebody is suspect.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    let program: &mut TracePoint = program(ebpf, PROGRAM)?;
-    program
-        .load()
-        .map_err(|error| LoadError::Program { what: PROGRAM.to_owned(), reason: one_line(&error.to_string()) })
-}
-
-/// The tracepoints of system calls can be found.
-pub(super) fn can_attach() -> bool {
-    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    places.iter().any(|place| Path::new(place).join("events/syscalls/sys_exit_epoll_pwait").is_dir())
+pub(super) fn load(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), AnyError> {
+    let program: &mut BtfTracePoint = program(ebpf, PROGRAM)?;
+    Ok(program.load(HOOK, btf)?)
 }
 
 impl Kernel {
-    /// What these threads call while `wait` lasts: nothing where not all of [`CALLS`] can be seen. None
-    /// if it cannot be said now.
+    /// What these threads call while `wait` lasts: nothing where that cannot be seen. None if it cannot be said now.
     pub fn watch_calls(&mut self, tids: &[u32], wait: impl FnOnce()) -> Option<Vec<(u32, Suspect)>> {
         // A program is attached to a place once. Detaching waits for the whole kernel, so it is not waited for here.
         if self.detaching.as_ref().is_some_and(|thread| !thread.is_finished()) {
@@ -68,9 +38,9 @@ impl Kernel {
             }
         }
         match self.attach_to_calls() {
-            Ok(links) => {
+            Ok(link) => {
                 wait();
-                self.detaching = Some(std::thread::spawn(move || drop(links)));
+                self.detaching = Some(std::thread::spawn(move || drop(link)));
             }
             // `doctor` says so, too.
             Err(error) => log::debug!("cannot look at what threads call: {}", one_line(&error.to_string())),
@@ -88,15 +58,10 @@ impl Kernel {
         Some(seen)
     }
 
-    fn attach_to_calls(&mut self) -> Result<Vec<TracePointLink>, AnyError> {
-        let program: &mut TracePoint = program(&mut self.ebpf, PROGRAM)?;
-        CALLS
-            .iter()
-            .map(|call| {
-                let link = program.attach("syscalls", &format!("sys_exit_{call}"))?;
-                Ok(program.take_link(link)?)
-            })
-            .collect()
+    fn attach_to_calls(&mut self) -> Result<BtfTracePointLink, AnyError> {
+        let program: &mut BtfTracePoint = program(&mut self.ebpf, PROGRAM)?;
+        let link = program.attach()?;
+        Ok(program.take_link(link)?)
     }
 
     /// Who reads the finished stream of the socket at this address again and again.
