@@ -41,6 +41,7 @@ int listen_on(enum family family, int port);
 int port_of(int fd);
 int new_socket(const struct sockaddr_storage *address);
 int dial(const struct sockaddr_storage *address, socklen_t length);
+int dial_one_of_many(const struct sockaddr_storage *server, socklen_t length, long number);
 int tcp_state(int fd);
 bool wait_for_state(const int *fds, int count, int state, double until);
 void read_exactly(int fd, int bytes);
@@ -66,10 +67,12 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* activated.c, again.c, aborts.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
+/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
 int run_activated(const struct options *options);
 int run_again(const struct options *options);
 int run_aborts(const struct options *options);
+int run_crossing(const struct options *options);
+int run_crowd(const struct options *options);
 int run_cut_off(const struct options *options);
 int run_exhausted(const struct options *options);
 int run_shared(const struct options *options);

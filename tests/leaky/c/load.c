@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "leaky.h"
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,12 +47,7 @@ static void churn_server(int listener)
 
 static void churn_client(const struct sockaddr_storage *server, socklen_t length, long i, char goodbye)
 {
-    int yes = 1;
-    struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f010001u + (uint32_t)(i / 10000)) };
-    int fd = new_socket(server);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
-    if (bind(fd, (struct sockaddr *)&from, sizeof from) || connect(fd, (const struct sockaddr *)server, length))
-        die("connect");
+    int fd = dial_one_of_many(server, length, i);
     if (send(fd, &goodbye, 1, MSG_NOSIGNAL) != 1)
         die("send");
     if (goodbye == RESET) {

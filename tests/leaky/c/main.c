@@ -42,6 +42,10 @@ int main(int argc, char **argv)
         return run_activated(&options);
     if (strcmp(options.command, "aborts") == 0 && options.way)
         return run_aborts(&options);
+    if (strcmp(options.command, "crossing") == 0 && options.way)
+        return run_crossing(&options);
+    if (strcmp(options.command, "crowd") == 0)
+        return run_crowd(&options);
     if (strcmp(options.command, "cut_off") == 0)
         return run_cut_off(&options);
     if (strcmp(options.command, "exhausted") == 0)

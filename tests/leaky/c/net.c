@@ -95,6 +95,25 @@ int dial(const struct sockaddr_storage *address, socklen_t length)
     return fd;
 }
 
+/*
+ * One of very many connections. Each 10,000 have an address of their own: a port that the kernel gives out again would
+ * hit the connection that the other end may still hold, and reset it.
+ */
+int dial_one_of_many(const struct sockaddr_storage *server, socklen_t length, long number)
+{
+    int fd = new_socket(server), yes = 1;
+    struct sockaddr_in from = { .sin_family = AF_INET };
+    from.sin_addr.s_addr = htonl(number < 10000 ? INADDR_LOOPBACK : 0x7f010000u + (uint32_t)(number / 10000));
+    if (server->ss_family == AF_INET) {
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+        if (bind(fd, (struct sockaddr *)&from, sizeof from))
+            die("bind");
+    }
+    if (connect(fd, (const struct sockaddr *)server, length))
+        die("connect");
+    return fd;
+}
+
 int tcp_state(int fd)
 {
     struct tcp_info info;

@@ -21,6 +21,8 @@ static void usage(const char *problem)
             "       leaky aborts --way CAUSE|unacknowledged|probes_unanswered|idle --count N [--family 4|6] --for SECONDS\n"
             "       leaky again --way pid|address --count N --for SECONDS\n"
             "       leaky spins --way read|seldom|told|asks|rests|busy|elsewhere --count N --for SECONDS\n"
+            "       leaky crossing --way TID --processes N --count N --for SECONDS\n"
+            "       leaky crowd --count DESCRIPTORS --processes N --idle-threads N --for SECONDS\n"
             "       leaky cut_off [--way server] [--port P] --count N --for SECONDS\n"
             "       leaky exhausted --processes DESCRIPTORS --count N [--rate PER_SECOND] --for SECONDS\n"
             "       leaky queue --count N [--threads LISTENERS] [--processes N] [--recover-after SECONDS] --for SECONDS\n"

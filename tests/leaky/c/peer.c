@@ -81,7 +81,7 @@ int run_peer(const struct options *o)
             sleep_until(next);
             next += 1 / o->rate;
         }
-        converse(dial(&server, length), o);
+        converse(dial_one_of_many(&server, length, i), o);
     }
     sleep_until(end);
     return 0;

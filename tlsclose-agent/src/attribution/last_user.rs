@@ -39,12 +39,41 @@ impl LastUsers {
         }
         for (tgid, at) in [(half.tgid, half.touched_at), (origin.tgid, origin.opened_at)] {
             let Some(started_at) = procfs.started_at(tgid).filter(|_| tgid != 0 && at != 0) else { continue };
-            // A process that is alive now, and was before it happened, is the one that did it.
-            if started_at + TICK <= at + self.offset && procfs.is_alive(ProcessId { tgid, started_at }) {
+            if self.was_there(started_at, at) && procfs.is_alive(ProcessId { tgid, started_at }) {
                 (filled.tgid, filled.started_at) = (tgid, started_at);
                 return filled;
             }
         }
         filled
+    }
+
+    /// A process that was started (ns of CLOCK_BOOTTIME) before something happened (ns of CLOCK_MONOTONIC): if it is
+    /// alive, too, it is the one that did it.
+    fn was_there(&self, started_at: u64, at: u64) -> bool {
+        started_at + TICK <= at + self.offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// The host slept for 100 s before the agent started, and for 50 s since.
+    #[test]
+    fn after_a_suspend_a_process_may_become_unknown_and_never_a_wrong_one() {
+        let users = LastUsers { offset: 100 * SECOND };
+        let cases = [
+            ("before the suspend, by one that was there", 1005, 910, true),
+            ("before the suspend, by one that came later", 1011, 910, false),
+            ("after the suspend, by one that was there long", 1005, 930, true),
+            ("after the suspend, by one that came shortly before", 1075, 930, false),
+            ("after the suspend, by one that came later", 1081, 930, false),
+        ];
+        for (what, started_at, at, expected) in cases {
+            assert_eq!(users.was_there(started_at * SECOND, at * SECOND), expected, "{what}");
+        }
+        assert!(!users.was_there(1010 * SECOND, 910 * SECOND), "start times are rounded down to ticks");
     }
 }
