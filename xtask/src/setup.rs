@@ -17,7 +17,7 @@ use crate::workspace;
 pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
-const VM_PACKAGES: [&str; 5] = ["qemu-system-x86", "busybox-static", "cpio", "iproute2", "libc6-dev"];
+const VM_PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "cpio", "iproute2", "libc6-dev", "xz-utils"];
 const BENCH_PACKAGES: [&str; 7] = ["nginx-light", "openssl", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
 
 /// Install what is missing to build tlsclose: the BPF compiler and linker.

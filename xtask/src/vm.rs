@@ -109,10 +109,14 @@ fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec
         build(&mut log)?;
     }
     let tests = compile::on_kernel_tests()?;
-    let initramfs = initramfs::make(&mut log, &directory, &tests)?;
-    let mut outcomes = Vec::new();
+    let mut images = Vec::new();
     for kernel in wanted {
-        let image = image(&mut log, &directory, kernel)?;
+        images.push(image(&mut log, &directory, kernel)?);
+    }
+    let modules = kernels::modules(&directory, wanted)?;
+    let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
+    let mut outcomes = Vec::new();
+    for (kernel, image) in wanted.iter().zip(images) {
         let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, filters, limit)?;
         say(&outcome.in_words());
         outcomes.push(outcome);

@@ -81,6 +81,15 @@ static void prepare(int fd, const char *way)
         set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1000);
 }
 
+/* The program may have reset the connection before this process runs again: then connect() fails with that. */
+static int dial_and_be_reset(const struct sockaddr_storage *server, socklen_t length)
+{
+    int fd = new_socket(server);
+    if (connect(fd, (const struct sockaddr *)server, length) && errno != ECONNRESET)
+        die("connect");
+    return fd;
+}
+
 static void behave_as_peer(const struct sockaddr_storage *server, socklen_t length, const struct options *o)
 {
     bool sends_first = strcmp(o->way, "unread_data") == 0;
@@ -88,7 +97,7 @@ static void behave_as_peer(const struct sockaddr_storage *server, socklen_t leng
     bool resets = strcmp(o->way, "peer_reset") == 0;
     int *fds = calloc((size_t)o->count, sizeof(int));
     for (int i = 0; i < o->count; i++) {
-        fds[i] = dial(server, length);
+        fds[i] = dial_and_be_reset(server, length);
         if (sends_first)
             send_text(fds[i], "ping");
     }

@@ -29,7 +29,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 
 /// Packs everything; files keep the paths that they have here, which the tests are compiled with.
-pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
+/// Modules are files of the kernel with this release.
+pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, PathBuf)]) -> Result<PathBuf> {
     let root = directory.join("root");
     let _ = fs::remove_dir_all(&root);
     for part in ["applets", "bin", "proc", "sys", "dev", "tmp", "run", "root", "etc", "var"] {
@@ -55,6 +56,9 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path) -> Result<PathBuf> {
     }
     for module in python_library()? {
         copy(&module, &root)?;
+    }
+    for (release, module) in modules {
+        unpack(module, &root.join("modules").join(release))?;
     }
     copy(Path::new("/bin/busybox"), &root)?;
     symlink("busybox", root.join("bin/sh")).context("no sh in the guest")?;
@@ -91,6 +95,18 @@ fn copy(file: &Path, root: &Path) -> Result<()> {
     let parent = to.parent().unwrap_or(root);
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     fs::copy(file, &to).with_context(|| format!("cannot copy {} for the guest", file.display()))?;
+    Ok(())
+}
+
+/// A kernel module, decompressed: not every kernel can do that.
+fn unpack(module: &Path, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let name = module.file_name().unwrap_or_default();
+    let to = directory.join(name);
+    fs::copy(module, &to).with_context(|| format!("cannot copy {} for the guest", module.display()))?;
+    if to.extension().is_some_and(|extension| extension == "xz") {
+        run::output(Command::new("xz").args(["--decompress", "--force"]).arg(&to))?;
+    }
     Ok(())
 }
 
