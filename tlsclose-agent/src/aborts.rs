@@ -5,13 +5,14 @@
 //! the site of that stack. So the sites add up to the series.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use crate::{
     clock::Moment,
     finding::{AbortCause, Touch},
+    programs::{Programs, RETENTION},
     sites::{Limits, OTHER, UNSAMPLED},
     snapshot::{AbortSeries, Identity},
     tracker::ProcessKey,
@@ -50,20 +51,22 @@ pub struct AbortRecord {
     pub closed: Option<Touch>,
     pub processes: BTreeMap<ProcessKey, u64>,
     recent: VecDeque<(Moment, u64)>,
+    alive_at: Moment,
 }
 
 /// The books.
 pub struct AbortAccounts {
     limits: Limits,
+    programs: Programs,
     series: BTreeMap<(Identity, AbortCause), u64>,
-    identities: BTreeSet<Identity>,
     pub sites: BTreeMap<AbortSiteKey, AbortRecord>,
     started: Option<Moment>,
 }
 
 impl AbortAccounts {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, series: BTreeMap::new(), identities: BTreeSet::new(), sites: BTreeMap::new(), started: None }
+        let programs = Programs::new(limits.series / AbortCause::ALL.len());
+        Self { limits, programs, series: BTreeMap::new(), sites: BTreeMap::new(), started: None }
     }
 
     /// The accounts begin; rates are taken over no more than the time since.
@@ -73,11 +76,11 @@ impl AbortAccounts {
 
     /// Books what was counted since the last time.
     pub fn book(&mut self, aborted: &Aborted, now: Moment) {
-        let identity = self.labels(&aborted.identity);
+        let label = self.programs.label(&aborted.identity, now);
         // A program's series are all there once one of them is.
         for cause in AbortCause::ALL {
             let count = if cause == aborted.cause { aborted.count } else { 0 };
-            *self.series.entry((identity.clone(), cause)).or_default() += count;
+            *self.series.entry((label.clone(), cause)).or_default() += count;
         }
         self.record(aborted, UNSAMPLED).add(aborted, now);
     }
@@ -110,24 +113,23 @@ impl AbortAccounts {
         recent.map(|(_, count)| count).sum::<u64>() as f64 * 60.0 / span.as_secs_f64()
     }
 
-    /// Forgets which dead processes closed; what they did stays counted.
-    pub fn forget(&mut self, mut is_alive: impl FnMut(ProcessKey) -> bool) {
-        for record in self.sites.values_mut() {
-            record.processes.retain(|process, _| is_alive(*process));
-        }
+    /// A process of the program is alive, or it is nobody.
+    pub fn is_alive(&mut self, identity: &Identity, now: Moment) {
+        self.programs.is_alive(identity, now);
     }
 
-    /// The identity as a label: series are bounded, and never move.
-    fn labels(&mut self, identity: &Identity) -> Identity {
-        if self.identities.contains(identity) {
-            return identity.clone();
+    /// Forgets which dead processes closed; and all about programs without processes, after a while.
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+        for (key, record) in &mut self.sites {
+            record.processes.retain(|process, _| is_alive(*process));
+            // Nobody has no processes, and is always there.
+            if !record.processes.is_empty() || key.comm.is_empty() {
+                record.alive_at = now;
+            }
         }
-        if (self.identities.len() + 1) * AbortCause::ALL.len() > self.limits.series {
-            let other = || OTHER.to_owned();
-            return Identity { namespace: other(), pod: other(), container: other(), comm: other() };
-        }
-        self.identities.insert(identity.clone());
-        identity.clone()
+        self.sites.retain(|key, record| key.comm == OTHER || now.since(record.alive_at) < RETENTION);
+        self.programs.forget(now);
+        self.series.retain(|(label, _), _| self.programs.has(label));
     }
 
     fn record(&mut self, aborted: &Aborted, site: &str) -> &mut AbortRecord {
@@ -150,6 +152,7 @@ impl AbortRecord {
 
     fn add(&mut self, aborted: &Aborted, now: Moment) {
         *self.causes.entry(aborted.cause).or_default() += aborted.count;
+        self.alive_at = now;
         if aborted.process.is_known() {
             self.add_process(aborted);
         }

@@ -18,6 +18,7 @@ mod logging;
 mod names;
 mod output;
 mod place;
+mod programs;
 mod queues;
 mod report;
 mod sites;

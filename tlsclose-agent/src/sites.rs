@@ -19,6 +19,7 @@ pub use self::tally::{Account, Tally};
 use crate::{
     clock::Moment,
     finding::{Kind, Status, Touch},
+    programs::RETENTION,
     snapshot::Identity,
     tracker::{Change, Group, PathId, ProcessKey, Socket},
     verdict::{Descriptors, History},
@@ -28,8 +29,7 @@ use crate::{
 pub const OTHER: &str = "~other";
 /// Label of sockets of which no code path is known and that no site can be guessed for.
 pub const UNSAMPLED: &str = "unsampled";
-/// How long series stay after their last process.
-const RETENTION: Duration = Duration::from_secs(300);
+
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub sites: usize,

@@ -282,7 +282,7 @@ impl Watch {
         self.housekeeping_at = Instant::now() + HOUSEKEEPING;
         let procfs = &self.attribution.procfs;
         self.sites.forget(now, |process| procfs.is_alive(process.into()));
-        self.aborts.forget(|process| procfs.is_alive(process.into()));
+        self.aborts.forget(now, |process| procfs.is_alive(process.into()));
         self.tls.forget(now, |process| procfs.is_alive(process.into()));
         self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
         self.attribution.tidy();

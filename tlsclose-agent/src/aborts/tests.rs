@@ -75,11 +75,39 @@ fn the_rate_is_that_of_the_last_minutes() {
 }
 
 #[test]
-fn dead_processes_are_forgotten_and_stay_counted() {
+fn the_labels_of_a_program_go_five_minutes_after_it_and_nobody_stays() {
     let mut accounts = accounts(100);
     accounts.book(&aborted("a", AbortCause::PeerReset, 10), at(60));
-    accounts.forget(|_| false);
-    let record = accounts.sites.values().next().expect("a site");
-    assert!(record.processes.is_empty());
-    assert_eq!(record.total(), 10);
+    let nobody = ProcessKey { tgid: 0, started_at: 0 };
+    accounts.book(&Aborted { process: nobody, ..aborted("", AbortCause::DataAfterClose, 1) }, at(60));
+    accounts.is_alive(&who("a"), at(100));
+    accounts.is_alive(&who(""), at(399));
+    let shown = |accounts: &AbortAccounts| -> Vec<String> {
+        let totals = accounts.exported().into_iter().filter(|one| one.total > 0);
+        totals.map(|one| one.identity.comm).collect()
+    };
+    // Dead processes are no longer shown, and stay counted.
+    accounts.forget(at(100), |_| false);
+    let total = |accounts: &AbortAccounts| accounts.sites.values().map(AbortRecord::total).sum::<u64>();
+    assert!(accounts.sites.values().all(|record| record.processes.is_empty()));
+    assert_eq!(total(&accounts), 11);
+    accounts.forget(at(359), |_| false);
+    assert_eq!((shown(&accounts), total(&accounts)), (vec![String::new(), "a".to_owned()], 11));
+    accounts.forget(at(400), |_| false);
+    assert_eq!((shown(&accounts), total(&accounts)), (vec![String::new()], 1));
+}
+
+#[test]
+fn what_began_among_the_others_stays_there() {
+    let mut accounts = accounts(AbortCause::ALL.len());
+    for comm in ["a", "b"] {
+        accounts.book(&aborted(comm, AbortCause::PeerReset, 1), at(0));
+    }
+    accounts.is_alive(&who("b"), at(299));
+    accounts.forget(at(300), |_| false);
+    accounts.book(&aborted("b", AbortCause::PeerReset, 1), at(301));
+    accounts.book(&aborted("c", AbortCause::PeerReset, 1), at(301));
+    let series = accounts.exported();
+    let of = |comm: &str| series.iter().filter(|one| one.identity.comm == comm).map(|one| one.total).sum::<u64>();
+    assert_eq!((of("a"), of("b"), of("c"), of(OTHER)), (0, 0, 1, 2));
 }

@@ -56,9 +56,15 @@ impl Endings {
             labels.insert(process, identity.clone());
             let fresh = self.seen.fresh(counted.key, counted.count);
             if fresh > 0 {
-                accounts.book(&aborted(process, identity, cause, fresh, attribution), now);
+                accounts.book(&aborted(process, identity.clone(), cause, fresh, attribution), now);
             }
-            let is_alive = || !process.is_known() || attribution.procfs.is_alive(process.into());
+            let is_alive = || {
+                let is_alive = !process.is_known() || attribution.procfs.is_alive(process.into());
+                if is_alive {
+                    accounts.is_alive(&identity, now);
+                }
+                is_alive
+            };
             if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
                 kernel.forget_aborts(counted.key);
             }

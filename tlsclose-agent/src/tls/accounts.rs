@@ -4,7 +4,7 @@
 //! to the site of that stack. So the closes of all sites add up to the closes of all programs.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use super::outcome::outcomes;
 use crate::{
     clock::Moment,
     finding::{TlsOutcome, TlsOutcomes, Touch},
+    programs::{Programs, RETENTION},
     sites::{Limits, OTHER, UNSAMPLED},
     snapshot::{Identity, TlsProgram},
     tracker::ProcessKey,
@@ -25,10 +26,6 @@ const RATE_SPAN: Duration = Duration::from_secs(300);
 const SLOT: Duration = Duration::from_secs(10);
 /// Processes remembered for one site; the one with the fewest closes goes.
 const PROCESSES: usize = 64;
-/// How long series and sites stay after their last process.
-const RETENTION: Duration = Duration::from_secs(300);
-/// Programs remembered as having no series of their own, for each that may have one.
-const OTHERS: usize = 8;
 
 /// Closes of one process about which the same is known.
 #[derive(Clone, Debug)]
@@ -79,22 +76,26 @@ struct Program {
     local: TlsOutcomes,
     remote: TlsOutcomes,
     after_data: u64,
-    alive_at: Moment,
 }
 
 /// The books.
 pub struct Accounts {
     limits: Limits,
-    programs: BTreeMap<Identity, Program>,
-    /// Programs that did not fit, and when they were last alive: a series never moves.
-    others: HashMap<Identity, Moment>,
+    programs: Programs,
+    series: BTreeMap<Identity, Program>,
     pub sites: BTreeMap<TlsSiteKey, TlsRecord>,
     started: Option<Moment>,
 }
 
 impl Accounts {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, programs: BTreeMap::new(), others: HashMap::new(), sites: BTreeMap::new(), started: None }
+        Self {
+            limits,
+            programs: Programs::new(limits.programs),
+            series: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            started: None,
+        }
     }
 
     /// The accounts begin; rates are taken over no more than the time since.
@@ -105,12 +106,11 @@ impl Accounts {
     /// Books closes that were counted since the last time.
     pub fn book(&mut self, close: &Close, now: Moment) {
         let Some([local, remote]) = outcomes(close.facts) else { return };
-        let identity = self.labels(&close.identity, now);
-        let program = self.programs.entry(identity).or_default();
+        let label = self.programs.label(&close.identity, now);
+        let program = self.series.entry(label).or_default();
         *program.local.of_mut(local) += close.count;
         *program.remote.of_mut(remote) += close.count;
         program.after_data += close.after_data(local);
-        program.alive_at = now;
         let record = self.record(close, UNSAMPLED);
         record.add(close, local, now);
     }
@@ -131,16 +131,12 @@ impl Accounts {
 
     /// A process of the program is alive.
     pub fn is_alive(&mut self, identity: &Identity, now: Moment) {
-        if let Some(program) = self.programs.get_mut(identity) {
-            program.alive_at = now;
-        } else if let Some(alive_at) = self.others.get_mut(identity) {
-            *alive_at = now;
-        }
+        self.programs.is_alive(identity, now);
     }
 
     /// What metrics show: a program's series are all there once one of them is.
     pub fn exported(&self) -> Vec<TlsProgram> {
-        let exported = self.programs.iter().map(|(identity, program)| TlsProgram {
+        let exported = self.series.iter().map(|(identity, program)| TlsProgram {
             identity: identity.clone(),
             local: program.local,
             remote: program.remote,
@@ -167,28 +163,8 @@ impl Accounts {
         }
         let is_recent = |alive_at: Moment| now.since(alive_at) < RETENTION;
         self.sites.retain(|key, record| key.comm == OTHER || is_recent(record.alive_at));
-        self.programs.retain(|identity, program| identity.comm == OTHER || is_recent(program.alive_at));
-        self.others.retain(|_, alive_at| is_recent(*alive_at));
-    }
-
-    /// The identity as a label: series are bounded, and never move.
-    fn labels(&mut self, identity: &Identity, now: Moment) -> Identity {
-        if self.programs.contains_key(identity) {
-            return identity.clone();
-        }
-        let other = || OTHER.to_owned();
-        let other = Identity { namespace: other(), pod: other(), container: other(), comm: other() };
-        let with_series = self.programs.len() - usize::from(self.programs.contains_key(&other));
-        let known = self.others.get_mut(identity);
-        if known.is_none() && with_series < self.limits.programs {
-            return identity.clone();
-        }
-        if let Some(alive_at) = known {
-            *alive_at = now;
-        } else if self.others.len() < OTHERS * self.limits.programs {
-            self.others.insert(identity.clone(), now);
-        }
-        other
+        self.programs.forget(now);
+        self.series.retain(|label, _| self.programs.has(label));
     }
 
     fn record(&mut self, close: &Close, site: &str) -> &mut TlsRecord {
