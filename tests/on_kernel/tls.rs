@@ -36,6 +36,29 @@ fn every_way_to_send_and_to_read_records_is_followed() {
 }
 
 #[test]
+fn kernel_tls_is_followed_by_its_control_messages() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let protocols = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
+    if !protocols.split_whitespace().any(|name| name == "tls") {
+        // This kernel is built without it. Those in `cargo xtask vm` have it, from 6.1 on.
+        return;
+    }
+    const COUNT: u64 = 5;
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    // Before 6.3 what the kernel encrypts passes no hook.
+    let has_hook = fs::exists("/sys/kernel/tracing/events/sock/sock_send_length").expect("tracefs");
+    let seen = |outcome| if has_hook { outcome } else { "unknown" };
+    for (end, sent, answered) in [("none", "truncated", "truncated"), ("clean", "clean", "unanswered")] {
+        let wire = exchange(&namespace, &["--send", "kernel", "--end", end], COUNT);
+        assert_outcomes(&agent, &wire.client, &[(seen(sent), COUNT)], &[("unknown", COUNT)], end);
+        assert_outcomes(&agent, &wire.server, &[(seen(answered), COUNT)], &[(seen(sent), COUNT)], end);
+    }
+}
+
+#[test]
 fn an_end_is_called_what_it_was_and_never_guessed_clean() {
     if !on_kernel(&["python3"]) {
         return;

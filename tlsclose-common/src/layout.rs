@@ -57,6 +57,8 @@ layout! {
     tcp_bytes_received = "tcp_sock"."bytes_received",
     tcp_bytes_acked = "tcp_sock"."bytes_acked",
     tcp_linger2 = "tcp_sock"."linger2",
+    tcp_ulp_ops = "tcp_sock"."inet_conn.icsk_ulp_ops",
+    ulp_name = "tcp_ulp_ops"."name",
     inet_sport = "inet_sock"."inet_sport",
     // include/net/inet_connection_sock.h, include/net/request_sock.h: the accept queue
     tcp_queue_head = "tcp_sock"."inet_conn.icsk_accept_queue.rskq_accept_head",

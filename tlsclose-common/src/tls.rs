@@ -45,6 +45,8 @@ pub mod stage {
     pub const ENCRYPTED_12: u8 = 3;
     /// Encrypted by TLS 1.3.
     pub const ENCRYPTED_13: u8 = 4;
+    /// Encrypted by the kernel, which says the type of a record in a control message.
+    pub const KERNEL: u8 = 6;
     /// Out of step, or bytes went a way that is not watched: nothing is known any more.
     pub const LOST: u8 = 5;
 }
@@ -142,6 +144,23 @@ impl Direction {
         HEADER - self.have as u32
     }
 
+    /// The kernel makes, or takes apart, the records of this direction.
+    #[inline(always)]
+    pub fn is_of_kernel(&self) -> bool {
+        self.stage == stage::KERNEL
+    }
+
+    /// The kernel made or took apart a record, an alert or data. Its headers pass nobody else.
+    #[inline(always)]
+    pub fn record_of_kernel(&mut self, is_alert: bool) {
+        self.stage = stage::KERNEL;
+        self.header = 0;
+        self.have = 0;
+        self.remaining = 0;
+        self.last_type = if is_alert { record::ALERT } else { record::APPLICATION_DATA };
+        self.marks &= !mark::LATE;
+    }
+
     /// A header begins with the next byte.
     #[inline(always)]
     pub fn is_between_records(&self) -> bool {
@@ -213,7 +232,7 @@ impl Direction {
     pub fn says_goodbye(&self) -> bool {
         self.is_between_records()
             && match (self.stage, self.last_type) {
-                (stage::ENCRYPTED_12, record::ALERT) => true,
+                (stage::ENCRYPTED_12 | stage::KERNEL, record::ALERT) => true,
                 (stage::ENCRYPTED_13, record::APPLICATION_DATA) => {
                     self.last == ALERT_13
                         || self.last == ALERT_13_CCM8
@@ -241,7 +260,7 @@ impl Direction {
         if self.says_goodbye() {
             marks |= mark::GOODBYE;
         } else if self.have != 0 || (self.stage == stage::ENCRYPTED_13 && self.last == ALERT_13_PADDED) {
-            // Half a header, as kernel TLS leaves it; or a padded alert that could be data.
+            // Half a header; or a padded alert that could be data.
             marks |= mark::MAYBE;
         }
         marks

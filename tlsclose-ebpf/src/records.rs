@@ -24,6 +24,8 @@ const IOVEC: u64 = 16;
 const MMSGHDR: u64 = 64;
 /// Where `msg_iov` and `msg_iovlen` are in a `struct user_msghdr`.
 const MSG_IOV: u64 = 16;
+/// Where `msg_control` and `msg_controllen` are.
+const MSG_CONTROL: u64 = 32;
 
 /// Where the data of the current system call is in user memory.
 #[derive(Clone, Copy)]
@@ -128,6 +130,37 @@ impl Source {
         self.at += length as u64;
         self.left -= length;
     }
+}
+
+/// What kernel TLS says of the record that the current sendmsg() or recvmsg() moved: whether it is an alert. None
+/// where the call has no room for that (KERNEL: Documentation/networking/tls.rst).
+#[inline(always)]
+pub fn is_alert_of_kernel(which: u8) -> Option<bool> {
+    /// `cmsg_len` of a message of one byte (include/linux/socket.h).
+    const LENGTH: u64 = 17;
+    const SOL_TLS: u64 = 282;
+    const TLS_SET_RECORD_TYPE: u64 = 1;
+    const TLS_GET_RECORD_TYPE: u64 = 2;
+    const ALERT: u8 = 21;
+    let call = SystemCall::of(Task::current().as_ptr());
+    let (number, kind) = if which == call::READ {
+        (global!(SYSTEM_CALLS.recvmsg), TLS_GET_RECORD_TYPE)
+    } else {
+        (global!(SYSTEM_CALLS.sendmsg), TLS_SET_RECORD_TYPE)
+    };
+    if call.number() != number {
+        return None;
+    }
+    let (control, room) = user_pair(call.argument(1) + MSG_CONTROL)?;
+    if room < LENGTH {
+        return None;
+    }
+    let (length, level_and_kind) = user_pair(control)?;
+    let mut record = 0u8;
+    // SAFETY: one byte; the helper checks the address.
+    let read = unsafe { bpf_probe_read_user((&raw mut record).cast(), 1, (control + IOVEC) as *const c_void) };
+    let is_its = length >= LENGTH && level_and_kind == SOL_TLS | kind << 32 && read == 0;
+    is_its.then_some(record == ALERT)
 }
 
 /// Bytes of all pieces; None where there are more than are looked at.

@@ -3,8 +3,8 @@
 //! Five bytes of each record are read out of the system call's buffer, and of these only the type
 //! and the length are kept. While they are young, sockets that are not TLS pay a look at the first
 //! five bytes, and a failed look-up where there is TLS. What goes another way than through a plain
-//! read or send (io_uring, sendfile, splice, kernel TLS) shows in TCP's sequence numbers: then
-//! nothing is said about that direction.
+//! read or send (io_uring, sendfile, splice) shows in TCP's sequence numbers: then nothing is said
+//! about that direction. So does kernel TLS, which says in control messages what an alert is.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -179,7 +179,15 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
         direction.skip(skipped);
         skipped = 0;
     }
-    if skipped != 0 || !in_memory {
+    if direction.is_of_kernel() || (skipped != 0 && sequences.has_kernel_tls()) {
+        match records::is_alert_of_kernel(which) {
+            Some(is_alert) => direction.record_of_kernel(is_alert),
+            // Calls that have no room for a type move nothing but data. What they read may be missing a header
+            // for another reason, though, unless it is known that the kernel takes records apart here.
+            None if which == call::SEND || direction.is_of_kernel() => direction.record_of_kernel(false),
+            None => direction.lose(),
+        }
+    } else if skipped != 0 || !in_memory {
         direction.lose();
     } else {
         let message = if entry.batch_thread == thread as u32 { entry.batch } else { 0 };

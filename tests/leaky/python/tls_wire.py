@@ -4,8 +4,6 @@ So every way to hand records to the kernel can be tried: system calls, splits, s
 """
 
 import argparse
-import ctypes
-import errno
 import os
 import select
 import socket
@@ -61,40 +59,6 @@ def chunks(data, size):
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-class Piece(ctypes.Structure):
-    _fields_ = [("at", ctypes.c_char_p), ("length", ctypes.c_size_t)]
-
-
-class Message(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("pieces", ctypes.POINTER(Piece)),
-        ("piece_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_uint64),
-        ("sent", ctypes.c_uint),
-    ]
-
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def sendmmsg(sock, bodies):
-    """Sends messages of two pieces each with one call; gives back the bytes that it took."""
-    halves = [[body[: len(body) // 2], body[len(body) // 2 :]] for body in bodies]
-    pieces = [(Piece * 2)(*[Piece(half, len(half)) for half in pair]) for pair in halves]
-    messages = (Message * len(bodies))(*[Message(None, 0, pair, 2, None, 0, 0, 0) for pair in pieces])
-    while True:
-        count = libc.sendmmsg(sock.fileno(), messages, len(messages), 0)
-        if count >= 0:
-            return sum(message.sent for message in messages[:count])
-        if ctypes.get_errno() != errno.EAGAIN:
-            raise OSError(ctypes.get_errno(), "sendmmsg")
-        select.select([], [sock], [])
-
-
 def send(sock, data):
     """Sends everything in the way that was asked for."""
     way = options.send
@@ -109,6 +73,8 @@ def send(sock, data):
         while data:
             data = data[sock.sendmsg(chunks(data, 7)[:300]) :]
     elif way in ("sendmmsg", "sendmmsg_full"):
+        from sendmmsg import sendmmsg
+
         # Messages of which some, where the buffers are full, are sent in part or not at all.
         while data:
             data = data[sendmmsg(sock, chunks(data, 110 if way == "sendmmsg" else 1000)[:20]) :]
@@ -151,6 +117,31 @@ def receive(sock, wanted):
         total += got
 
 
+SOL_TLS = 282
+TCP_ULP = 31
+TLS_TX, TLS_RX = 1, 2
+SET_RECORD_TYPE = 1
+ALERT = b"\x15"
+
+
+def into_the_kernel(sock):
+    """From here on the kernel makes the records: TLS 1.3, AES-GCM, a key that both sides know."""
+    sock.setsockopt(socket.SOL_TCP, TCP_ULP, b"tls")
+    keys = struct.pack("HH8s16s4s8s", 0x0304, 51, b"i" * 8, b"k" * 16, b"s" * 4, bytes(8))
+    sock.setsockopt(SOL_TLS, TLS_TX, keys)
+    sock.setsockopt(SOL_TLS, TLS_RX, keys)
+
+
+def receive_by_kernel(sock, wanted):
+    """Reads `wanted` bytes, or up to the end. It asks for the type of each record, as alerts come to nobody else."""
+    total = 0
+    while wanted is None or total < wanted:
+        data = sock.recvmsg(1 << 16, 64)[0]
+        total += len(data)
+        if not data:
+            return
+
+
 def starttls(sock, lines):
     """A dialogue in clear before the records, each side in turn."""
     for at in range(lines):
@@ -164,10 +155,20 @@ def serve(listener):
         sock, _ = listener.accept()
         if options.send == "starttls":
             starttls(sock, 3)
-        receive(sock, sum(map(len, CLIENT)))
-        sock.sendall(b"".join(SERVER))
+        if options.send == "kernel":
+            receive(sock, sum(map(len, CLIENT[:3])))
+            sock.sendall(b"".join(SERVER[:3]))
+            into_the_kernel(sock)
+            receive_by_kernel(sock, 5000)
+            sock.sendall(MARKER * 100)
+        else:
+            receive(sock, sum(map(len, CLIENT)))
+            sock.sendall(b"".join(SERVER))
         try:
-            receive(sock, None)
+            if options.send == "kernel":
+                receive_by_kernel(sock, None)
+            else:
+                receive(sock, None)
         except ConnectionResetError:
             pass
         time.sleep(options.linger)
@@ -180,6 +181,17 @@ def serve(listener):
         time.sleep(options.hold)
 
 
+def talk_by_kernel(sock):
+    sock.sendall(b"".join(CLIENT[:3]))
+    receive(sock, sum(map(len, SERVER[:3])))
+    into_the_kernel(sock)
+    sock.sendall(b"q" * 5000)
+    receive_by_kernel(sock, len(MARKER) * 100)
+    if options.end == "clean":
+        sock.sendmsg([b"\x01\x00"], [(SOL_TLS, SET_RECORD_TYPE, ALERT)])
+    sock.close()
+
+
 def connect(port):
     for _ in range(options.count):
         sock = socket.create_connection(("127.0.0.1", port))
@@ -188,6 +200,9 @@ def connect(port):
             sock.setblocking(False)
         if options.send == "starttls":
             starttls(sock, 3)
+        if options.send == "kernel":
+            talk_by_kernel(sock)
+            continue
         if options.send == "sendfile":
             sock.sendall(b"".join(CLIENT[:-1]))
             with open("/tmp/" + options.client, "wb+") as file:

@@ -210,3 +210,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn kernel_tls_says_itself_what_an_alert_is() {
+    let mut direction = walked(&CLIENT_13);
+    direction.record_of_kernel(false);
+    assert_eq!((direction.marks(), direction.carries_data()), (OPEN, true));
+    direction.record_of_kernel(true);
+    direction.mark_late();
+    assert_eq!((direction.marks(), direction.carries_data()), (GOODBYE | mark::LATE, false));
+    direction.record_of_kernel(false);
+    assert_eq!(direction.marks(), OPEN);
+    // Whatever was left of a record before.
+    let mut direction = walked(&CLIENT_13);
+    feed(&mut direction, &stream(&[(23, 500)])[..100]);
+    direction.record_of_kernel(true);
+    assert_eq!(direction.marks(), GOODBYE);
+}

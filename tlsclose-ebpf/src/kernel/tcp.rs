@@ -223,6 +223,14 @@ impl Sequences {
         access::load(self.0, offset as usize)
     }
 
+    /// Its upper-layer protocol is `tls`: the kernel makes the records, or takes them apart.
+    #[inline(always)]
+    pub fn has_kernel_tls(self) -> bool {
+        const TLS: u32 = u32::from_ne_bytes(*b"tls\0");
+        let ops: *const c_void = field!(self.0, tcp_ulp_ops: *const c_void);
+        !ops.is_null() && field!(ops, ulp_name: u32) == TLS
+    }
+
     /// TCP_LINGER2: below 0, close() does not wait in FIN_WAIT_2.
     #[inline(always)]
     pub fn linger2(self) -> i32 {

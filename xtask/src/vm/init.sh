@@ -11,8 +11,8 @@ mount -t bpf bpf /sys/fs/bpf
 ln -s /proc/self/fd /dev/fd
 ln -s /run /var/run
 ip link set lo up
-# For `ss -K`, in namespaces where nobody may load a module.
-for module in inet_diag tcp_diag; do insmod "/modules/$(uname -r)/$module.ko"; done
+# For `ss -K` and kernel TLS, in namespaces where nobody may load a module.
+for module in "/modules/$(uname -r)"/*; do insmod "$module"; done
 echo; echo "guest: kernel $(uname -r)"
 argument() { sed -n "s/.*$1=\"\([^\"]*\)\".*/\1/p" /proc/cmdline; }
 # Emulated processors are slow: the tests wait longer, and one makes fewer connections.

@@ -29,7 +29,7 @@ const PYTHON: &str = "/usr/bin/python3";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 
 /// Packs everything; files keep the paths that they have here, which the tests are compiled with.
-/// Modules are files of the kernel with this release.
+/// Modules are files of the kernel with this release, in the order in which they are loaded.
 pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, PathBuf)]) -> Result<PathBuf> {
     let root = directory.join("root");
     let _ = fs::remove_dir_all(&root);
@@ -57,8 +57,8 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, P
     for module in python_library()? {
         copy(&module, &root)?;
     }
-    for (release, module) in modules {
-        unpack(module, &root.join("modules").join(release))?;
+    for (position, (release, module)) in modules.iter().enumerate() {
+        unpack(module, &root.join("modules").join(release), position)?;
     }
     copy(Path::new("/bin/busybox"), &root)?;
     symlink("busybox", root.join("bin/sh")).context("no sh in the guest")?;
@@ -99,10 +99,10 @@ fn copy(file: &Path, root: &Path) -> Result<()> {
 }
 
 /// A kernel module, decompressed: not every kernel can do that.
-fn unpack(module: &Path, directory: &Path) -> Result<()> {
+fn unpack(module: &Path, directory: &Path, position: usize) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let name = module.file_name().unwrap_or_default();
-    let to = directory.join(name);
+    let name = module.file_name().unwrap_or_default().to_string_lossy();
+    let to = directory.join(format!("{position:03}-{name}"));
     fs::copy(module, &to).with_context(|| format!("cannot copy {} for the guest", module.display()))?;
     if to.extension().is_some_and(|extension| extension == "xz") {
         run::output(Command::new("xz").args(["--decompress", "--force"]).arg(&to))?;

@@ -70,28 +70,36 @@ fn find_image(unpacked: &Path) -> Option<PathBuf> {
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
 }
 
-/// What `ss -K` needs of a kernel that has it as modules, in the order in which they are loaded.
-pub const MODULES: [&str; 2] = ["inet_diag", "tcp_diag"];
+/// What `ss -K` and kernel TLS need of a kernel that has it as modules, below its `kernel` directory and in the order
+/// in which they are loaded. Not every kernel has all: what one lacks is built in, or missing.
+const MODULES: [&str; 9] = [
+    "net/ipv4/inet_diag",
+    "net/ipv4/tcp_diag",
+    "crypto/crypto_null",
+    "crypto/gf128mul",
+    "lib/crypto/gf128mul",
+    "crypto/ghash-generic",
+    "crypto/ctr",
+    "crypto/gcm",
+    "net/tls/tls",
+];
 
-/// Those of all these kernels: the kernel's release, and the file, which may be compressed.
-pub fn modules(directory: &Path, kernels: &[&Kernel]) -> Result<Vec<(String, PathBuf)>> {
+/// Those of all these kernels, in order: the kernel's release, and the file, which may be compressed.
+pub fn modules(directory: &Path, kernels: &[&Kernel]) -> Vec<(String, PathBuf)> {
     let mut modules = Vec::new();
     for kernel in kernels {
         let unpacked = directory.join("kernels").join(kernel.name);
         for releases in ["lib/modules", "usr/lib/modules"].map(|below| unpacked.join(below)) {
             for release in fs::read_dir(releases).into_iter().flatten().flatten() {
                 let name = release.file_name().to_string_lossy().into_owned();
-                let from = release.path().join("kernel/net/ipv4");
-                for module in MODULES {
-                    let file = ["ko", "ko.xz"].map(|end| from.join(format!("{module}.{end}")));
-                    let file = file.into_iter().find(|file| file.is_file());
-                    let file = file.with_context(|| format!("the packages of {} have no {module}", kernel.name))?;
-                    modules.push((name.clone(), file));
-                }
+                let from = release.path().join("kernel");
+                let files = MODULES.iter().flat_map(|module| ["ko", "ko.xz"].map(|end| format!("{module}.{end}")));
+                let there = files.map(|file| from.join(file)).filter(|file| file.is_file());
+                modules.extend(there.map(|file| (name.clone(), file)));
             }
         }
     }
-    Ok(modules)
+    modules
 }
 
 /// apt with lists of its own, from the mirrors that this host uses.
