@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const WINDOW: Duration = Duration::from_secs(600);
@@ -135,4 +137,71 @@ fn growth_per_minute_is_net_and_over_five_minutes() {
     assert!((play.history.per_minute() - 12.0).abs() < 0.5, "{}", play.history.per_minute());
     play.run(600, |_| 120);
     assert_eq!(play.history.per_minute(), 0.0);
+}
+
+/// All that ever happened, and the rule as its words say it: worked out from the beginning each time.
+#[derive(Default)]
+struct Model {
+    /// Of each update: its moment, its count, and whether a slice began with it.
+    updates: Vec<(Moment, u64, bool)>,
+    /// Of each end: after how many updates it was, and when the socket began to linger.
+    ends: Vec<(usize, Moment)>,
+    peak: Option<u64>,
+}
+
+impl Model {
+    fn update(&mut self, now: Moment, count: u64) -> Status {
+        let last_slice = self.updates.iter().rev().find(|(.., begins)| *begins);
+        let begins = last_slice.is_none_or(|(start, ..)| now.since(*start) >= WINDOW / 5);
+        self.updates.push((now, count, begins));
+        self.peak = match self.peak {
+            None => self.grows().then_some(count),
+            Some(peak) => Some(peak.max(count)).filter(|peak| count * 2 > *peak),
+        };
+        if self.peak.is_some() { Status::Leaking } else { Status::Lingering }
+    }
+
+    fn grows(&self) -> bool {
+        let starts: Vec<usize> = (0..self.updates.len()).filter(|at| self.updates[*at].2).collect();
+        let window = &starts[starts.len().saturating_sub(5)..];
+        let (first, lingering) = (window[0], self.updates.last().unwrap().1);
+        let is_maximum =
+            |at: usize| self.updates[..at].iter().map(|update| update.1).max().unwrap_or(0) < self.updates[at].1;
+        let ends_of = |slice: usize| starts.iter().copied().find(|start| *start > slice).unwrap_or(self.updates.len());
+        let slices_with_maximum = window.iter().filter(|start| (**start..ends_of(**start)).any(is_maximum)).count();
+        let in_window = || self.ends.iter().filter(|(after, _)| *after > first);
+        let older = in_window().filter(|(_, began)| *began < self.updates[first].0).count() as u64;
+        let at_start = first.checked_sub(1).map_or(0, |before| self.updates[before].1);
+        lingering >= 3
+            && slices_with_maximum >= 3
+            && (older == 0 || older * 10 < at_start)
+            && (in_window().count() as u64) * 10 < lingering
+    }
+}
+
+proptest! {
+    /// Sockets begin to linger and are closed at random, the oldest or the youngest: every status is the model's.
+    #[test]
+    fn the_verdict_agrees_with_a_plain_model(
+        steps in prop::collection::vec((0usize..3, 0usize..40, any::<bool>(), 1u64..12), 1..150),
+    ) {
+        let (mut history, mut model) = (History::default(), Model::default());
+        let (mut sockets, mut second) = (VecDeque::new(), 1000);
+        for (begin, end, oldest, span) in steps {
+            second += span * STEP;
+            let now = Moment(second * 1_000_000_000);
+            // Rarely more than one, so that leaks are among the histories.
+            for _ in 0..end.saturating_sub(37) {
+                let began = if oldest { sockets.pop_front() } else { sockets.pop_back() };
+                if let Some(began) = began {
+                    history.ended(End::Closed, began);
+                    model.ends.push((model.updates.len(), began));
+                }
+            }
+            sockets.extend(std::iter::repeat_n(now, begin));
+            let count = sockets.len() as u64;
+            let status = history.update(now, count, WINDOW, Descriptors::default());
+            prop_assert_eq!(status, model.update(now, count));
+        }
+    }
 }
