@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what tlsclose costs, measured beside doing without it and beside others.
 
 mod census;
+mod crowd;
 mod kernel;
 mod load;
 mod names;
@@ -52,6 +53,8 @@ enum What {
     Tls,
     /// 99,000 leaked sockets, and how soon a leak is found
     Census,
+    /// 1,000,000 descriptors and 50,000 tasks
+    Crowd,
     /// Unwinding and naming the stacks of a large program
     Names,
     /// All of these
@@ -94,6 +97,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(What::Census) {
         sections.push(census::measure(&plan)?);
+    }
+    if wanted(What::Crowd) {
+        sections.push(crowd::measure(&plan)?);
     }
     if wanted(What::Names) {
         sections.push(names::measure(&plan, &mut log)?);

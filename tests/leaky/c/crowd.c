@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define STACK 4096
-#define HOLDERS 10
+/* Descriptors that are open anyway. */
+#define SPARE 64
 
 static int rest(void *unused)
 {
@@ -44,31 +45,32 @@ static void hold_descriptors(int count, int report)
         pause();
 }
 
-/* --count descriptors in all, --processes and --idle-threads. */
+/* --count descriptors in all, in as few processes as their limit allows; --processes and --idle-threads. */
 int run_crowd(const struct options *o)
 {
-    int each = o->count / HOLDERS, reports[2];
     double end = now() + o->seconds;
-    struct rlimit limit = { .rlim_cur = (rlim_t)each + 64, .rlim_max = (rlim_t)each + 64 };
-    if (setrlimit(RLIMIT_NOFILE, &limit) || pipe(reports))
-        die("RLIMIT_NOFILE");
-    for (int i = 0; i < HOLDERS; i++) {
+    int reports[2], holders = 0;
+    struct rlimit limit;
+    if (pipe(reports) || getrlimit(RLIMIT_NOFILE, &limit))
+        die("pipe");
+    int room = limit.rlim_cur < (rlim_t)o->count + SPARE ? (int)limit.rlim_cur - SPARE : o->count;
+    for (int left = o->count; left > 0; left -= room, holders++) {
         pid_t pid = fork();
         if (pid < 0)
             die("fork");
         if (pid == 0)
-            hold_descriptors(each, reports[1]);
+            hold_descriptors(left < room ? left : room, reports[1]);
     }
     close(reports[1]);
     char byte;
-    for (int i = 0; i < HOLDERS; i++)
+    for (int i = 0; i < holders; i++)
         if (read(reports[0], &byte, 1) != 1) {
             fprintf(stderr, "leaky: a holder failed\n");
             return 1;
         }
     start_tasks(o->processes, SIGCHLD);
     start_tasks(o->idle_threads, CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM);
-    printf("ready %d\n", each * HOLDERS);
+    printf("ready %d\n", o->count);
     sleep_until(end);
     return 0;
 }
