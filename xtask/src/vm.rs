@@ -20,8 +20,9 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 16] = [
+const TESTS: [&str; 18] = [
     "a_thousand_leaks_in_a_churn",
+    "aborts::",
     "accept_queue::",
     "descriptors::",
     "findings::",
@@ -32,6 +33,7 @@ const TESTS: [&str; 16] = [
     "rights::",
     "shared::",
     "sigterm_ends_it",
+    "spins::",
     "system_calls_are_watched",
     "the_capabilities_of_the_unit",
     "the_doctor_finds",
@@ -50,7 +52,7 @@ pub struct Options {
     #[arg(long, value_name = "VERSION")]
     kernel: Vec<String>,
     /// Minutes that one guest may take
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60))]
     minutes: u64,
     /// Write the table into docs/kernels.md
     #[arg(long)]
