@@ -22,6 +22,7 @@ mod half_open;
 mod http;
 mod jit;
 mod languages;
+mod last_close;
 mod ledger;
 mod lifecycle;
 mod metrics;

@@ -1,5 +1,7 @@
 //! A close() that does not close: who called it, and who holds the socket.
 
+use std::time::Instant;
+
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::host::{on_kernel, root};
@@ -230,6 +232,29 @@ fn a_thread_that_waits_on_a_closed_socket_is_named() {
         let comm = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", shared.pid()));
         assert_eq!(comm.expect("the thread"), "leaky-blocked\n");
     }
+}
+
+/// As `sshd` and all servers do that fork.
+#[test]
+fn what_is_shared_on_purpose_is_no_finding_until_the_last_close_is_overdue() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start_with(&["--leak-after=8s"]);
+    let arguments = ["--way", "fork", "--count", "5", "--for", "60"];
+    let mut shared = Leaky::start(&namespace, Language::C, &SHARED, &arguments);
+    shared.ready();
+    let closed = Instant::now();
+    let sockets = |report: &Value| -> u64 {
+        let held = |site: &&Value| list(&site["processes"]).any(|process| process["comm"] == *shared.comm);
+        list(&report["sites"]).filter(held).filter_map(|site| site["sockets"].as_u64()).sum()
+    };
+    while closed.elapsed() < seconds(5) {
+        assert_eq!(sockets(&agent.leaks()), 0);
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+    agent.wait_for("the last close to be overdue", seconds(20), |report| sockets(report) == 5);
 }
 
 #[test]

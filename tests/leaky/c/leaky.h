@@ -67,7 +67,7 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, exhausted.c, hog.c, load.c, queue.c, shared.c, spins.c, uring.c */
+/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, exhausted.c, hog.c, last_close.c, load.c, queue.c, shared.c, spins.c, uring.c */
 int run_activated(const struct options *options);
 int run_again(const struct options *options);
 int run_aborts(const struct options *options);
@@ -78,8 +78,10 @@ int run_exhausted(const struct options *options);
 int run_shared(const struct options *options);
 int run_spins(const struct options *options);
 pid_t fork_peer(void);
+int run_last_close(const struct options *options);
 int run_queue(const struct options *options);
 int run_uring(const struct options *options);
+void uring_close_all(const int *fds, int count);
 int run_hog(const struct options *options);
 int run_churn(const struct options *options);
 int run_pool(const struct options *options);

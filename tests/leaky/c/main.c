@@ -56,6 +56,8 @@ int main(int argc, char **argv)
         return run_again(&options);
     if (strcmp(options.command, "spins") == 0 && options.way)
         return run_spins(&options);
+    if (strcmp(options.command, "last_close") == 0 && options.way)
+        return run_last_close(&options);
     if (strcmp(options.command, "queue") == 0)
         return run_queue(&options);
     if (strcmp(options.command, "uring") == 0)

@@ -25,6 +25,7 @@ static void usage(const char *problem)
             "       leaky crowd --count DESCRIPTORS --processes N --idle-threads N --for SECONDS\n"
             "       leaky cut_off [--way server] [--port P] --count N --for SECONDS\n"
             "       leaky exhausted --processes DESCRIPTORS --count N [--rate PER_SECOND] --for SECONDS\n"
+            "       leaky last_close --way close|close_range|dup2|exec|io_uring|exit --count N --for SECONDS\n"
             "       leaky queue --count N [--threads LISTENERS] [--processes N] [--recover-after SECONDS] --for SECONDS\n"
             "       leaky churn|stream --for SECONDS\n"
             "       leaky pool --count N --every SECONDS --for SECONDS\n"

@@ -34,23 +34,38 @@ static struct ring new_ring(void)
 }
 
 /* One request at a time: the only slot of the queue is always free. */
-static int uring_accept(struct ring *ring, int listener)
+static int uring_call(struct ring *ring, struct io_uring_sqe request)
 {
     const struct io_uring_params *p = &ring->params;
     _Atomic unsigned *submitted = (_Atomic unsigned *)(ring->base + p->sq_off.tail);
     _Atomic unsigned *taken = (_Atomic unsigned *)(ring->base + p->cq_off.head);
     unsigned mask = *(unsigned *)(ring->base + p->cq_off.ring_mask);
     *(unsigned *)(ring->base + p->sq_off.array) = 0;
-    ring->requests[0] = (struct io_uring_sqe){ .opcode = IORING_OP_ACCEPT, .fd = listener, .accept_flags = SOCK_CLOEXEC };
+    ring->requests[0] = request;
     atomic_fetch_add(submitted, 1);
     if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
         die("io_uring_enter");
     struct io_uring_cqe *done = (struct io_uring_cqe *)(ring->base + p->cq_off.cqes);
-    int fd = done[atomic_load(taken) & mask].res;
+    int result = done[atomic_load(taken) & mask].res;
     atomic_fetch_add(taken, 1);
+    return result;
+}
+
+static int uring_accept(struct ring *ring, int listener)
+{
+    struct io_uring_sqe accept = { .opcode = IORING_OP_ACCEPT, .fd = listener, .accept_flags = SOCK_CLOEXEC };
+    int fd = uring_call(ring, accept);
     if (fd < 0)
         die("accept");
     return fd;
+}
+
+void uring_close_all(const int *fds, int count)
+{
+    struct ring ring = new_ring();
+    for (int i = 0; i < count; i++)
+        if (uring_call(&ring, (struct io_uring_sqe){ .opcode = IORING_OP_CLOSE, .fd = fds[i] }))
+            die("IORING_OP_CLOSE");
 }
 
 OWN_FRAME static void uring_read(int fd)
