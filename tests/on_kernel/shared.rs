@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::Child;
 use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/c/shared.c";
@@ -206,6 +207,37 @@ fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder()
         assert_eq!(site["processes"][0]["pid"], shared.pid(), "{site:#}");
         let unheld = agent.metrics().sum("tlsclose_unheld_sockets", &[]);
         assert!(unheld >= Some(5.0), "{unheld:?}");
+    }
+}
+
+/// A client of MPTCP that fell back to TCP: the descriptor leads to the one, and what is half-closed is the other.
+#[test]
+fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener() {
+    const SOURCE: &str = "tests/leaky/python/mptcp.py";
+    let allowed = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1");
+    if !on_kernel(&["python3"]) || !allowed {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    if !looks_for_unheld(&agent) {
+        return;
+    }
+    let mut python = namespace.command("/usr/bin/python3");
+    python.arg("-B").arg(root().join(SOURCE)).args(["--count", "5", "--for", "60"]);
+    let mut client = Child::spawn(&mut python);
+    client.wait_for_line("ready ", seconds(20));
+    let report = agent.wait_for("5 sockets", seconds(20), |report| sockets_of(report, client.pid()) == 5);
+    for site in sites_of(&report, client.pid()) {
+        assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
+        assert_held_by_nobody_known(site);
+        if site["site"] != "unsampled" {
+            let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
+            let own = frames_in(&site["opened"]["stack"], SOURCE);
+            let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+            let expected = ("connect", Some(marked_line(&source, "mptcp opened")));
+            assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+        }
     }
 }
 
