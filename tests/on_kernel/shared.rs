@@ -9,7 +9,7 @@ use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::{patient, seconds};
 
 const SOURCE: &str = "tests/leaky/c/shared.c";
 
@@ -273,7 +273,7 @@ fn what_is_shared_on_purpose_is_no_finding_until_the_last_close_is_overdue() {
         return;
     }
     let namespace = Netns::new();
-    let agent = Agent::start_with(&["--leak-after=8s"]);
+    let agent = Agent::start_with(&[&format!("--leak-after={}s", patient(seconds(8)).as_secs())]);
     let arguments = ["--way", "fork", "--count", "5", "--for", "60"];
     let mut shared = Leaky::start(&namespace, Language::C, &SHARED, &arguments);
     shared.ready();

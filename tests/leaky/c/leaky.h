@@ -36,6 +36,7 @@ struct options parse_options(int argc, char **argv);
 void die(const char *what) __attribute__((noreturn));
 double now(void);
 void sleep_until(double moment);
+void let_them_look(void);
 struct sockaddr_storage loopback(enum family family, int port, socklen_t *length);
 int listen_on(enum family family, int port);
 int port_of(int fd);

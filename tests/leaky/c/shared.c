@@ -13,12 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Time for whoever watches to learn that this process has sockets. */
-static void let_them_look(void)
-{
-    usleep(1500000);
-}
-
 static OWN_FRAME int shared_accept(int listener)
 {
     int fd = accept4(listener, NULL, NULL, 0); /* LINE: shared opened */
