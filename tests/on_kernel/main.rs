@@ -33,6 +33,7 @@ mod programs;
 mod python;
 mod real_programs;
 mod rights;
+mod rollout;
 mod same_site;
 mod shared;
 mod spins;

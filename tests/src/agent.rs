@@ -22,6 +22,11 @@ const FLAGS: [(&str, &str); 3] = [("--leak-after", "2s"), ("--leak-window", "10s
 
 pub struct Agent {
     child: Child,
+    place: Place,
+}
+
+/// Where an agent is reached; the next one may take it over.
+struct Place {
     directory: TempDir,
     port: u16,
 }
@@ -44,16 +49,29 @@ impl Agent {
     ///
     /// # Panics
     /// When the agent does not get ready.
-    pub fn start_by(mut command: Command, flags: &[&str]) -> Agent {
-        let directory = TempDir::new().expect("a temporary directory");
-        let port = free_port();
-        command.arg("agent").arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command.arg("--socket").arg(directory.path().join("agent.sock"));
+    pub fn start_by(command: Command, flags: &[&str]) -> Agent {
+        let place = Place { directory: TempDir::new().expect("a temporary directory"), port: free_port() };
+        Agent::start_at(place, command, flags)
+    }
+
+    /// As a new version is rolled out: this one ends, and another takes its port and socket.
+    ///
+    /// # Panics
+    /// When one does not end, or the other does not get ready.
+    #[must_use]
+    pub fn replaced(self) -> Agent {
+        let place = self.ended().1;
+        Agent::start_at(place, Command::new(tlsclose()), &[])
+    }
+
+    fn start_at(place: Place, mut command: Command, flags: &[&str]) -> Agent {
+        command.arg("agent").arg(format!("--web.listen-address=127.0.0.1:{}", place.port));
+        command.arg("--socket").arg(place.directory.path().join("agent.sock"));
         let replaced = |name: &str| flags.iter().any(|flag| flag.split('=').next() == Some(name));
         for (name, value) in FLAGS.iter().filter(|(name, _)| !replaced(name)) {
             command.args([name, value]);
         }
-        let mut agent = Agent { child: Child::spawn(command.args(flags)), directory, port };
+        let mut agent = Agent { child: Child::spawn(command.args(flags)), place };
         wait_for("the agent to be ready", seconds(20), || {
             let ended = agent.child.try_wait();
             assert!(ended.is_none(), "the agent ended with {ended:?}: {}", agent.child.stderr());
@@ -87,16 +105,16 @@ impl Agent {
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.place.port
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("agent.sock")
+        self.place.directory.path().join("agent.sock")
     }
 
     /// What anybody on the network sees.
     pub fn tcp(&self) -> Server {
-        Server::Tcp(self.port)
+        Server::Tcp(self.place.port)
     }
 
     /// What the owner of the socket sees.
@@ -152,10 +170,14 @@ impl Agent {
     ///
     /// # Panics
     /// When it takes more than the promised 2 s.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.ended().0
+    }
+
+    fn ended(mut self) -> (ExitStatus, Place) {
         self.child.signal(Signal::TERM);
         let status = self.child.wait(patient(END));
-        status.unwrap_or_else(|| panic!("SIGTERM did not end the agent within {END:?}"))
+        (status.unwrap_or_else(|| panic!("SIGTERM did not end the agent within {END:?}")), self.place)
     }
 }
 

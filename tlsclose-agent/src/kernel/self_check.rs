@@ -117,7 +117,8 @@ impl Kernel {
                 Ok(own_tgid) => {
                     // Outside of its PID namespace it has another number.
                     self.own_tgid = own_tgid;
-                    records.retain(|record| record.tgid == own_tgid);
+                    // Clients that gave up waiting for its start are in another queue.
+                    records.retain(|record| record.tgid == own_tgid && picture.has_port(record.local_port));
                     return Ok(records);
                 }
                 Err(_) if Instant::now() < give_up => std::thread::sleep(PAUSE),

@@ -70,6 +70,13 @@ pub struct Picture {
     pub given_up: u16,
 }
 
+impl Picture {
+    /// Whether this is the local port of one of them.
+    pub fn has_port(&self, port: u16) -> bool {
+        [&self.client, &self.server, &self.reset, &self.listener].iter().any(|known| known.local_port == port)
+    }
+}
+
 impl Sockets {
     pub fn open() -> io::Result<Self> {
         let listener = listener()?;
