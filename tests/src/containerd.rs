@@ -153,7 +153,7 @@ fn remove_cgroups(hierarchies: &Path, cgroup: &str) {
 }
 
 /// The files of a cgroup go with it.
-fn remove_tree(cgroup: &Path) {
+pub(crate) fn remove_tree(cgroup: &Path) {
     let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_tree(&entry.path());

@@ -18,6 +18,7 @@ pub mod host;
 pub mod http;
 pub mod image;
 pub mod leaky;
+pub mod machine;
 pub mod metrics;
 pub mod netns;
 pub mod prometheus;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::Log;
+use crate::run::{self, Log};
 
 /// Whether this host has Debian's package manager.
 pub fn is_debian() -> bool {
@@ -42,6 +42,19 @@ pub fn install(log: &mut Log, packages: &[String]) -> Result<()> {
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.args(packages);
     log.step(&format!("installing Debian's {list}"), install)
+}
+
+/// Where this host fetches a release from.
+pub fn mirror(release: &str) -> Result<String> {
+    let format = ["indextargets", "--format", "$(RELEASE) $(REPO_URI)"];
+    let targets = run::output(Command::new("apt-get").args(format))?;
+    let found = targets.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
+    match found {
+        Some(mirror) => Ok(mirror.to_owned()),
+        None => {
+            bail!("apt is not set up for {release}: what is fetched of it comes from the mirror that this host uses")
+        }
+    }
 }
 
 fn apt_get(arguments: &[&str]) -> Command {

@@ -26,7 +26,7 @@ const BENCH_PACKAGES: [&str; 7] = ["nginx-light", "openssl", "wrk", "libbpf-tool
 /// Elsewhere, install rustup's nightly with rust-src, and bpf-linker.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate, schemas)
+    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate, schemas, a Debian)
     #[arg(long)]
     pub tests: bool,
     /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
@@ -58,6 +58,11 @@ pub fn run(options: &Options) -> Result<()> {
             install_missing(&mut log, &["npm".to_owned()])?;
         }
         tools::install_prometheus_operator(&mut log)?;
+    }
+    // Only root can run what needs it.
+    let can_make_root = debian::is_debian() && rustix::process::geteuid().is_root();
+    if options.tests && can_make_root && !tools::has_debian_root() {
+        tools::make_debian_root(&mut log)?;
     }
     progress::say("everything needed is installed");
     Ok(())

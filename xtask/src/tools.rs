@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian;
 use crate::run::{self, Log};
 use crate::toolchain::DEBIAN_RUSTC;
 use crate::workspace;
@@ -18,6 +19,8 @@ const CARGO_DENY: &str = "0.20.2";
 const CARGO_DEB: &str = "3.8.0";
 const KUBERNETES_VALIDATE: &str = "1.31.0";
 const PROMETHEUS_OPERATOR: &str = "6.0.0";
+/// A release of Debian.
+const DEBIAN_ROOT: &str = "bookworm";
 
 /// The major version of the LLVM in Debian's rustc.
 pub fn debian_llvm() -> Result<u32> {
@@ -113,6 +116,23 @@ pub fn install_prometheus_operator(log: &mut Log) -> Result<()> {
         install.env("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt");
     }
     log.step(&format!("installing the Prometheus operator's schemas {PROMETHEUS_OPERATOR}"), install)
+}
+
+pub fn has_debian_root() -> bool {
+    apart("debian", DEBIAN_ROOT).is_dir()
+}
+
+/// The smallest Debian with systemd, in which the package is installed: 200 MB, in half a minute. Takes root.
+pub fn make_debian_root(log: &mut Log) -> Result<()> {
+    let place = apart("debian", DEBIAN_ROOT);
+    let staging = place.with_extension("part");
+    let _ = fs::remove_dir_all(&staging);
+    let mut make = Command::new("mmdebstrap");
+    make.args(["--quiet", "--mode=root", "--variant=minbase", "--include=systemd-sysv", "--format=directory"]);
+    make.arg(r#"--customize-hook=rm -rf "$1"/usr/share/doc/* "$1"/usr/share/locale/* "$1"/usr/share/man/*"#);
+    make.arg(DEBIAN_ROOT).arg(&staging).arg(debian::mirror(DEBIAN_ROOT)?);
+    log.step(&format!("making a Debian ({DEBIAN_ROOT}) to install the package in"), make)?;
+    fs::rename(&staging, &place).with_context(|| format!("cannot keep {}", place.display()))
 }
 
 /// What comes from PyPI or npm lives in a directory of its own.

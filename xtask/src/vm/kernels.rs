@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::debian::mirror;
 use crate::run::{self, Log};
 
 /// A kernel, and which packages it is in.
@@ -153,17 +154,6 @@ impl Apt {
 /// The numbers in a name, which order builds as people do.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
-}
-
-/// Where this host fetches a release from.
-fn mirror(release: &str) -> Result<String> {
-    let format = ["indextargets", "--format", "$(RELEASE) $(REPO_URI)"];
-    let targets = run::output(Command::new("apt-get").args(format))?;
-    let found = targets.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
-    match found {
-        Some(mirror) => Ok(mirror.to_owned()),
-        None => bail!("apt is not set up for {release}: kernels are fetched from the mirror that this host uses"),
-    }
 }
 
 #[cfg(test)]
