@@ -71,6 +71,14 @@ fn installed_on_a_debian_its_service_finds_a_leak_from_within_its_sandbox() {
         ("active", "enabled")
     );
 
+    let doctor = machine.run("tlsclose", &["doctor"]).0;
+    let conclusion = doctor.lines().last().unwrap_or_default();
+    let seen = conclusion.split_once(": reduced: sees ").and_then(|(_, rest)| rest.split_once(' '));
+    assert!(
+        seen.is_some_and(|(number, _)| number.parse().is_ok_and(|number: u32| (2..100).contains(&number))),
+        "{doctor}"
+    );
+    assert!(conclusion.ends_with("not in the host's PID namespace (hostPID)"), "{doctor}");
     fs::write(machine.path("/etc/default/tlsclose"), SETTINGS).expect("the settings");
     done(machine.command("systemctl").args(["restart", "tlsclose"]));
     let agent = Server::Unix(machine.path("/run/tlsclose/agent.sock"));

@@ -108,7 +108,10 @@ fn pid_namespace(root: &Path) -> HostFact {
     match inode {
         Ok(HOST_PID_NAMESPACE) => fact("pid_namespace", &format!("the host's, {processes} processes"), ""),
         Ok(_) => {
-            let costs = format!("only {processes} processes are seen: run it in the host's PID namespace (hostPID)");
+            let costs = format!(
+                "sees {processes} processes, and finds their leaks only with the host's --procfs: not in the host's PID \
+                 namespace (hostPID)"
+            );
             fact("pid_namespace", "a container's", &costs)
         }
         Err(_) => fact("pid_namespace", "not visible", ""),
