@@ -1,5 +1,5 @@
 //! All that the helper reads out of an ELF file by itself: segments, build id, Go's table, unwind
-//! tables, the interpreter's own word. Give it real programs to start from.
+//! tables, code, the interpreter's own word. Give it real programs to start from.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,8 +16,8 @@ fuzz_target!(|input: (u64, &[u8])| {
     }
     let starts = Starts::of(&file, table.as_ref());
     for is_leaf in [false, true] {
-        caller(&file, &starts, offset, is_leaf);
-        caller(&file, &starts, offset % (bytes.len() as u64).max(1), is_leaf);
+        caller(&file, bytes, &starts, offset, is_leaf);
+        caller(&file, bytes, &starts, offset % (bytes.len() as u64).max(1), is_leaf);
     }
     runtime(&file);
 });

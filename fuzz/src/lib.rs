@@ -6,6 +6,7 @@
 pub mod attribution {
     pub mod modules;
     pub mod process;
+    pub mod regular;
     pub mod stacks;
     pub mod worker;
 
@@ -19,11 +20,13 @@ pub mod attribution {
     }
 
     pub mod symbols {
+        pub mod code;
         pub mod demangle;
         pub mod elf;
         pub mod go_table;
         pub mod perf_map;
         pub mod protocol;
+        pub mod returns;
         pub mod runtime;
         pub mod starts;
         pub mod unwind;

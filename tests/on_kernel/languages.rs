@@ -70,6 +70,19 @@ fn a_static_program_is_named_to_the_line() {
     check_ways(Language::StaticC);
 }
 
+/// Its own functions have neither unwind tables nor frame pointers.
+#[test]
+fn a_program_with_musl_is_named_to_the_line() {
+    check_ways(Language::Musl);
+    check_ways(Language::FramedMusl);
+}
+
+#[test]
+fn a_static_program_with_musl_is_named_to_the_line() {
+    check_ways(Language::StaticMusl);
+    check_ways(Language::FramedStaticMusl);
+}
+
 fn check_ways(language: Language) {
     if !on_kernel(&[]) {
         return;

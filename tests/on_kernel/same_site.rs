@@ -22,15 +22,29 @@ fn site_of(agent: &Agent, mut leaky: Leaky) -> Value {
 /// tables from copies; each twice, in another address space, for an agent that knows nothing yet.
 #[test]
 fn both_ways_of_unwinding_give_one_site_after_every_restart() {
+    assert_one_site(
+        &["eof_forget", "client_half_close", "client_forget"],
+        &[Language::OptimisedC, Language::FramelessC],
+    );
+}
+
+/// musl says nothing about its own stacks, and has other inner functions than glibc.
+#[test]
+fn another_libc_gives_the_same_site() {
+    assert_one_site(
+        &["eof_forget", "client_half_close"],
+        &[Language::FramelessC, Language::Musl, Language::FramedMusl],
+    );
+    assert_one_site(&["eof_forget"], &[Language::StaticMusl, Language::FramedStaticMusl]);
+}
+
+fn assert_one_site(ways: &[&str], languages: &[Language]) {
     if !on_kernel(&[]) {
         return;
     }
     let namespace = Netns::new();
     let comm = unique_comm();
-    let ways = ["eof_forget", "client_half_close", "client_forget"].map(way_named);
-    let programs = || {
-        ways.into_iter().flat_map(|way| [Language::OptimisedC, Language::FramelessC].map(|language| (way, language)))
-    };
+    let programs = || ways.iter().flat_map(|way| languages.iter().map(|language| (way_named(way), *language)));
     let mut sites: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for _ in 0..2 {
         let agent = Agent::start();
@@ -46,7 +60,7 @@ fn both_ways_of_unwinding_give_one_site_after_every_restart() {
         }
     }
     for (way, sites) in &sites {
-        assert_eq!(sites.len(), 4, "{way}");
+        assert_eq!(sites.len(), 2 * languages.len(), "{way}");
         assert!(sites.iter().all(|site| site == &sites[0]), "{way}: {sites:?}");
     }
 }
@@ -72,7 +86,7 @@ fn every_cause_of_a_program_has_a_site_of_its_own() {
     if !on_kernel(&[]) {
         return;
     }
-    for language in [Language::C, Language::FramelessC, Language::StrippedC] {
+    for language in [Language::C, Language::FramelessC, Language::StrippedC, Language::Musl] {
         let (namespace, agent) = (Netns::new(), Agent::start());
         let comm = unique_comm();
         let mut ways = BTreeMap::new();

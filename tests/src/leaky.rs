@@ -22,6 +22,13 @@ pub enum Language {
     FramelessC,
     /// The same, with libc linked in.
     StaticC,
+    /// The same as `FramelessC`, with musl.
+    Musl,
+    /// With musl, and with frame pointers of the program's own.
+    FramedMusl,
+    /// The same as `Musl`, linked in.
+    StaticMusl,
+    FramedStaticMusl,
     /// The same as `FramelessC`, without symbols.
     StrippedC,
     /// Optimised, with templates, exceptions and inlined members.
@@ -41,6 +48,10 @@ impl Language {
             Language::OptimisedC => leaky_c_optimised(),
             Language::FramelessC => leaky_c_frameless(),
             Language::StaticC => beside_leaky_c("leaky-static"),
+            Language::Musl => beside_leaky_c("leaky-musl"),
+            Language::FramedMusl => beside_leaky_c("leaky-musl-framed"),
+            Language::StaticMusl => beside_leaky_c("leaky-musl-static"),
+            Language::FramedStaticMusl => beside_leaky_c("leaky-musl-static-framed"),
             Language::StrippedC => beside_leaky_c("leaky-stripped"),
             Language::Cpp => beside_leaky_c("leaky-cpp"),
             Language::Rust => leaky_rust(),

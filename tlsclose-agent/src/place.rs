@@ -47,13 +47,19 @@ const RUNTIMES: [&str; 23] = [
 /// The innermost frame of the program's own code; where none can be told apart, the innermost
 /// frame with a name; else the innermost frame.
 pub fn principal(stack: &[Frame]) -> Option<&Frame> {
-    stack
-        .iter()
-        .find(|frame| frame.function.is_some() && !is_library(frame) && !is_runtime(frame))
+    own(stack)
         // A program in Python may be a package itself.
         .or_else(|| stack.iter().find(|frame| is_python_package(frame)))
         .or_else(|| stack.iter().find(|frame| frame.function.is_some()))
         .or_else(|| stack.first())
+}
+
+fn own(stack: &[Frame]) -> Option<&Frame> {
+    let mut written = stack.iter().filter(|frame| frame.function.is_some() && !is_library(frame) && !is_runtime(frame));
+    let first = written.next()?;
+    // Where the program has line numbers, what has none is a library that was linked into it.
+    let lined = written.find(|frame| frame.file.is_some() && frame.module == first.module);
+    lined.filter(|_| first.file.is_none()).or(Some(first))
 }
 
 fn is_library(frame: &Frame) -> bool {
@@ -123,18 +129,23 @@ mod tests {
         let krate = frame("pool::get", "/srv/app", "/root/.cargo/registry/src/x/pool/lib.rs");
         let go = frame("net.(*conn).Read", "/srv/go", "/usr/lib/go/src/net/net.go");
         let own = frame("handle_request", "/srv/app", "src/server.rs");
+        let linked_in = frame("recvfrom", "/srv/app", "");
+        let callback = frame("run_loop", "/usr/lib/libloop.so", "loop.c");
         let blind = frame("", "/srv/app", "");
         let python = frame("socket.accept", "", "/usr/lib/python3.11/socket.py");
         let package = frame("Session.get", "", "/srv/venv/lib/python3.11/site-packages/requests/sessions.py");
         let frozen = frame("_run_code", "", "<frozen runpy>");
         let script = frame("<module>", "", "/srv/venv/bin/serve");
-        let cases: [(&[&Frame], Option<&Frame>); 11] = [
+        let cases: [(&[&Frame], Option<&Frame>); 14] = [
             (&[&libc, &python, &package, &script], Some(&package)),
             (&[&libc, &python, &own, &script], Some(&own)),
             (&[&libc, &python, &package, &frozen, &own], Some(&own)),
             (&[&libc, &own], Some(&own)),
             (&[&std, &krate, &own], Some(&own)),
             (&[&go, &own], Some(&own)),
+            (&[&linked_in, &own, &own], Some(&own)),
+            (&[&linked_in, &callback], Some(&linked_in)),
+            (&[&linked_in], Some(&linked_in)),
             (&[&blind, &own], Some(&own)),
             (&[&blind, &libc], Some(&libc)),
             (&[&libc, &std], Some(&libc)),

@@ -1,6 +1,7 @@
 //! Building the product, and the programs that leak.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -40,18 +41,36 @@ pub fn leaky_rust_program() -> PathBuf {
 
 /// The program in C that leaks in known ways.
 pub fn leaky_c(log: &mut Log) -> Result<()> {
-    compile_leaky_c(log, "leaky", "-O1", "-fno-omit-frame-pointer", "-pie")
+    compile_leaky_c(log, "leaky", &["-O1", "-fno-omit-frame-pointer", "-pie"])
 }
 
 /// The same with code paths that the optimiser rearranges, with those that only unwind tables can
 /// follow, and for containers with nothing else in them.
 pub fn leaky_c_variants(log: &mut Log) -> Result<()> {
-    compile_leaky_c(log, "leaky-o2", "-O2", "-fno-omit-frame-pointer", "-pie")?;
-    compile_leaky_c(log, "leaky-frameless", "-O2", "-fomit-frame-pointer", "-pie")?;
-    compile_leaky_c(log, "leaky-static", "-O2", "-fomit-frame-pointer", "-static")
+    compile_leaky_c(log, "leaky-o2", &["-O2", "-fno-omit-frame-pointer", "-pie"])?;
+    compile_leaky_c(log, "leaky-frameless", &["-O2", "-fomit-frame-pointer", "-pie"])?;
+    compile_leaky_c(log, "leaky-static", &["-O2", "-fomit-frame-pointer", "-static"])
 }
 
-fn compile_leaky_c(log: &mut Log, name: &str, optimised: &str, frames: &str, linked: &str) -> Result<()> {
+/// The same with musl for its libc, which has no unwind tables.
+fn leaky_musl(log: &mut Log) -> Result<()> {
+    const LINUX_HEADERS: [&str; 2] = ["-idirafter/usr/include", "-idirafter/usr/include/x86_64-linux-gnu"];
+    for (name, flags) in [
+        ("leaky-musl", ["-fomit-frame-pointer", "-pie"]),
+        ("leaky-musl-framed", ["-fno-omit-frame-pointer", "-pie"]),
+        ("leaky-musl-static", ["-fomit-frame-pointer", "-static"]),
+        ("leaky-musl-static-framed", ["-fno-omit-frame-pointer", "-static"]),
+    ] {
+        compile_leaky_c_by(log, "musl-gcc".into(), name, &[&["-O2"], &flags[..], &LINUX_HEADERS].concat())?;
+    }
+    Ok(())
+}
+
+fn compile_leaky_c(log: &mut Log, name: &str, flags: &[&str]) -> Result<()> {
+    compile_leaky_c_by(log, env::var_os("CC").unwrap_or("cc".into()), name, flags)
+}
+
+fn compile_leaky_c_by(log: &mut Log, compiler: OsString, name: &str, flags: &[&str]) -> Result<()> {
     let directory = workspace::root().join("tests/leaky/c");
     let sources = fs::read_dir(&directory)
         .with_context(|| format!("cannot read the leaking programs in {}", directory.display()))?;
@@ -64,14 +83,15 @@ fn compile_leaky_c(log: &mut Log, name: &str, optimised: &str, frames: &str, lin
         bail!("no leaking program in {}", directory.display());
     }
     fs::create_dir_all(workspace::target("leaky/c")).context("cannot create target/leaky/c")?;
-    let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
-    compile.args(["-g", optimised, frames, linked, "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-pthread"]);
+    let mut compile = Command::new(compiler);
+    compile.args(["-g", "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-pthread"]).args(flags);
     compile.arg("-o").arg(leaky_c_program().with_file_name(name)).args(&sources).current_dir(workspace::root());
-    log.step(&format!("building the leaking program in C with {optimised} {frames} {linked}"), compile)
+    log.step(&format!("building the leaking program in C as {name}"), compile)
 }
 
-/// Those in C++, Go and Java, and what is left of some when their symbols are taken away.
+/// Those in C++, Go and Java, those in C with musl, and what is left of some when their symbols are taken away.
 pub fn leaky_others(log: &mut Log) -> Result<()> {
+    leaky_musl(log)?;
     let beside = |name| leaky_c_program().with_file_name(name);
     let mut cpp = Command::new(env::var_os("CXX").unwrap_or("c++".into()));
     cpp.args(["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Wl,--build-id", "-o"]);

@@ -28,7 +28,7 @@ static OWN_FRAME void shared_close(int fd)
 
 static OWN_FRAME void shared_close_range(int first, int last)
 {
-    close_range((unsigned)first, (unsigned)last, 0); /* LINE: shared closed range */
+    syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0); /* LINE: shared closed range */
 }
 
 static OWN_FRAME void shared_replace(int by, int fd)

@@ -110,6 +110,10 @@ impl Paths {
                 // The leaf's own rule was followed.
                 None => false,
                 Some(None) => return Some((key, copies(leaf::COPY))),
+                Some(Some(Caller::Stray)) => {
+                    end = depth;
+                    break;
+                }
                 Some(Some(Caller::Root)) => {
                     self.is_root(*place);
                     true
@@ -146,7 +150,7 @@ impl Paths {
         let mapped = self.mapped(header, header.pc, modules)?;
         let hides_callers = self.images.hides_callers(header);
         let mut callers = Vec::new();
-        let Walk { pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
+        let Walk { mut pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let caller = match mapped.find(pc - u64::from(depth > 0)) {
                 Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Some(Caller::Unknown),
                 Some(place) => self.caller(place, depth == 0, modules, symbols),
@@ -159,6 +163,10 @@ impl Paths {
                 _ => Step::Stop,
             }
         });
+        if callers.last() == Some(&Some(Caller::Stray)) {
+            callers.pop();
+            pcs.pop();
+        }
         let (path, _) = normalize(&pcs, &mapped);
         let key = LeafKey { image: header.image, pc: header.pc };
         let is_whole = callers.last() == Some(&Some(Caller::Root)) && path.len() == pcs.len();

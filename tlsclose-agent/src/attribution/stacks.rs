@@ -13,15 +13,17 @@ const FRAMES_MAX: usize = 512;
 /// Longest sequence of calls whose recursion is folded.
 const CYCLE_MAX: usize = 4;
 
-/// How to get from a frame to its caller, by the tables of its module.
+/// How to get from a frame to its caller, by the tables of its module or its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// By an addition to the stack pointer or the frame pointer.
     By(LeafRule),
-    /// There are no tables: go by the frame pointer, which such code (Go, JIT compilers) keeps.
+    /// There is nothing else: go by the frame pointer, which such code (Go, JIT compilers) keeps.
     FramePointer,
     /// There is none: the program or a thread starts here.
     Root,
+    /// No call ends here, so that this is no return address: it was met by chance.
+    Stray,
     /// The tables ask for more than an addition (a signal frame, a realigned stack), or cannot be read.
     Unknown,
 }

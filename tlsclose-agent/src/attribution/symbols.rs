@@ -15,6 +15,7 @@ pub mod helper;
 
 mod cache;
 mod client;
+mod code;
 mod confine;
 mod copy;
 mod demangle;
@@ -25,6 +26,7 @@ mod jit;
 mod names;
 mod perf_map;
 mod protocol;
+mod returns;
 mod runtime;
 mod sandbox;
 mod starts;

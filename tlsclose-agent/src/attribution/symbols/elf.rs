@@ -29,6 +29,11 @@ impl Elf {
         object::File::parse(&self.data).ok()
     }
 
+    /// What [`Self::parse`] reads.
+    pub fn data(&self) -> &ReadCache<File> {
+        &self.data
+    }
+
     /// The GNU build id, hexadecimal.
     pub fn build_id(&self) -> Option<String> {
         let file = self.parse()?;

@@ -48,6 +48,7 @@ pub fn checked(rule: Rule) -> Caller {
         Rule::By { status, return_address, frame_pointer } => (status, return_address, frame_pointer),
         Rule::FramePointer => return Caller::FramePointer,
         Rule::Root => return Caller::Root,
+        Rule::Stray => return Caller::Stray,
         Rule::Unknown => return Caller::Unknown,
     };
     let sane = |offset: i32| i64::from(offset).abs() <= FRAME_MAX;

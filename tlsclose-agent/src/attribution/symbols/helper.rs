@@ -191,7 +191,7 @@ impl Module {
     fn caller(&mut self, offset: u64, is_leaf: bool) -> Caller {
         let Some(file) = self.elf.parse() else { return Caller::Unknown };
         let starts = self.starts.get_or_insert_with(|| Starts::of(&file, self.go_table.as_ref()));
-        caller(&file, starts, offset, is_leaf)
+        caller(&file, self.elf.data(), starts, offset, is_leaf)
     }
 
     fn python(&self) -> Option<Runtime> {

@@ -139,6 +139,7 @@ pub enum Rule {
     By { status: u32, return_address: i32, frame_pointer: i32 },
     FramePointer,
     Root,
+    Stray,
     Unknown,
 }
 
@@ -150,6 +151,7 @@ impl From<Caller> for Rule {
             }
             Caller::FramePointer => Self::FramePointer,
             Caller::Root => Self::Root,
+            Caller::Stray => Self::Stray,
             Caller::Unknown => Self::Unknown,
         }
     }

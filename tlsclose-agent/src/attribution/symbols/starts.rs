@@ -1,9 +1,11 @@
 //! Code that nothing has called: where programs, threads and goroutines start.
 
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use object::read::ReadRef;
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use super::go_table::GoTable;
 
@@ -24,9 +26,14 @@ const STARTS: [&str; 9] = [
     "runtime.mstart.abi0",
 ];
 
+/// Functions whose addresses are kept.
+const FUNCTIONS_MAX: usize = 1 << 18;
+
 /// Where code starts in one file.
 pub struct Starts {
     ranges: Vec<Range<u64>>,
+    /// Addresses at which functions begin; read when first asked for.
+    functions: OnceCell<HashSet<u64>>,
     /// The file holds code of Go's compiler.
     pub is_go: bool,
 }
@@ -48,6 +55,7 @@ impl Starts {
                 .chain(named.map(range))
                 .chain(go_table.map(|t| t.ranges(&STARTS)).unwrap_or_default())
                 .collect(),
+            functions: OnceCell::new(),
             is_go: [".gopclntab", ".go.buildinfo"]
                 .iter()
                 .any(|name| file.section_by_name(name).is_some_and(|s| s.size() > 0)),
@@ -57,5 +65,15 @@ impl Starts {
     /// Code outside of unwind tables at `address` is a start.
     pub fn contains(&self, address: u64) -> bool {
         self.ranges.iter().any(|range| range.contains(&address))
+    }
+
+    /// A function begins at `address`, as far as there are symbols in `file`, which all this is of.
+    pub fn is_function<'a, R: ReadRef<'a>>(&self, file: &object::File<'a, R>, address: u64) -> bool {
+        let functions = self.functions.get_or_init(|| {
+            let symbols = file.symbols().chain(file.dynamic_symbols());
+            let functions = symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
+            functions.map(|symbol| symbol.address()).take(FUNCTIONS_MAX).collect()
+        });
+        functions.contains(&address)
     }
 }

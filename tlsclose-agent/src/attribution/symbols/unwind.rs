@@ -1,5 +1,5 @@
-//! One step of call-frame information (DWARF 5, section 6.4), as a rule simple enough for the
-//! kernel side.
+//! One step to the caller, as a rule simple enough for the kernel side: by call-frame information
+//! (DWARF 5, section 6.4), and where there is none by the code itself.
 //!
 //! On aarch64 a leaf that still has its return address in the link register gets no rule, for the
 //! kernel side keeps no link register; the caller is then missing.
@@ -14,7 +14,9 @@ use object::read::ReadRef;
 use object::{Architecture, Object, ObjectSection};
 use tlsclose_common::facts::{LeafRule, leaf};
 
+use super::code::Code;
 use super::elf::{address_of, section};
+use super::returns::{Return, returns};
 use super::starts::Starts;
 use crate::attribution::stacks::Caller;
 
@@ -25,7 +27,7 @@ type Row = UnwindTableRow<usize>;
 pub const FRAME_MAX: i64 = 1 << 20;
 
 /// DWARF numbers of the registers that matter.
-struct Registers {
+pub struct Registers {
     stack_pointer: Register,
     frame_pointer: Register,
     return_address: Register,
@@ -33,7 +35,7 @@ struct Registers {
 
 impl Registers {
     /// psABI x86-64, figure 3.36; aadwarf64, section 4.1.
-    fn of(architecture: Architecture) -> Option<Self> {
+    pub fn of(architecture: Architecture) -> Option<Self> {
         let (stack_pointer, frame_pointer, return_address) = match architecture {
             Architecture::X86_64 => (7, 6, 16),
             Architecture::Aarch64 => (31, 29, 30),
@@ -47,32 +49,65 @@ impl Registers {
     }
 }
 
-/// How to find the caller of the code at a file offset.
-pub fn caller<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, starts: &Starts, offset: u64, is_leaf: bool) -> Caller {
+/// How to find the caller of the code at a file offset; of a return address, the offset of the
+/// call. `data` is what `file` was parsed from.
+pub fn caller<'a, R: ReadRef<'a>>(
+    file: &object::File<'a, R>,
+    data: R,
+    starts: &Starts,
+    offset: u64,
+    is_leaf: bool,
+) -> Caller {
     let (Some(registers), Some(pc)) = (Registers::of(file.architecture()), address_of(file, offset)) else {
         return Caller::Unknown;
     };
-    let tables = Tables::of(file);
-    let mut context = UnwindContext::new();
-    if let Some(row) = tables.eh_row(&mut context, pc) {
-        return from_row(row, &registers);
+    let known = by_tables(file, &registers, starts, pc, is_leaf);
+    // A panic in Go stands between two functions of which none has called the other.
+    if file.architecture() != Architecture::X86_64 || starts.is_go {
+        return known.unwrap_or(Caller::FramePointer);
     }
-    // The first code of a program, or of a thread where libc has no tables.
-    if starts.contains(pc) {
-        return Caller::Root;
-    }
-    let debug_frame = section(file, ".debug_frame");
-    match debug_frame.as_deref().and_then(|data| tables.debug_row(data, &mut context, pc)) {
-        Some(row) => match from_row(row, &registers) {
-            // Go's functions keep frame pointers, whatever their tables count from.
-            Caller::By(_) if starts.is_go && !is_leaf => Caller::FramePointer,
-            caller => caller,
+    let code = Code::of(file, data);
+    // As it is without the byte that tells a call from what comes behind it.
+    let next = pc.saturating_add(u64::from(!is_leaf));
+    match known {
+        Some(known @ (Caller::Root | Caller::Unknown)) => known,
+        _ if !is_leaf && !code.is_behind_call(next) => Caller::Stray,
+        Some(known) => known,
+        None => match returns(&code, |address| starts.is_function(file, address), next, is_leaf) {
+            Return::By(rule) => Caller::By(rule),
+            Return::Never => Caller::Root,
+            Return::Unclear => Caller::FramePointer,
         },
-        None => Caller::FramePointer,
     }
 }
 
-struct Tables<'a> {
+/// None where no table and no symbol says anything.
+fn by_tables<'a, R: ReadRef<'a>>(
+    file: &object::File<'a, R>,
+    registers: &Registers,
+    starts: &Starts,
+    pc: u64,
+    is_leaf: bool,
+) -> Option<Caller> {
+    let tables = Tables::of(file);
+    let mut context = UnwindContext::new();
+    if let Some(row) = tables.eh_row(&mut context, pc) {
+        return Some(from_row(row, registers));
+    }
+    // The first code of a program, or of a thread where libc has no tables.
+    if starts.contains(pc) {
+        return Some(Caller::Root);
+    }
+    let debug_frame = section(file, ".debug_frame");
+    let row = tables.debug_row(debug_frame.as_deref()?, &mut context, pc)?;
+    Some(match from_row(row, registers) {
+        // Go's functions keep frame pointers, whatever their tables count from.
+        Caller::By(_) if starts.is_go && !is_leaf => Caller::FramePointer,
+        caller => caller,
+    })
+}
+
+pub struct Tables<'a> {
     bases: BaseAddresses,
     eh_frame: Option<Cow<'a, [u8]>>,
     /// Index of `eh_frame`.
@@ -80,7 +115,7 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn of<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Self {
+    pub fn of<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Self {
         let address = |name| file.section_by_name(name).map_or(0, |s| s.address());
         Self {
             bases: BaseAddresses::default()
@@ -93,7 +128,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    fn eh_row<'c>(&self, context: &'c mut UnwindContext<usize>, pc: u64) -> Option<&'c Row> {
+    pub fn eh_row<'c>(&self, context: &'c mut UnwindContext<usize>, pc: u64) -> Option<&'c Row> {
         let frames = EhFrame::new(self.eh_frame.as_ref()?, LittleEndian);
         let fde = match self.by_index(&frames, pc) {
             Some(fde) => fde,
@@ -122,7 +157,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-fn from_row(row: &Row, registers: &Registers) -> Caller {
+pub fn from_row(row: &Row, registers: &Registers) -> Caller {
     // How both psABIs mark the outermost frame.
     if matches!(row.register(registers.return_address), Some(RegisterRule::Undefined)) {
         return Caller::Root;

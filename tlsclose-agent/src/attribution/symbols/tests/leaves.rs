@@ -34,6 +34,9 @@ fn libc_leaves_have_rules() {
             assert_eq!(rule.return_address % 8, 0);
         }
     }
+    // The start of a function: nobody returns there.
+    let recv = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok("recv")).unwrap().address();
+    assert_eq!(symbolizer.caller(&own.modules, libc, recv - 1, false), Some(Caller::Stray));
     // Not code at all.
     let rule = symbolizer.caller(&own.modules, libc, 8, true).unwrap().leaf_rule();
     assert_eq!(rule.status, leaf::NONE);
