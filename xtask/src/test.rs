@@ -47,6 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
         tests.check_source()?;
         if !options.quick {
             tests.check_dependencies()?;
+            tests.check_fuzz_targets()?;
         }
     }
     tests.test_units()?;
@@ -103,6 +104,14 @@ impl Tests {
         deny.args(["--offline", "check", "licenses", "bans", "sources"]);
         deny.current_dir(workspace::root());
         self.check("dependencies", deny)
+    }
+
+    /// They compile the parsers once more, by their paths.
+    fn check_fuzz_targets(&mut self) -> Result<()> {
+        let mut check = workspace::cargo("check");
+        check.args(["--locked", "--bins", "--manifest-path"]).arg(workspace::root().join("fuzz/Cargo.toml"));
+        check.env("CARGO_TARGET_DIR", workspace::target("fuzz"));
+        self.check("fuzz targets", check)
     }
 
     fn test_units(&mut self) -> Result<()> {
