@@ -99,7 +99,7 @@ pub struct Report {
     pub kernel: String,
     pub watching_since: String,
     pub generated_at: String,
-    /// Nothing was lost that could change a count.
+    /// Nothing was lost that could change a count, and all processes of the host are seen.
     pub complete: bool,
     pub lost: LostTotals,
     pub census: CensusInfo,

@@ -154,7 +154,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         kernel,
         watching_since: rfc3339(watch.log.since),
         generated_at: rfc3339(jiff::Timestamp::now()),
-        complete: total("sockets") == 0,
+        complete: total("sockets") == 0 && watch.kernel.sees_all(),
         lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },
         census: CensusInfo {
             interval_seconds: watch.log.interval.as_secs_f64(),

@@ -83,6 +83,11 @@ impl Kernel {
         self.write_control();
     }
 
+    /// A census sees every process of the host.
+    pub fn sees_all(&self) -> bool {
+        self.control_now.sees_all != 0
+    }
+
     fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {
         let cpus = self.census_counts.get(&0, 0)?.len();
         let zeros = vec![Fact(CensusCounts::default()); cpus];

@@ -87,13 +87,17 @@ fn summary(report: &Report) -> String {
         );
     }
     if !report.complete {
+        text += "counts may be too low: ";
         let lost = &report.lost;
-        text += &format!(
-            "counts may be too low: lost {}, {} and {}\n",
-            plural(lost.sockets, "socket"),
-            plural(lost.stacks, "stack"),
-            plural(lost.events, "event"),
-        );
+        text += &match lost.sockets {
+            0 => "the agent is not in the host's PID namespace, and sees its own only\n".to_owned(),
+            sockets => format!(
+                "lost {}, {} and {}\n",
+                plural(sockets, "socket"),
+                plural(lost.stacks, "stack"),
+                plural(lost.events, "event"),
+            ),
+        };
     }
     text
 }

@@ -73,6 +73,10 @@ fn nothing_found_is_said_with_what_was_looked_at() {
     report.lost = LostTotals { sockets: 1, stacks: 0, events: 7 };
     let text = leaks(&report, &PLAIN);
     assert!(text.ends_with("\ncounts may be too low: lost 1 socket, 0 stacks and 7 events\n"), "{text}");
+    report.lost = LostTotals::default();
+    let text = leaks(&report, &PLAIN);
+    let reason = "the agent is not in the host's PID namespace, and sees its own only";
+    assert!(text.ends_with(&format!("\ncounts may be too low: {reason}\n")), "{text}");
 }
 
 #[test]
