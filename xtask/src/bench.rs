@@ -9,6 +9,7 @@ mod observer;
 mod process;
 mod report;
 mod statistics;
+mod stolen;
 mod throughput;
 
 use std::fs;
@@ -17,11 +18,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use self::stolen::Stolen;
 use crate::compile;
 use crate::progress::say;
 use crate::run::Log;
 use crate::setup;
 use crate::workspace;
+
+/// Percent of the processors' time that others may take while ratios still say something.
+const QUIET: f64 = 1.0;
 
 /// Measure what tlsclose costs on this machine, beside tcpstates, tcplife, ss and lsof.
 ///
@@ -33,7 +38,7 @@ pub struct Options {
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// How often each way is measured; medians are shown
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=200))]
     rounds: u32,
     /// How long each load of nginx lasts
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=120))]
@@ -86,6 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     let plan = Plan { rounds: options.rounds, load, directory };
     let wanted = |what| options.what == What::All || options.what == what;
     let mut sections = Vec::new();
+    let before = Stolen::now()?;
     if wanted(What::Churn) {
         sections.push(throughput::churn(&plan)?);
     }
@@ -104,12 +110,16 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted(What::Names) {
         sections.push(names::measure(&plan, &mut log)?);
     }
+    let stolen = Stolen::now()?.percent_since(&before);
     for section in &sections {
         println!("\n{}", section.text());
     }
+    if stolen > QUIET {
+        say(&format!("this machine is not quiet: others took {stolen:.1} % of its processors' time"));
+    }
     if options.write {
         let path = workspace::root().join("docs/benchmarks.md");
-        report::write(&path, &sections)?;
+        report::write(&path, &sections, stolen)?;
         say(&format!("wrote {}", path.display()));
     }
     Ok(())

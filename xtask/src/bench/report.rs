@@ -120,10 +120,10 @@ impl Table {
 }
 
 /// Puts sections into the page, in place of those with the same titles.
-pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
+pub fn write(path: &Path, sections: &[Section], stolen: f64) -> Result<()> {
     let old = fs::read_to_string(path).unwrap_or_default();
     let mut all: Vec<String> = old.split("\n## ").skip(1).map(|one| format!("## {one}")).collect();
-    let when = machine()?;
+    let when = machine(stolen)?;
     for section in sections {
         let text = format!("{}\n{when}\n", section.text());
         let heading = format!("## {}\n", section.title);
@@ -142,8 +142,8 @@ pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
     fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// When and where this was measured.
-fn machine() -> Result<String> {
+/// When and where this was measured, and how much of the processors' time others took of it, in percent.
+fn machine(stolen: f64) -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy();
@@ -153,7 +153,9 @@ fn machine() -> Result<String> {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unnamed CPU", |(_, model)| model);
     let date = date.trim();
-    Ok(format!("*Measured on {date}, kernel {kernel}, {cores} cores of {model}.*"))
+    Ok(format!(
+        "*Measured on {date}, kernel {kernel}, {cores} cores of {model}, {stolen:.1} % of their time taken by other machines.*"
+    ))
 }
 
 /// Three digits that mean something.
@@ -180,8 +182,8 @@ mod tests {
     #[test]
     fn a_second_writing_replaces_only_the_sections_that_were_measured() -> Result<()> {
         let path = std::env::temp_dir().join(format!("benchmarks-{}.md", std::process::id()));
-        write(&path, &[section("One", 0.95), section("Two", 0.5)])?;
-        write(&path, &[section("One", 0.99)])?;
+        write(&path, &[section("One", 0.95), section("Two", 0.5)], 0.0)?;
+        write(&path, &[section("One", 0.99)], 0.0)?;
         let page = fs::read_to_string(&path)?;
         fs::remove_file(&path)?;
         assert!(page.starts_with(HEAD));

@@ -18,6 +18,17 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
+/// Between which of the values the median of endless measuring lies, in 19 of 20 cases: by the signs of the values'
+/// differences from it, which are those of a tossed coin whatever their distribution.
+pub fn median_interval(values: &[f64]) -> (f64, f64) {
+    let sorted = sorted(values);
+    let count = sorted.len();
+    // Of a coin tossed so often, 95 % of all counts of heads are within 1.96 standard deviations.
+    let outside = (count as f64 / 2.0 - 0.98 * (count as f64).sqrt()).floor().max(0.0) as usize;
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    (at(outside), at(count.saturating_sub(outside + 1)))
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -33,6 +44,14 @@ mod tests {
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_median_of_more_values_is_known_better() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(median_interval(&hundred), (41.0, 60.0));
+        assert_eq!(median_interval(&hundred[..3]), (1.0, 3.0));
+        assert!(median_interval(&[]).0.is_nan());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::kernel::{Runs, Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
 use super::report::{Goal, Section, Table};
-use super::statistics::{median, percentile};
+use super::statistics::{median, median_interval, percentile};
 use crate::progress::say;
 
 pub fn churn(plan: &Plan) -> Result<Section> {
@@ -107,16 +107,24 @@ impl Measured {
     }
 
     fn table(&self) -> Table {
-        let mut table =
-            Table::new(&["who watches", "requests/s without", "with", "ratio", "middle half of the ratios"]);
+        let mut table = Table::new(&[
+            "who watches",
+            "requests/s without",
+            "with",
+            "ratio",
+            "its 95 % interval",
+            "middle half of the ratios",
+        ]);
         for (observer, rounds) in &self.rounds {
             let per_second = |of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<f64>>()) / 2.0;
             let ratios = self.ratios(*observer);
+            let (low, high) = median_interval(&ratios);
             table.row(&[
                 observer.name().to_owned(),
                 format!("{:.0}", per_second(|round| round.without)),
                 format!("{:.0}", per_second(|round| round.with)),
                 format!("{:.3}", median(&ratios)),
+                format!("{low:.3} – {high:.3}"),
                 format!("{:.3} – {:.3}", percentile(&ratios, 25), percentile(&ratios, 75)),
             ]);
         }
