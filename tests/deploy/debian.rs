@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
-use tlsclose_tests::child::{Child, Output, run};
+use tlsclose_tests::child::Child;
 use tlsclose_tests::host::{on_kernel, root, tlsclose, tool, unique_comm};
 use tlsclose_tests::http::Server;
 use tlsclose_tests::leaky::{Language, way_named};
@@ -14,13 +14,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list};
 use tlsclose_tests::{rights, seconds, wait_for};
 
-use crate::{installed, systemd};
-
-fn done(command: &mut Command) -> Output {
-    let output = run(command, seconds(120));
-    assert_eq!(output.code, Some(0), "{command:?}: {}{}", output.stdout, output.stderr);
-    output
-}
+use crate::{done, installed, systemd};
 
 fn package_in(directory: &TempDir) -> PathBuf {
     let package = directory.path().join("tlsclose.deb");

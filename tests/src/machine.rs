@@ -16,6 +16,16 @@ use crate::{seconds, wait_for};
 /// What `cargo xtask setup` has made.
 const DEBIAN: &str = "target/tools/debian-bookworm";
 
+/// The files of a Debian, not to be changed.
+///
+/// # Panics
+/// When there is none.
+pub fn debian() -> PathBuf {
+    let debian = root().join(DEBIAN);
+    assert!(debian.is_dir(), "{} is not there: `cargo xtask setup --tests` makes it", debian.display());
+    debian
+}
+
 /// Dropping it ends all that runs in it, and takes its cgroup away.
 pub struct Machine {
     child: Option<Child>,
@@ -31,12 +41,10 @@ impl Machine {
     /// # Panics
     /// When it does not boot.
     pub fn start(namespace: &Netns) -> Machine {
-        let debian = root().join(DEBIAN);
-        assert!(debian.is_dir(), "{} is not there: `cargo xtask setup --tests` makes it", debian.display());
         let layer = TempDir::new().expect("a directory");
         let cgroup = hierarchy().join(format!("tlsclose-{}", unique_comm()));
         let mut boot = namespace.command(tool("sh"));
-        boot.arg(root().join("tests/src/machine.sh")).arg(debian).arg(layer.path()).arg(&cgroup);
+        boot.arg(root().join("tests/src/machine.sh")).arg(debian()).arg(layer.path()).arg(&cgroup);
         let child = Child::spawn(&mut boot);
         let mut machine = Machine { child: Some(child), init: 0, cgroup, _layer: layer };
         machine.init = wait_for("its first process", seconds(10), || {
