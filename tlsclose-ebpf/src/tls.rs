@@ -159,13 +159,43 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
         entry.started_at = task.started_at();
         entry.comm = task.comm();
     }
-    let position = position(sequences, which);
     let place = if which == call::READ { &raw mut entry.remote } else { &raw mut entry.local };
     // SAFETY: a field of the entry. Whoever reads or sends at the same time changes the other one.
     let mut direction = unsafe { *place };
     if direction.is_lost() {
         return true;
     }
+    let message = if entry.batch_thread == thread as u32 { entry.batch } else { 0 };
+    let next_message = take_in(sk, sequences, &mut direction, Call { which, bytes, message, in_memory });
+    if which == call::SEND {
+        entry.batch = next_message;
+        entry.batch_thread = thread as u32;
+    }
+    if direction.carries_data() {
+        entry.last_data = which;
+    }
+    if direction.says_goodbye() && is_late(sk, entry.ended_from, which) {
+        direction.mark_late();
+    }
+    // SAFETY: as above.
+    unsafe { *place = direction };
+    true
+}
+
+/// What a system call moved.
+struct Call {
+    which: u8,
+    bytes: u32,
+    /// Of sendmmsg(), counted from 0.
+    message: u8,
+    in_memory: bool,
+}
+
+/// Follows one direction over a call; gives back the message of it that comes next, 0 if none does.
+#[inline(always)]
+fn take_in(sk: Tcp, sequences: Sequences, direction: &mut Direction, moved: Call) -> u8 {
+    let Call { which, bytes, message, in_memory } = moved;
+    let position = position(sequences, which);
     // Bytes that went another way, or while the kernel skipped this program. A read may take the FIN along.
     let mut skipped = position.wrapping_sub(bytes).wrapping_sub(direction.position);
     if skipped == 1 && which == call::READ && sk.shutdown() & RCV_SHUTDOWN != 0 {
@@ -187,40 +217,32 @@ fn follow(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memory: bool
             None if which == call::SEND || direction.is_of_kernel() => direction.record_of_kernel(false),
             None => direction.lose(),
         }
-    } else if skipped != 0 || !in_memory {
+        return 0;
+    }
+    if skipped != 0 || !in_memory {
         direction.lose();
-    } else {
-        let message = if entry.batch_thread == thread as u32 { entry.batch } else { 0 };
-        let is_body = direction.body() >= bytes;
-        let source = if is_body && which == call::READ { None } else { Source::of_current(bytes, which, message) };
-        if which == call::SEND {
-            entry.batch = source.as_ref().map_or(0, |source| source.next_message);
-            entry.batch_thread = thread as u32;
-        }
-        match source {
-            _ if is_body => direction.skip(bytes),
-            Some(source) => follow_headers(which, &mut direction, source, bytes),
-            None => direction.lose(),
-        }
+        return 0;
     }
-    if direction.carries_data() {
-        entry.last_data = which;
+    let is_body = direction.body() >= bytes;
+    let source = if is_body && which == call::READ { None } else { Source::of_current(bytes, which, message) };
+    let next_message = source.as_ref().map_or(0, |source| source.next_message);
+    match source {
+        _ if is_body => direction.skip(bytes),
+        Some(source) => follow_headers(which, direction, source, bytes),
+        None => direction.lose(),
     }
-    if direction.says_goodbye() {
-        let is_late = if which == call::READ {
-            // A reset ends both directions; what is read then had come before.
-            let was_reset = matches!(entry.ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
-            sk.shutdown() & SEND_SHUTDOWN != 0 && !was_reset
-        } else {
-            !matches!(sk.state(), state::ESTABLISHED | state::FIN_WAIT1 | state::FIN_WAIT2)
-        };
-        if is_late {
-            direction.mark_late();
-        }
+    next_message
+}
+
+/// The record that just passed came after the other direction had ended.
+#[inline(always)]
+fn is_late(sk: Tcp, ended_from: u8, which: u8) -> bool {
+    if which == call::SEND {
+        return !matches!(sk.state(), state::ESTABLISHED | state::FIN_WAIT1 | state::FIN_WAIT2);
     }
-    // SAFETY: as above.
-    unsafe { *place = direction };
-    true
+    // A reset ends both directions; what is read then had come before.
+    let was_reset = matches!(ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
+    sk.shutdown() & SEND_SHUTDOWN != 0 && !was_reset
 }
 
 #[inline(always)]
@@ -240,13 +262,12 @@ fn follow_headers(which: u8, direction: &mut Direction, begin: Source, bytes: u3
     // Most calls move one record, or its header: nothing to walk through.
     direction.header([kind, major, minor, high, low, 0, 0, 0], HEADER);
     let rest = bytes - HEADER;
-    if direction.is_lost() {
-    } else if direction.body() >= rest {
+    if direction.is_lost() || direction.body() >= rest {
         direction.skip(rest);
-    } else {
-        source.advance(HEADER);
-        records::follow(which, direction, source, rest);
+        return;
     }
+    source.advance(HEADER);
+    records::follow(which, direction, source, rest);
 }
 
 /// A send failed, and with it the call: what it was to send next will be sent by another one.
