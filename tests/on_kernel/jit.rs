@@ -64,8 +64,14 @@ fn javascript_is_named_where_node_writes_a_perf_map() {
     let mut node = Child::spawn(node);
     let _map = Map::of(node.pid());
     assert_eq!(node.wait_for_line("ready ", seconds(20)), "8");
-    let report = agent.wait_for("its sockets", seconds(20), |report| connected(report, node.pid()).is_some());
-    assert_names_javascript(connected(&report, node.pid()).expect("the site"));
+    let closed = |report: &Value| connected(report, node.pid()).is_some_and(|site| !site["usual_close"].is_null());
+    let report = agent.wait_for("its sockets and their siblings", seconds(20), closed);
+    let site = connected(&report, node.pid()).expect("the site");
+    assert_names_javascript(site);
+    let usual = &site["usual_close"];
+    let is_its = |frame: &Value| frame["function"].as_str().is_some_and(|name| name.starts_with("closeFinished ("));
+    assert!(list(&usual["stack"]).any(is_its), "{usual:#}");
+    assert_eq!(usual["whole"], true, "{usual:#}");
 }
 
 /// As in a container: a /tmp of its own, and another PID there.
@@ -184,7 +190,12 @@ fn java_is_named_where_it_keeps_frame_pointers_and_wrote_a_perf_map() {
         let report = agent.leaks();
         let site = sites_of(&report, java.pid())[0];
         let accept = "Leaky.eofForgetAccept(java.net.ServerSocket)";
-        for (touch, innermost) in [("opened", accept), ("touched", "Leaky.eofForgetHandle(java.net.Socket)")] {
+        let touches = [
+            ("opened", accept),
+            ("touched", "Leaky.eofForgetHandle(java.net.Socket)"),
+            ("usual_close", "Leaky.eofForgetClose(java.net.Socket)"),
+        ];
+        for (touch, innermost) in touches {
             let touch = &site[touch];
             let own: Vec<&str> = list(&touch["stack"]).filter_map(|frame| frame["function"].as_str()).collect();
             let own: Vec<&str> = own.into_iter().filter(|function| function.starts_with("Leaky.")).collect();

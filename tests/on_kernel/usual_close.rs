@@ -30,14 +30,14 @@ fn assert_usual_close(agent: &Agent, pid: u32, name: &str, source: &str, line: u
     });
     let site = sites_of(&report, pid)[0];
     let usual = &site["usual_close"];
-    let frames = frames_in(&usual["stack"], source);
+    let base = Path::new(source).file_name().and_then(|name| name.to_str()).expect("a name");
+    let frames = frames_in(&usual["stack"], base);
     let frame = frames.first().unwrap_or_else(|| panic!("no frame of {source}: {usual:#}"));
     assert_eq!((function(frame), frame["line"].as_u64()), (name, Some(line)), "{usual:#}");
     assert_eq!(usual["whole"], true, "{usual:#}");
     let sockets = usual["sockets"].as_u64().expect("a number");
     assert!((1..=CLOSED).contains(&sockets), "{sockets} of {CLOSED} that were closed");
     let why = site["why"].as_str().expect("a sentence");
-    let base = Path::new(source).file_name().and_then(|name| name.to_str()).expect("a name");
     assert!(why.ends_with(&format!("{base}:{line}); these {LEAKED} were not.")), "{why}");
 }
 
@@ -73,6 +73,16 @@ fn a_leak_in_cpp_is_shown_beside_the_usual_close_of_its_siblings() {
 fn a_leak_in_rust_is_shown_beside_the_usual_close_of_its_siblings() {
     check(Language::Rust, &["eof_forget", "client_half_close"], IN_RUST);
     check(Language::FramelessRust, &["eof_forget"], IN_RUST);
+}
+
+#[test]
+fn a_leak_in_go_is_shown_beside_the_usual_close_of_its_siblings() {
+    if !on_kernel(&["go"]) {
+        return;
+    }
+    let place = ("main.eof_forget_close", "tests/leaky/go/leaky.go", "eof_forget closed");
+    check(Language::Go, &["eof_forget"], place);
+    check(Language::StrippedGo, &["eof_forget"], place);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void by_close(const int *fds, int count)
@@ -17,7 +18,7 @@ static void by_close(const int *fds, int count)
 
 static void by_range(const int *fds, int count)
 {
-    if (close_range((unsigned)fds[0], (unsigned)fds[count - 1], 0))
+    if (syscall(SYS_close_range, (unsigned)fds[0], (unsigned)fds[count - 1], 0))
         die("close_range");
 }
 

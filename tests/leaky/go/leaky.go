@@ -1,5 +1,5 @@
 // A server in Go that forgets to close its connections at the end of the stream.
-// `leaky eof_forget --count N --for SECONDS`; the peers are connections of its own.
+// `leaky eof_forget --count N --for SECONDS [--leak-every N]`; the peers are connections of its own.
 package main
 
 import (
@@ -32,13 +32,22 @@ func eof_forget_handle(connection net.Conn) {
 }
 
 //go:noinline
-func serve(listener net.Listener, count int, done chan int) {
+func eof_forget_close(connection net.Conn) {
+	connection.Close() // LINE: eof_forget closed
+}
+
+//go:noinline
+func serve(listener net.Listener, count int, every int, done chan int) {
 	for i := 0; i < count; i++ {
 		connection := eof_forget_accept(listener) // LINE: eof_forget opened caller
 		eof_forget_handle(connection)             // LINE: eof_forget touched caller
+		if i%every != 0 {
+			eof_forget_close(connection)
+			continue
+		}
 		held = append(held, connection)
 	}
-	done <- count
+	done <- len(held)
 }
 
 func option(name string, value int) int {
@@ -56,7 +65,7 @@ func main() {
 		panic(err)
 	}
 	count, done := option("--count", 3), make(chan int)
-	go serve(listener, count, done)
+	go serve(listener, count, option("--leak-every", 1), done)
 	for i := 0; i < count; i++ {
 		peer, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {

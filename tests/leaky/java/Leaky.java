@@ -1,6 +1,7 @@
 // A server in Java that forgets to close its connections at the end of the stream.
 // `java -XX:+PreserveFramePointer Leaky COUNT SECONDS GO`; the peers are connections of its own.
-// It closes some connections properly, for its methods to be compiled, and waits for the file GO.
+// It closes some connections properly, for its methods to be compiled, and waits for the file GO;
+// then it forgets COUNT of them, and closes nine for each.
 import java.io.File;
 import java.io.IOException;
 import java.net.ServerSocket;
@@ -22,12 +23,19 @@ public class Leaky {
             ;
     }
 
+    static void eofForgetClose(Socket connection) throws IOException {
+        connection.close();
+    }
+
     static void serve(ServerSocket listener, int count) throws IOException {
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < 10 * count; i++) {
             new Socket("127.0.0.1", listener.getLocalPort()).close();
             Socket connection = eofForgetAccept(listener);
             eofForgetHandle(connection);
-            held.add(connection);
+            if (i % 10 == 0)
+                held.add(connection);
+            else
+                eofForgetClose(connection);
         }
     }
 
@@ -42,7 +50,7 @@ public class Leaky {
         end.setDaemon(true);
         end.start();
         ServerSocket listener = new ServerSocket(0);
-        for (int round = 0; round < 20; round++) {
+        for (int round = 0; round < 5; round++) {
             serve(listener, 1);
             held.remove(0).close();
         }
