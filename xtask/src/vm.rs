@@ -62,7 +62,7 @@ pub struct Options {
 }
 
 /// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
-pub const FEW: [&str; 11] = [
+pub const FEW: [&str; 13] = [
     "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
     "findings::healthy_twins",
@@ -74,6 +74,8 @@ pub const FEW: [&str; 11] = [
     "sigterm_ends_it",
     "system_calls_are_watched",
     "the_doctor_finds",
+    "tls::kernel_tls",
+    "tls::who_hangs_up",
 ];
 
 pub fn run(options: &Options) -> Result<()> {

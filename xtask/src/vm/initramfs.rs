@@ -81,9 +81,13 @@ fn python_library() -> Result<Vec<PathBuf>> {
     Ok(files_below(&library)?.into_iter().filter(is_needed).collect())
 }
 
-/// The shared libraries of a program, with its interpreter; none of a static one.
+/// The shared libraries of a program, with its interpreter; none of a static one, or of one with another libc than
+/// this host's, which no guest runs.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().context("ldd does not start")?;
+    if !output.status.success() {
+        return Ok(Vec::new());
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     let words = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     Ok(words.map(PathBuf::from).collect())
