@@ -111,8 +111,8 @@ impl FileRef {
 }
 
 /// Where the number of the running system call is in `struct pt_regs`, in bytes, and the numbers of those
-/// that move data between user memory and a socket, ask an epoll, or tell an event loop at work from one that spins. The agent fills it in for its
-/// architecture; one that it has not is never called there.
+/// that move data between user memory and a socket, or tell an event loop at work from one that spins.
+/// The agent fills it in for its architecture; one that it has not is never called there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemCalls {
