@@ -6,7 +6,7 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tlsclose_common::{
     facts::{Lost, call},
     limits::{TLS_BATCH_PIECES, TLS_STEPS},
@@ -17,6 +17,7 @@ use crate::{
     arch::{SYSTEM_CALLS, SystemCall},
     kernel::{Task, global},
     maps::{TLS_WALK, lost},
+    stack,
 };
 
 const IOVEC: u64 = 16;
@@ -212,8 +213,9 @@ mod walked {
 pub fn follow(which: u8, direction: &mut Direction, source: Source, bytes: u32) {
     let slot = (which == call::SEND) as u32;
     let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return direction.lose() };
-    // SAFETY: a helper without arguments; this CPU's slot of this program.
-    let (owner, walk) = unsafe { (bpf_get_current_pid_tgid(), &mut *walk) };
+    let owner = stack::current_thread();
+    // SAFETY: this CPU's slot of this program.
+    let walk = unsafe { &mut *walk };
     *walk = Walk { direction: *direction, total: bytes, source, owner };
     for _ in 0..TLS_STEPS {
         if walk_on(slot, owner) != walked::ON {

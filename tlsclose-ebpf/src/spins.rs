@@ -1,7 +1,7 @@
 //! Threads that run in circles around a connection that is over: those that read a finished stream
 //! again and again, and those that only ask for events, while the end of the stream stays unread.
 
-use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::facts::EofSpin;
 
 use crate::{
@@ -91,6 +91,5 @@ fn is_work(number: u32) -> bool {
 
 #[inline(always)]
 fn current_tid() -> u32 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_get_current_pid_tgid() as u32 }
+    stack::current_thread() as u32
 }
