@@ -4,24 +4,18 @@
 //! Each is counted for its program's site `unsampled` first; those whose stack was sampled move to
 //! the site of that stack. So the sites add up to the series.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use crate::{
     clock::Moment,
     finding::{AbortCause, Touch},
     programs::{Programs, RETENTION},
+    recent::Recent,
     sites::{Limits, OTHER, UNSAMPLED},
     snapshot::{AbortSeries, Identity},
     tracker::ProcessKey,
 };
 
-/// Over which time they are counted per minute.
-const RATE_SPAN: Duration = Duration::from_secs(300);
-/// Those of one such span are kept together.
-const SLOT: Duration = Duration::from_secs(10);
 /// Processes remembered for one site; the one with the fewest goes.
 const PROCESSES: usize = 64;
 
@@ -50,7 +44,7 @@ pub struct AbortRecord {
     pub causes: BTreeMap<AbortCause, u64>,
     pub closed: Option<Touch>,
     pub processes: BTreeMap<ProcessKey, u64>,
-    recent: VecDeque<(Moment, u64)>,
+    recent: Recent,
     alive_at: Moment,
 }
 
@@ -107,10 +101,7 @@ impl AbortAccounts {
 
     /// How many per minute, over the last five.
     pub fn per_minute(&self, record: &AbortRecord, now: Moment) -> f64 {
-        let watched = self.started.map_or(RATE_SPAN, |started| now.since(started));
-        let span = watched.clamp(SLOT, RATE_SPAN);
-        let recent = record.recent.iter().filter(|(at, _)| now.since(*at) <= span + SLOT);
-        recent.map(|(_, count)| count).sum::<u64>() as f64 * 60.0 / span.as_secs_f64()
+        record.recent.per_minute(self.started, now)
     }
 
     /// A process of the program is alive, or it is nobody.
@@ -156,13 +147,7 @@ impl AbortRecord {
         if aborted.process.is_known() {
             self.add_process(aborted);
         }
-        match self.recent.back_mut() {
-            Some((at, count)) if now.since(*at) < SLOT => *count += aborted.count,
-            _ => self.recent.push_back((now, aborted.count)),
-        }
-        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RATE_SPAN + SLOT) {
-            self.recent.pop_front();
-        }
+        self.recent.add(aborted.count, now);
     }
 
     fn add_process(&mut self, aborted: &Aborted) {
@@ -183,13 +168,7 @@ impl AbortRecord {
         if let Some(process) = self.processes.get_mut(&aborted.process) {
             *process = process.saturating_sub(taken);
         }
-        // The latest ones first: that is when they were counted.
-        let mut left = taken;
-        for (_, count) in self.recent.iter_mut().rev() {
-            let part = left.min(*count);
-            *count -= part;
-            left -= part;
-        }
+        self.recent.take(taken);
         taken
     }
 }

@@ -4,6 +4,7 @@
 //! Counts are sockets, ages are seconds, times are RFC 3339 in UTC.
 
 mod aborts;
+mod death;
 mod half_open;
 mod listed;
 mod spinning;
@@ -11,7 +12,7 @@ mod tls;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{aborts::*, half_open::*, listed::*, spinning::*, tls::*};
+pub use self::{aborts::*, death::*, half_open::*, listed::*, spinning::*, tls::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -166,6 +167,9 @@ pub struct Site {
     /// The queues in which connections wait that nobody accepts; of that kind only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept_queues: Vec<AcceptQueue>,
+    /// What `why` and `fix` say of it.
+    #[serde(skip)]
+    pub death: Death,
     pub why: String,
     pub fix: String,
 }

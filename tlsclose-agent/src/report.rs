@@ -101,11 +101,11 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         series: series(watch, now),
         site_infos: site_infos(watch),
         tls_closes: watch.tls.exported(),
-        processes: processes(watch),
-        accept_queues: accept_queues(watch),
+        processes: processes(watch, now),
+        accept_queues: accept_queues(watch, now),
         close_calls: watch.kernel.close_calls().to_vec(),
         aborts: watch.aborts.exported(),
-        half_open: half_open_series(watch),
+        half_open: half_open_series(watch, now),
         spinning: watch.spinning.sockets.clone(),
         unheld: watch.log.last.unheld,
         adopted: adopted(watch),
@@ -154,7 +154,9 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         kernel,
         watching_since: rfc3339(watch.log.since),
         generated_at: rfc3339(jiff::Timestamp::now()),
-        complete: total("sockets") == 0 && watch.kernel.sees_all(),
+        complete: total("sockets") == 0
+            && watch.kernel.sees_all()
+            && watch.log.last.unheld <= tlsclose_common::limits::UNHELD_RECORDS,
         lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },
         census: CensusInfo {
             interval_seconds: watch.log.interval.as_secs_f64(),

@@ -34,7 +34,7 @@ pub const UNSAMPLED: &str = "unsampled";
 pub struct Limits {
     pub sites: usize,
     pub series: usize,
-    /// Programs with series of their own for their closes of TLS connections.
+    /// Programs with series of their own for their closes of TLS connections, and with gauges of their own.
     pub programs: usize,
 }
 

@@ -137,6 +137,12 @@ pub struct Feature {
     pub available: bool,
     /// How it was probed and what was found.
     pub probe: String,
+    /// What of the kernel it takes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub needs: String,
+    /// What does the same where that is missing, with losses or at a price; empty where nothing does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fallback: String,
     /// What its absence costs, in words a user understands; empty when available.
     pub without: String,
 }

@@ -68,6 +68,8 @@ struct Seen {
     /// The same fingerprint means that there is nothing to do.
     settled: bool,
     lingers: bool,
+    /// It lingers, and this census has not (yet) shown the process of its group among its holders.
+    astray: bool,
 }
 
 /// What one census changed.
@@ -142,6 +144,7 @@ impl Tracker {
             order: self.observed,
             settled: false,
             lingers: false,
+            astray: false,
         };
         let Some(at) = at else {
             self.cursor = self.sockets.len() + 1;
@@ -167,6 +170,7 @@ impl Tracker {
         } else if seen.census == self.census {
             socket.also_held_by(held_by, record);
             seen.settled = false;
+            seen.astray &= held_by.process != socket.group.process;
         } else {
             socket.sightings += 1;
             socket.first_holder = held_by;
@@ -175,7 +179,8 @@ impl Tracker {
             let moved = socket.sequences != sequences(record);
             socket.update(record, kind, held_by.process, moved, self.now, &mut self.changes);
             let settled = socket.sightings > SETTLING && socket.is_resolved();
-            *seen = Seen { settled, lingers: socket.lingering_since.is_some(), ..fresh };
+            let lingers = socket.lingering_since.is_some();
+            *seen = Seen { settled, lingers, astray: lingers && socket.group.process != held_by.process, ..fresh };
         }
     }
 
@@ -213,6 +218,10 @@ impl Tracker {
                 let socket = &self.sockets[at];
                 socket.end(how(socket), &mut self.changes);
                 continue;
+            }
+            if seen.census == self.census && seen.astray {
+                self.sockets[at].change_hands(&mut self.changes);
+                (seen.astray, seen.lingers) = (false, false);
             }
             if seen.census == self.census && !seen.lingers {
                 let socket = &mut self.sockets[at];

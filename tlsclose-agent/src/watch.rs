@@ -25,9 +25,11 @@ use crate::{
     },
     clock::{Moment, ticks_per_second},
     config::Rules,
+    emfile::EmfileAccounts,
     half_open::HalfOpen,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
     kernel::{census::CensusError, load::Kernel, stacks::Record},
+    programs::Programs,
     queues::Queues,
     report::{self, CensusLog},
     sites::{Limits, Sites},
@@ -75,6 +77,9 @@ pub struct Watch {
     pub(crate) aborts: AbortAccounts,
     endings: Endings,
     pub(crate) tls: Accounts,
+    /// Which programs have gauges of their own.
+    pub(crate) gauged: Programs,
+    pub(crate) emfile: EmfileAccounts,
     goodbyes: Goodbyes,
     pub(crate) attribution: Attribution,
     pub(crate) log: CensusLog,
@@ -95,6 +100,8 @@ impl Watch {
             aborts: AbortAccounts::new(settings.limits),
             endings: Endings::default(),
             tls: Accounts::new(settings.limits),
+            gauged: Programs::new(settings.limits.programs),
+            emfile: EmfileAccounts::default(),
             goodbyes: Goodbyes::default(),
             attribution: Attribution::new(
                 procfs,
@@ -284,6 +291,8 @@ impl Watch {
         self.sites.forget(now, |process| procfs.is_alive(process.into()));
         self.aborts.forget(now, |process| procfs.is_alive(process.into()));
         self.tls.forget(now, |process| procfs.is_alive(process.into()));
+        self.gauged.forget(now);
+        self.emfile.forget(|process| procfs.is_alive(process.into()), |workload| self.gauged.has(workload));
         self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);

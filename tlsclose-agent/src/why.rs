@@ -4,13 +4,13 @@ pub mod aborts;
 pub mod half_open;
 pub mod tls;
 
-use crate::finding::{ClosedElsewhere, Kind, Spinning, Touch, UsualClose};
+use crate::finding::{ClosedElsewhere, Death, Kind, Spinning, Touch, UsualClose};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
 ///
 /// Says only what was seen: where no call was sampled, no place is named.
-pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> String {
+pub fn why(kind: Kind, death: Death, opened: Option<&Touch>, touched: Option<&Touch>) -> String {
     let last = clause(touched);
     let origin = clause(opened);
     match kind {
@@ -52,11 +52,10 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
             }
         },
         Kind::ResetHeld => match &last {
-            Some(call) => format!(
-                "The connection is dead (reset or timed out); the last call was {}{} and no close followed.",
-                call.call, call.place
-            ),
-            None => "The connection is dead (reset or timed out) and no close followed.".to_owned(),
+            Some(call) => {
+                format!("{}; the last call was {}{} and no close followed.", dead(death), call.call, call.place)
+            }
+            None => format!("{} and no close followed.", dead(death)),
         },
         Kind::ConnectFailedHeld => match &origin {
             Some(call) => format!("The {}{} failed and no close followed.", call.call, call.place),
@@ -78,6 +77,14 @@ pub fn why(kind: Kind, opened: Option<&Touch>, touched: Option<&Touch>) -> Strin
         Kind::HalfOpen => "The connection is established, and its peer may be gone.".to_owned(),
         // Has a sentence of its own, made from counts: `tls_why`.
         Kind::TlsTruncated => "TLS connections were closed without a close_notify.".to_owned(),
+    }
+}
+
+fn dead(death: Death) -> &'static str {
+    match death {
+        Death::Error => "The connection is dead (reset or timed out)",
+        Death::Orderly => "Both sides have ended the connection",
+        Death::Either => "The connection is over (ended by both sides, reset or timed out)",
     }
 }
 
@@ -112,8 +119,11 @@ pub fn spinning(spinning: Option<&Spinning>) -> String {
 }
 
 /// What to do, in one sentence.
-pub fn fix(kind: Kind) -> String {
+pub fn fix(kind: Kind, death: Death) -> String {
     match kind {
+        Kind::ResetHeld if death == Death::Orderly => {
+            "Close the socket once both sides have ended: shutdown frees neither the socket nor its descriptor."
+        }
         Kind::CloseWaitEofRead => "Close the connection when read returns 0.",
         Kind::CloseWaitUnread => {
             "Keep reading (or polling for EPOLLRDHUP) every connection you hold, and close it at the end of the stream."

@@ -33,6 +33,26 @@ pub mod state {
     pub const CLOSING: u8 = 11;
 }
 
+/// Name of a process, followed by NUL where it is shorter: `task_struct.comm` of its first thread
+/// (include/linux/sched.h). In words, so that it is loaded at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comm(pub [u32; 4]);
+
+impl Comm {
+    pub fn is_empty(self) -> bool {
+        self.0[0].to_ne_bytes()[0] == 0
+    }
+
+    pub fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (bytes, word) in bytes.chunks_exact_mut(4).zip(self.0) {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
 /// The call during which a stack was taken.
 pub mod call {
     pub const NONE: u8 = 0;
@@ -93,7 +113,8 @@ pub struct HalfClosed {
     pub abort: u8,
     /// Number of the census that last met it in a descriptor table or in an accept queue.
     pub census: u32,
-    pub pad2: u32,
+    /// 1: it was written out as one that no descriptor table shows.
+    pub shown: u32,
 }
 
 impl HalfClosed {
@@ -111,7 +132,7 @@ impl HalfClosed {
         flags: 0,
         abort: abort::NONE,
         census: 0,
-        pad2: 0,
+        shown: 0,
     };
 }
 
@@ -121,6 +142,8 @@ pub mod half {
     pub const WAS_CONNECTED: u8 = 1;
     /// A connect() that failed; the socket was never connected.
     pub const CONNECT_FAILED: u8 = 2;
+    /// Both sides had sent their FIN, and each was acknowledged.
+    pub const BOTH_ENDED: u8 = 4;
 }
 
 /// One descriptor of one process that refers to a TCP socket: a record of the census.
@@ -175,8 +198,8 @@ pub mod holder {
     pub const QUEUE: u8 = 16;
     /// A close() of one of its descriptors left it open: see [`super::Closer`].
     pub const CLOSED: u8 = 32;
-    /// That close() came after the read or shutdown in `half`, or that was made by another process
-    /// than `tgid`.
+    /// Nobody has used the socket since that close(): it came after the read in `half`, or that was made by another
+    /// process than `tgid`; or the end was not read, and nothing was sent or read after the close().
     pub const CLOSED_LAST: u8 = 64;
     /// No descriptor table shows who holds it. `tgid` is 0, or the process that called close().
     pub const UNHELD: u8 = 128;
@@ -197,8 +220,31 @@ pub struct CensusCounts {
     pub last_task: u64,
     /// The task last noted in `SOCKET_PROCESSES`.
     pub noted_task: u64,
-    /// Half-closed sockets that no descriptor table shows.
+    /// Half-closed sockets that no descriptor table shows, and those of them that were written out.
     pub unheld: u64,
+    pub unheld_shown: u64,
+    /// Whose the descriptor table is that is being walked: one of [`table`].
+    pub table: u64,
+}
+
+/// What [`CensusCounts::table`] says of a descriptor table.
+pub mod table {
+    /// This census meets it once.
+    pub const OWN: u64 = 0;
+    /// Several processes have it, or several threads whose first thread is gone.
+    pub const COMMON: u64 = 1;
+    /// Another thread of this process has shown it already.
+    pub const SEEN: u64 = 2;
+}
+
+/// A descriptor table that is [`table::COMMON`]: who has shown it first, and in which census.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Table {
+    /// Address of the task.
+    pub task: u64,
+    pub tgid: u32,
+    pub census: u32,
 }
 
 /// How long sockets stayed in one state: counts by [`crate::limits::HALF_CLOSED_BUCKETS_MS`],
@@ -260,7 +306,7 @@ const _: () = {
     assert!(size_of::<PythonStart>() == 24);
     assert!(size_of::<ProcessEnd>() == 32);
     assert!(size_of::<Transition>() == 64);
-    assert!(size_of::<CensusCounts>() == 184);
+    assert!(size_of::<CensusCounts>() == 200);
     assert!(size_of::<LeafRule>() == 16);
     assert!(size_of::<EofSpin>() == 32);
     assert!(size_of::<Suspect>() == 32);

@@ -79,13 +79,18 @@ layout! {
     task_start_boottime = "task_struct"."start_boottime",
     task_self_exec_id = "task_struct"."self_exec_id",
     task_files = "task_struct"."files",
+    task_signal = "task_struct"."signal",
     task_comm = "task_struct"."comm",
     task_mm = "task_struct"."mm",
+    // include/linux/sched/signal.h
+    signal_live = "signal_struct"."live",
+    signal_nr_threads = "signal_struct"."nr_threads",
     // include/linux/mm_types.h, include/linux/dcache.h
     mm_exe_file = "mm_struct"."exe_file",
     file_dentry = "file"."f_path.dentry",
     dentry_name = "dentry"."d_name.name",
     // include/linux/fdtable.h
+    files_count = "files_struct"."count",
     files_fdt = "files_struct"."fdt",
     fdt_max_fds = "fdtable"."max_fds",
     fdt_fd = "fdtable"."fd",

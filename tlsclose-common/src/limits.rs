@@ -52,6 +52,15 @@ pub const BUDGET_WINDOW_NS: u64 = 100_000_000;
 /// Stacks that every process may take per second, whatever the others do.
 pub const GUARANTEED_STACKS_PER_SECOND: u32 = 50;
 
+/// Copies of stack memory that every process may take per second, whatever the others do.
+pub const GUARANTEED_COPIES_PER_SECOND: u32 = 4;
+
+/// And so many of places that have sent few ([`FIRST_COPIES`]): a process accepts before it closes.
+pub const GUARANTEED_FIRST_COPIES_PER_SECOND: u32 = 16;
+
+/// Copies of a place before they are as any other. One close may ask for two.
+pub const FIRST_COPIES: u32 = 4;
+
 /// Slots of the transition counter: `old * STATES + new`.
 pub const STATES: usize = 16;
 
@@ -84,6 +93,9 @@ pub const ARMED_ENTRIES: u32 = 1_024;
 
 /// Stacks that an armed process may take per second and CPU beyond the shared budget.
 pub const ARMED_STACKS_PER_SECOND: u32 = 200;
+
+/// Descriptor tables that several processes share, or threads whose first thread is gone, that one census can tell apart.
+pub const TABLE_ENTRIES: u32 = 1_024;
 
 /// Files shared by several descriptors that one census can tell apart.
 pub const SHARED_FILES_ENTRIES: u32 = 8_192;

@@ -126,6 +126,12 @@ impl Direction {
         self.stage == stage::LOST
     }
 
+    /// It is known where its records begin, by their headers.
+    #[inline(always)]
+    pub fn is_in_records(&self) -> bool {
+        (stage::HELLO..=stage::ENCRYPTED_13).contains(&self.stage)
+    }
+
     /// Gives up on this direction.
     #[inline(always)]
     pub fn lose(&mut self) {

@@ -6,11 +6,8 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST, helpers::generated::bpf_get_current_comm, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
-use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Lost, abort, state};
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Comm, Lost, abort, state};
 
 use crate::{
     budget, half_closed,
@@ -153,11 +150,8 @@ fn add(key: AbortKey) {
         unsafe { (*aborts).count += 1 };
         return;
     }
-    let mut first = Aborts { count: 1, comm: [0; 16] };
-    if key.tgid != 0 {
-        // SAFETY: 16 bytes of our own.
-        unsafe { bpf_get_current_comm((&raw mut first.comm).cast(), 16) };
-    }
+    let comm = if key.tgid != 0 { Task::current().comm() } else { Comm::default() };
+    let first = Aborts { count: 1, comm };
     if ABORTS.insert(key, first, BPF_NOEXIST as u64).is_ok() {
         return;
     }

@@ -15,7 +15,7 @@ use tlsclose_common::{
 use crate::{
     arch::SystemCall,
     census::{HeldBy, NO_ORIGIN, add_half, emit, fill},
-    kernel::{Request, Task, Tcp},
+    kernel::{Request, Task, Tcp, reads_by_address},
     maps::{LISTENERS, QUEUE_WALK, QUEUED, lost},
     stack,
 };
@@ -110,7 +110,7 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     let walk: &mut QueueWalk = unsafe { &mut *walk };
     *walk = QueueWalk {
         listener: Listener { held_by, sk: sk.address(), netns: sk.netns(), local_port: sk.local_port() },
-        next: sk.sequences()?.queue(),
+        next: if reads_by_address() { sk.sequences()?.queue() } else { 0 },
         walked: 0,
         half_closed: 0,
         count_only: !first_holder,

@@ -1,12 +1,15 @@
-//! What stacks may cost: a budget per CPU, a guaranteed minimum for every process, and
-//! precedence for armed processes, which already show a lingering socket.
+//! What stacks and copies of stack memory may cost: a budget per CPU, a guaranteed minimum for
+//! every process, and precedence for armed processes, which already show a lingering socket.
 //!
 //! A leak repeats, so sampling finds it; and no busy server can starve a small leaky one.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{Budget, Control, Lost},
-    limits::{ARMED_STACKS_PER_SECOND, BUDGET_WINDOW_NS, COPIES_BURST_SECONDS, GUARANTEED_STACKS_PER_SECOND},
+    limits::{
+        ARMED_STACKS_PER_SECOND, BUDGET_WINDOW_NS, COPIES_BURST_SECONDS, GUARANTEED_COPIES_PER_SECOND,
+        GUARANTEED_FIRST_COPIES_PER_SECOND, GUARANTEED_STACKS_PER_SECOND,
+    },
 };
 
 use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, lost};
@@ -17,6 +20,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 const STACKS: u32 = 0;
 const COPIES: u32 = 1;
 const CLOSES: u32 = 2;
+const GUARANTEED_COPIES: u32 = 3;
+
+/// One of so many copies is for processes that have had few.
+const GUARANTEED_PART: u64 = 4;
 
 /// The process may take one more stack now.
 #[inline(always)]
@@ -47,48 +54,76 @@ fn allows_from(slot: u32, tgid: u32) -> bool {
         shared.used = 0;
     }
     let cap = control.stacks_per_second / (SECOND_NS / BUDGET_WINDOW_NS) as u32;
-    if shared.used < cap {
+    let allowed = shared.used < cap || own_share_allows(tgid, control, shared.used.saturating_sub(cap + cap), now);
+    if allowed {
         shared.used += 1;
-        return true;
+    } else {
+        lost(Lost::StacksBudget);
     }
-    let own = own_share(tgid, control);
-    if shared.used < cap + cap + own && within(tgid, own, now) {
-        shared.used += 1;
-        return true;
-    }
-    lost(Lost::StacksBudget);
-    false
+    allowed
 }
 
-/// One more copy of stack memory may be taken on this CPU now. Programs start in bursts, so a
-/// quiet time saves up for a few seconds' worth of copies; the last second's worth of these is kept
-/// for armed processes.
+/// The process may take one more, though others have used up what is for all. `beyond` is what has
+/// been taken so already: what is guaranteed goes beyond what armed processes can use up.
 #[inline(always)]
-pub fn allows_copy(tgid: u32) -> bool {
-    let (Some(control), Some(copies)) = (CONTROL.get(0), BUDGET.get_ptr_mut(COPIES)) else { return false };
-    // SAFETY: a helper without arguments; a per-CPU slot that lives as long as the program.
-    let (now, copies) = unsafe { (bpf_ktime_get_ns(), &mut *copies) };
-    let rate = control.copies_per_second as u64;
-    let elapsed = now.wrapping_sub(copies.window);
+fn own_share_allows(tgid: u32, control: &Control, beyond: u32, now: u64) -> bool {
+    let Some(own) = own(tgid, now) else { return false };
+    let is_guaranteed =
+        own.used < GUARANTEED_STACKS_PER_SECOND && beyond < ARMED_STACKS_PER_SECOND + GUARANTEED_STACKS_PER_SECOND;
+    let allowed = is_guaranteed
+        || own.used < ARMED_STACKS_PER_SECOND
+            && beyond < ARMED_STACKS_PER_SECOND
+            && control.any_armed != 0
+            && is_armed(tgid);
+    own.used += allowed as u32;
+    allowed
+}
+
+/// One more copy of stack memory may be taken on this CPU now. Programs start in bursts, so a quiet
+/// time saves up for a few seconds' worth of copies; the last second's worth of these is kept for
+/// armed processes. Of all, a part is for the first few that a process takes in a second, which
+/// nobody else can use up; those of a place of which little is known yet come first among them.
+#[inline(always)]
+pub fn allows_copy(tgid: u32, is_little_known: bool) -> bool {
+    let Some(control) = CONTROL.get(0) else { return false };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let all = control.copies_per_second as u64;
+    let guaranteed = if all > GUARANTEED_PART { all / GUARANTEED_PART } else { 1 };
+    let share = if is_little_known { GUARANTEED_FIRST_COPIES_PER_SECOND } else { GUARANTEED_COPIES_PER_SECOND };
+    if let Some(own) = own(tgid, now)
+        && own.copies < share
+        && saved_up(GUARANTEED_COPIES, guaranteed, 0, now)
+    {
+        own.copies += 1;
+        return true;
+    }
+    let common = all.saturating_sub(guaranteed);
+    let reserved = if control.any_armed != 0 && is_armed(tgid) { 0 } else { common };
+    let allowed = saved_up(COPIES, common, reserved, now);
+    if !allowed {
+        lost(Lost::CopiesBudget);
+    }
+    allowed
+}
+
+/// Takes one of what this slot has saved up at this rate per second, unless only `reserved` are left.
+#[inline(always)]
+fn saved_up(slot: u32, rate: u64, reserved: u64, now: u64) -> bool {
+    let Some(spent) = BUDGET.get_ptr_mut(slot) else { return false };
+    // SAFETY: a per-CPU slot that lives as long as the program.
+    let spent = unsafe { &mut *spent };
+    let elapsed = now.wrapping_sub(spent.window);
     if elapsed > SECOND_NS {
         let repaid = rate * (elapsed / SECOND_NS);
-        copies.used = if repaid < copies.used as u64 { copies.used - repaid as u32 } else { 0 };
-        copies.window = now;
+        spent.used = if repaid < spent.used as u64 { spent.used - repaid as u32 } else { 0 };
+        spent.window = now;
     }
-    let used = copies.used as u64;
-    let reserved = if control.any_armed != 0 && is_armed(tgid) { 0 } else { rate };
-    if used + reserved >= rate * COPIES_BURST_SECONDS {
-        lost(Lost::CopiesBudget);
+    if spent.used as u64 + reserved >= rate * COPIES_BURST_SECONDS {
         return false;
     }
-    copies.used += 1;
+    spent.used += 1;
     true
-}
-
-/// Stacks per second that the process may take beyond the shared budget.
-#[inline(always)]
-fn own_share(tgid: u32, control: &Control) -> u32 {
-    if control.any_armed != 0 && is_armed(tgid) { ARMED_STACKS_PER_SECOND } else { GUARANTEED_STACKS_PER_SECOND }
 }
 
 #[inline(always)]
@@ -96,27 +131,21 @@ pub fn is_armed(tgid: u32) -> bool {
     ARMED.get_ptr(tgid).is_some()
 }
 
-/// Uses up one stack of the process's own share, if there is one.
+/// What the process has used of its own share in this second.
 ///
 /// Two CPUs may count at once and lose one: the share is a bound on cost, not an account.
 #[inline(always)]
-fn within(tgid: u32, share: u32, now: u64) -> bool {
-    let Some(own) = PROCESS_BUDGET.get_ptr_mut(tgid) else {
-        let fresh = Budget { window: now, used: 1, pad: 0 };
+fn own(tgid: u32, now: u64) -> Option<&'static mut Budget> {
+    if PROCESS_BUDGET.get_ptr(tgid).is_none() {
+        let fresh = Budget { window: now, ..Budget::default() };
         if PROCESS_BUDGET.insert(tgid, fresh, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
-        return true;
-    };
+    }
     // SAFETY: LRU entries are recycled, never unmapped: at worst another process's share is charged.
-    let own = unsafe { &mut *own };
+    let own = unsafe { &mut *PROCESS_BUDGET.get_ptr_mut(tgid)? };
     if now.wrapping_sub(own.window) > SECOND_NS {
-        own.window = now;
-        own.used = 0;
+        *own = Budget { window: now, ..Budget::default() };
     }
-    if own.used >= share {
-        return false;
-    }
-    own.used += 1;
-    true
+    Some(own)
 }

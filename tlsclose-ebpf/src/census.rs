@@ -7,13 +7,15 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
-use tlsclose_common::facts::{CensusCounts, HalfClosed, Holder, Lost, Origin, Silence, call, holder, state};
+use tlsclose_common::facts::{
+    CensusCounts, HalfClosed, Holder, Lost, Origin, Silence, call, half, holder, state, table,
+};
 
 use crate::{
     accept_queue, close_evidence, half_open,
-    kernel::{Sequences, Task, Tcp, access, global, is_half_closed, references, sock_of},
+    kernel::{Sequences, Task, Tcp, access, global, is_half_closed, port_taken, references, sock_of},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
-    tls, unheld,
+    tables, tls, unheld,
 };
 
 /// Set at load: 1 to write out every TCP socket, not only half-closed ones.
@@ -61,16 +63,20 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let counts = CENSUS.get_ptr_mut(0)?;
     // SAFETY: a per-CPU slot that lives as long as the program.
     let counts: &mut CensusCounts = unsafe { &mut *counts };
-    counts.fds += 1;
     if counts.last_task != task.as_ptr() as u64 {
         counts.last_task = task.as_ptr() as u64;
-        counts.tasks += 1;
+        counts.table = tables::of(task);
+        counts.tasks += (counts.table != table::SEEN) as u64;
         // SAFETY: helpers without arguments.
         unsafe {
             counts.jiffies = bpf_jiffies64();
             counts.now = bpf_ktime_get_ns();
         }
     }
+    if counts.table == table::SEEN {
+        return None;
+    }
+    counts.fds += 1;
     let socket = access::socket_from_file(file);
     if socket.is_null() {
         return None;
@@ -90,7 +96,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
         // Only the iterator holds it: its owner is inside the last close().
         return None;
     }
-    let first_holder = references == 2 || first_sight(file);
+    let first_holder = (references == 2 && counts.table == table::OWN) || first_sight(file);
     if first_holder {
         // SAFETY: 16 slots, index below 16.
         unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state_now as usize & 15) += 1 };
@@ -119,10 +125,11 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     if state_now == state::CLOSE && record.flags & holder::HALF == 0 && !was_connected(sk) {
         return None;
     }
+    let peer = if record.flags & holder::HALF != 0 { record.half.peer } else { sk.peer() };
     if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
         // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
         let origin = unsafe { &*origin };
-        if origin.peer == sk.peer() {
+        if origin.peer == peer {
             record.origin = *origin;
             record.flags |= holder::ORIGIN;
         } else {
@@ -231,7 +238,11 @@ pub fn add_half(record: &mut Holder, peer: u32) {
     };
     // SAFETY: valid until the program ends.
     let half = unsafe { &mut *half };
-    if half.peer == peer {
+    let port = if half.flags & half::CONNECT_FAILED != 0 { port_taken(half.peer, peer) } else { 0 };
+    if half.peer == peer || (record.remote_port == 0 && port != 0) {
+        if record.remote_port == 0 {
+            record.remote_port = port;
+        }
         half.census = CONTROL.get(0).map_or(0, |control| control.census);
         record.half = *half;
         record.flags |= holder::HALF;

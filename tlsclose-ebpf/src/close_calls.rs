@@ -4,19 +4,14 @@
 //! Seen when the call begins, while the descriptor still leads to its file; what comes of it is
 //! certain by then. A process that no recent census met with a TCP socket pays one failed look-up.
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_ns},
-    macros::tracepoint,
-    programs::TracePointContext,
-};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
 use tlsclose_common::{
     facts::{BadCloses, Closer, Lost, call, close_call},
     limits::{CENSUSES_REMEMBERED, CLOSE_RANGE_WALK},
 };
 
 use crate::{
-    kernel::{Task, references_at, socket_of},
+    kernel::{Stray, Task, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
     stack,
 };
@@ -145,21 +140,20 @@ fn count(result: u32) {
 
 #[inline(never)]
 fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
-    let mut closer = Closer {
+    let task = Task::current();
+    let closer = Closer {
         // SAFETY: a helper without arguments.
         at: unsafe { bpf_ktime_get_ns() },
         stack: 0,
-        started_at: Task::current().started_at(),
+        started_at: task.started_at(),
         tgid,
         fd,
         peer,
-        pad: 0,
-        comm: [0; 16],
+        moved: Stray(sk).moved(),
+        comm: task.comm(),
         call: which,
         pad2: [0; 7],
     };
-    // SAFETY: 16 bytes of our own.
-    unsafe { bpf_get_current_comm((&raw mut closer.comm).cast(), 16) };
     if CLOSERS.insert(sk, closer, 0).is_err() {
         lost(Lost::OriginsMapFull);
     }

@@ -18,7 +18,14 @@ pub fn add(record: &mut Holder, peer: u32) {
         record.tgid = closer.tgid;
         record.started_at = closer.started_at;
     }
-    if closer.at > record.half.touched_at || record.half.tgid != record.tgid {
+    let is_last = if record.flags & holder::UNHELD != 0 {
+        true
+    } else if record.half.eof_at != 0 {
+        closer.at > record.half.touched_at || record.half.tgid != record.tgid
+    } else {
+        record.write_seq.wrapping_add(record.copied_seq) == closer.moved
+    };
+    if is_last {
         record.flags |= holder::CLOSED_LAST;
     }
 }

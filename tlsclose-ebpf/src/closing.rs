@@ -7,19 +7,17 @@ use tlsclose_common::facts::{ClosePair, Lost};
 use crate::{
     budget,
     kernel::{Task, Tcp},
-    maps::{CLOSES, ORIGIN, lost},
-    stack,
+    maps::{CLOSES, lost},
+    open, stack,
 };
 
 /// The current task is inside the last close() of the socket.
 #[inline(always)]
 pub fn closing(sk: Tcp) {
-    if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
-        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-        let (opened, peer) = unsafe { ((*origin).opened, (*origin).peer) };
-        if opened != 0 && peer == sk.peer() {
-            closed(opened);
-        }
+    if let Some(origin) = open::origin(sk)
+        && origin.opened != 0
+    {
+        closed(origin.opened);
     }
 }
 
@@ -40,7 +38,7 @@ fn closed(opened: u64) {
     }
     let pair = ClosePair { opened, closed };
     if let Some(count) = CLOSES.get_ptr_mut(pair) {
-        // SAFETY: as above. Two CPUs may count at once and lose one: the count is a sample.
+        // SAFETY: LRU entries are recycled, never unmapped. Two CPUs may count at once and lose one: the count is a sample.
         unsafe { *count += 1 };
     } else if CLOSES.insert(pair, 1, BPF_NOEXIST as u64).is_err() {
         lost(Lost::StacksBusy);

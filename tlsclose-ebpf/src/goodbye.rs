@@ -3,7 +3,7 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 use tlsclose_common::{
-    facts::{Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, call, state, tls_close},
+    facts::{Comm, Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, call, state, tls_close},
     tls::mark,
 };
 
@@ -118,7 +118,7 @@ fn count(sk: Tcp, entry: &TlsSocket, facts: u32, slot: u32) -> bool {
 }
 
 #[inline(always)]
-fn add(close: TlsCloseKey, comm: [u32; 4]) {
+fn add(close: TlsCloseKey, comm: Comm) {
     if let Some(closes) = TLS_CLOSES.get_ptr_mut(close) {
         one_more(closes, comm);
         return;
@@ -135,7 +135,7 @@ fn add(close: TlsCloseKey, comm: [u32; 4]) {
 }
 
 #[inline(always)]
-fn one_more(closes: *mut TlsCloses, comm: [u32; 4]) {
+fn one_more(closes: *mut TlsCloses, comm: Comm) {
     // SAFETY: this CPU's value of an entry that is freed after a grace period.
     unsafe {
         (*closes).count += 1;

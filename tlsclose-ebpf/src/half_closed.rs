@@ -142,7 +142,7 @@ pub fn end_of_file(sk: Tcp) {
 pub fn state_of(sk: Tcp) -> Option<u8> {
     let entry = HALF_CLOSED.get_ptr(sk.address())?;
     // SAFETY: as in `entered`.
-    unsafe { ((*entry).peer == sk.peer()).then_some((*entry).state) }
+    unsafe { sk.had_peer((*entry).peer).then_some((*entry).state) }
 }
 
 /// What ended the connection is known better now.

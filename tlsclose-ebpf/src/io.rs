@@ -4,17 +4,18 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
-use tlsclose_common::facts::call;
+use tlsclose_common::{facts::call, limits::TLS_PROBATION_BYTES};
 
 use crate::{
-    budget, half_closed,
-    kernel::{Task, Tcp},
+    budget, following, half_closed,
+    kernel::{RCV_SHUTDOWN, Sequences, Task, Tcp},
     maps::{CONTROL, IO_URING_MET, ORIGIN},
     open, stack, tls,
 };
 
 const MSG_PEEK: i32 = 2;
-const RCV_SHUTDOWN: u8 = 1;
+const MSG_TRUNC: i32 = 0x20;
+const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3.
 #[btf_tracepoint(function = "sock_recv_length")]
@@ -31,8 +32,7 @@ pub fn received(sk: *const c_void, ret: i32, flags: i32) {
     }
     let Some(sk) = Tcp::new(sk) else { return };
     if ret > 0 {
-        moved(sk, ret, call::READ);
-        tls::read(sk, ret, flags);
+        moved(sk, ret as u32, call::READ, flags);
     } else {
         read_nothing(sk);
     }
@@ -51,8 +51,7 @@ pub fn send_length(ctx: BtfTracePointContext) -> i32 {
 pub fn sent(sk: *const c_void, ret: i32) {
     let Some(sk) = Tcp::new(sk) else { return };
     if ret > 0 {
-        moved(sk, ret, call::SEND);
-        tls::sent(sk, ret);
+        moved(sk, ret as u32, call::SEND, 0);
     } else if ret < 0 {
         tls::failed_to_send(sk);
     }
@@ -67,50 +66,80 @@ fn read_nothing(sk: Tcp) {
     }
     let Some(sequences) = sk.sequences() else { return };
     if sequences.copied_seq() == sequences.rcv_nxt() {
-        half_closed::end_of_file(sk);
+        ended(sk);
     }
 }
 
-/// Data moved.
+#[inline(never)]
+fn ended(sk: Tcp) {
+    half_closed::end_of_file(sk);
+}
+
+/// Data moved. What only some calls need is out of line: most of them are through with a few lines of cache.
 #[inline(always)]
-fn moved(sk: Tcp, bytes: i32, which: u8) {
+fn moved(sk: Tcp, bytes: u32, which: u8, flags: i32) {
     let Some(control) = CONTROL.get(0) else { return };
-    let is_armed = control.any_armed != 0 && budget::is_armed(stack::current_tgid());
-    let may_be_unseen = Task::current().uses_io_uring();
-    if is_armed {
-        touched(sk, bytes, which);
+    if control.any_armed != 0 {
+        armed(sk, bytes, which);
     }
-    if may_be_unseen {
-        met_io_uring(control.census);
+    if flags & MSG_ERRQUEUE != 0 {
+        return;
     }
-    if may_be_unseen && is_first(sk, bytes, which) {
-        open::adopt(sk, which);
+    // Bytes that are thrown away are in no buffer.
+    let in_memory = flags & MSG_TRUNC == 0;
+    let mut connection = tls::known(sk);
+    let Some(sequences) = sk.sequences() else { return };
+    if connection.is_none() {
+        let before = moved_before(sequences, bytes, which);
+        let fin = (sk.shutdown() & RCV_SHUTDOWN != 0) as u64;
+        if before >= TLS_PROBATION_BYTES || !young(sk, bytes, which, before <= fin, in_memory) {
+            return;
+        }
+        connection = tls::known(sk);
     }
+    if let Some(connection) = connection {
+        following::follow(sk, sequences, connection, bytes, which, in_memory);
+    }
+}
+
+/// Bytes that went the same way before this call, and one more if the call took the peer's FIN along (`tcp_rcv_nxt_update`
+/// counts it as received).
+#[inline(always)]
+fn moved_before(sequences: Sequences, bytes: u32, which: u8) -> u64 {
+    let so_far = if which == call::READ { sequences.read_bytes() } else { sequences.written_bytes() };
+    so_far.saturating_sub(bytes as u64)
+}
+
+/// A socket is used on which little has moved so far. True if it turns out to be one with TLS.
+#[inline(never)]
+fn young(sk: Tcp, bytes: u32, which: u8, is_first: bool, in_memory: bool) -> bool {
+    if Task::current().uses_io_uring() {
+        met_io_uring();
+        if is_first {
+            open::adopt(sk, which);
+        }
+    }
+    in_memory && tls::begins(sk, bytes, which)
 }
 
 /// Asks the agent for the hook at sends, which is attached only while it is needed.
 #[inline(always)]
-fn met_io_uring(census: u32) {
-    if let Some(met) = IO_URING_MET.get_ptr_mut(0) {
-        // SAFETY: a slot that lives as long as the program; written once in each census, by whoever comes first.
-        unsafe {
-            if *met != census {
-                *met = census;
-            }
+fn met_io_uring() {
+    let (Some(control), Some(met)) = (CONTROL.get(0), IO_URING_MET.get_ptr_mut(0)) else { return };
+    // SAFETY: a slot that lives as long as the program; written once in each census, by whoever comes first.
+    unsafe {
+        if *met != control.census {
+            *met = control.census;
         }
     }
 }
 
-#[inline(always)]
-fn is_first(sk: Tcp, bytes: i32, which: u8) -> bool {
-    let Some(sequences) = sk.sequences() else { return false };
-    let so_far = if which == call::READ { sequences.read_bytes() } else { sequences.written_bytes() };
-    so_far == bytes as u64
-}
-
 /// Remembers where an armed process last used a socket whose opening is known.
-#[inline(always)]
-fn touched(sk: Tcp, bytes: i32, which: u8) {
+#[inline(never)]
+fn armed(sk: Tcp, bytes: u32, which: u8) {
+    if !budget::is_armed(stack::current_tgid()) {
+        return;
+    }
     let Some(origin) = ORIGIN.get_ptr_mut(sk.address()) else { return };
     let stack = stack::sample(stack::current_tgid());
     if stack == 0 {
@@ -121,6 +150,6 @@ fn touched(sk: Tcp, bytes: i32, which: u8) {
         (*origin).touched = stack;
         (*origin).touched_at = bpf_ktime_get_ns();
         (*origin).touched_call = which;
-        (*origin).touched_result = bytes;
+        (*origin).touched_result = bytes as i32;
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Offsets come from the running kernel's BTF as frozen globals, so the verifier knows them as
 //! constants and lets a typed pointer be loaded through directly: no helper call, faults read as
-//! zero, and nothing that lockdown=confidentiality forbids. Only the walk from a descriptor to its
-//! file needs `bpf_probe_read_kernel`, because the verifier does not type arrays of pointers.
-//! Kernels before 5.15 type less: for them all of this is compiled a second time (`access`).
+//! zero, and nothing that lockdown=confidentiality forbids. What only an address is known of needs
+//! `bpf_probe_read_kernel`: the file behind a descriptor, because the verifier does not type arrays
+//! of pointers, the sockets in an accept queue, and those that no descriptor shows. Where that is
+//! forbidden, they are left out. Kernels before 5.15 type less: for them all of this is compiled a
+//! second time (`access`).
 
 #[cfg_attr(not(feature = "probed"), path = "kernel/access/typed.rs")]
 #[cfg_attr(feature = "probed", path = "kernel/access/probed.rs")]
@@ -15,7 +17,7 @@ mod tcp;
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use tlsclose_common::{
     facts::state,
     layout::{FileRef, Layout},
@@ -24,13 +26,16 @@ use tlsclose_common::{
 pub use self::{
     stray::{Request, Stray},
     task::{Task, socket_of},
-    tcp::{Hold, Sequences, Tcp},
+    tcp::{Hold, RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Tcp, port_taken},
 };
 
 #[unsafe(no_mangle)]
 static LAYOUT: Layout = Layout::UNRESOLVED;
 #[unsafe(no_mangle)]
 static FILE_REF: FileRef = FileRef::UNRESOLVED;
+/// 0 where programs must not call `bpf_probe_read_kernel`.
+#[unsafe(no_mangle)]
+static BY_ADDRESS: u32 = 1;
 
 /// Reads a read-only global that the agent set at load.
 macro_rules! global {
@@ -99,13 +104,39 @@ pub fn state_of(sk: *const c_void) -> u8 {
     field!(sk, sk_state: u8)
 }
 
+/// Kernel memory may be read of which only the address is known: nothing else runs before 5.15.
+#[inline(always)]
+pub fn reads_by_address() -> bool {
+    cfg!(feature = "probed") || global!(BY_ADDRESS) != 0
+}
+
 /// A word of kernel memory; 0 where it cannot be read.
 #[inline(always)]
 fn word_at(address: u64) -> u64 {
+    if !reads_by_address() {
+        // The verifier knows that, and takes the call below out.
+        return 0;
+    }
     let mut word = 0u64;
     // SAFETY: the helper checks the address, and zeroes the word on a fault.
     unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, address as *const c_void) };
     word
+}
+
+/// `bpf_probe_read_user` of a fixed size: not 0 where the memory cannot be read. aya makes it
+/// `bpf_probe_read` where `bpf_probe_read_kernel` is not there (`Function::sanitize` in aya-obj), and
+/// what forbids the one forbids that, too. Where the size is computed, whoever calls the helper asks
+/// before: verifiers do not keep bounds across what lies between.
+///
+/// # Safety
+/// `to` must have room for `SIZE` bytes.
+#[inline(always)]
+pub unsafe fn read_user<const SIZE: u32>(to: *mut c_void, from: *const c_void) -> i64 {
+    if !reads_by_address() {
+        return -1;
+    }
+    // SAFETY: the caller's promise; the helper checks the other address.
+    unsafe { bpf_probe_read_user(to, SIZE, from) }
 }
 
 /// Half-closed: one side has said goodbye and the connection can only be ended by close().

@@ -9,7 +9,7 @@ use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
         EofSpin, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
-        StackFrames, Suspect, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
+        StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
     },
     limits::*,
 };
@@ -123,6 +123,10 @@ pub static EOF_SPINS: LruHashMap<u64, EofSpin> = LruHashMap::with_max_entries(EO
 #[map]
 pub static SUSPECTS: HashMap<u32, Suspect> = HashMap::with_max_entries(SUSPECT_ENTRIES, 0);
 
+/// Descriptor tables that one census meets more than once, by address.
+#[map]
+pub static TABLES: LruHashMap<u64, Table> = LruHashMap::with_max_entries(TABLE_ENTRIES, 0);
+
 /// Files shared by several descriptors: the number of the census that last counted them.
 #[map]
 pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHARED_FILES_ENTRIES, 0);
@@ -130,13 +134,14 @@ pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHA
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// The number of the census in which a process that uses io_uring was last seen to read; 0: never.
+/// The number of the census in which a process that uses io_uring last read from a young socket; 0: never.
 #[map]
 pub static IO_URING_MET: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Budgets of this CPU: for stacks (0), for copies of stack memory (1), for stacks of closes (2).
+/// Budgets of this CPU: for stacks (0), for copies of stack memory (1) and those of processes that
+/// have had few (3), for stacks of closes (2).
 #[map]
-pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(3, 0);
+pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(4, 0);
 
 /// Transitions seen: `old * STATES + new`.
 #[map]

@@ -85,10 +85,18 @@ pub fn accepted(result: i64, which: u8) {
     }
 }
 
+/// Where the socket comes from, if that was seen. What is kept may be about an earlier socket at this address.
+#[inline(always)]
+pub fn origin(sk: Tcp) -> Option<&'static Origin> {
+    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+    let origin = unsafe { &*ORIGIN.get_ptr(sk.address())? };
+    sk.had_peer(origin.peer).then_some(origin)
+}
+
 /// The first read or send on a socket whose process uses io_uring, where no accept hook runs.
 #[inline(always)]
 pub fn adopt(sk: Tcp, which: u8) {
-    if ORIGIN.get_ptr(sk.address()).is_some() {
+    if origin(sk).is_some() {
         return;
     }
     let tgid = stack::current_tgid();

@@ -16,7 +16,11 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
-    ended(&ctx, Task::from_ptr(task), 0);
+    let task = Task::from_ptr(task);
+    // The first thread may end before the others, and does when another one calls exec.
+    if task.is_last() {
+        ended(&ctx, task, 0);
+    }
     0
 }
 
@@ -65,9 +69,6 @@ fn python_starts(task: Task) {
 
 #[inline(always)]
 fn ended(ctx: &BtfTracePointContext, task: Task, exec: u32) {
-    if !task.is_leader() {
-        return;
-    }
     let tgid = task.tgid();
     let armed = ARMED.get_ptr(tgid).is_some();
     // Each fails only when there is nothing to remove.

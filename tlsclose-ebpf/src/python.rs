@@ -15,7 +15,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    kernel::Task,
+    kernel::{Task, reads_by_address},
     maps::{
         PYTHON, PYTHON_CODE, PYTHON_CODES, PYTHON_RULES, PYTHON_STACK, PYTHON_THREAD, STACK_RING, STACKS_SEEN, lost,
     },
@@ -231,6 +231,9 @@ fn deliver(stack: &mut PythonStack) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn copy_python_code(id: u64, code: u64) -> u64 {
+    if !reads_by_address() {
+        return 0;
+    }
     let (Some(rules), Some(to)) = (rules(), PYTHON_CODE.get_ptr_mut(0)) else { return 0 };
     let table = user_word(code + rules.code_table as u64);
     let size = user_word(table + BYTES_SIZE);
@@ -300,7 +303,9 @@ fn at_most(value: u64, bound: u64) -> u64 {
 #[inline(always)]
 fn user<const N: usize>(address: u64) -> [u64; N] {
     let mut words = [0u64; N];
-    // SAFETY: the helper checks the address, and zeroes the words on a fault.
-    unsafe { bpf_probe_read_user((&raw mut words).cast(), (N * 8) as u32, address as *const c_void) };
+    if reads_by_address() {
+        // SAFETY: the helper checks the address, and zeroes the words on a fault.
+        unsafe { bpf_probe_read_user((&raw mut words).cast(), (N * 8) as u32, address as *const c_void) };
+    }
     words
 }

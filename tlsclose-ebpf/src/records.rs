@@ -15,7 +15,7 @@ use tlsclose_common::{
 
 use crate::{
     arch::{SYSTEM_CALLS, SystemCall},
-    kernel::{Task, global},
+    kernel::{Task, global, reads_by_address},
     maps::{TLS_WALK, lost},
     stack,
 };
@@ -47,25 +47,16 @@ impl Source {
     #[inline(always)]
     pub fn of_current(bytes: u32, which: u8, message: u8) -> Option<Self> {
         let task = Task::current();
-        if task.without_user_stack() {
+        if !reads_by_address() || task.without_user_stack() {
             return None;
         }
         let call = SystemCall::of(task.as_ptr());
         let number = call.number();
-        let (plain, with_flags, vector, message_call) = if which == call::READ {
-            (
-                global!(SYSTEM_CALLS.read),
-                global!(SYSTEM_CALLS.recvfrom),
-                global!(SYSTEM_CALLS.readv),
-                global!(SYSTEM_CALLS.recvmsg),
-            )
+        let (plain, with_flags) = plain_calls(which);
+        let (vector, message_call) = if which == call::READ {
+            (global!(SYSTEM_CALLS.readv), global!(SYSTEM_CALLS.recvmsg))
         } else {
-            (
-                global!(SYSTEM_CALLS.write),
-                global!(SYSTEM_CALLS.sendto),
-                global!(SYSTEM_CALLS.writev),
-                global!(SYSTEM_CALLS.sendmsg),
-            )
+            (global!(SYSTEM_CALLS.writev), global!(SYSTEM_CALLS.sendmsg))
         };
         let second = call.argument(1);
         if number == plain || number == with_flags {
@@ -117,12 +108,23 @@ impl Source {
         if self.left < HEADER {
             return None;
         }
-        let mut header = MaybeUninit::<[u8; 5]>::uninit();
-        // SAFETY: the helper checks the address, and fills the header or fails.
-        unsafe {
-            let read = bpf_probe_read_user(header.as_mut_ptr().cast(), HEADER, self.at as *const c_void);
-            (read == 0).then(|| header.assume_init())
+        header_at(self.at)
+    }
+
+    /// The first five bytes of a call that moves one piece of memory and no more.
+    #[inline(always)]
+    pub fn plain_header(bytes: u32, which: u8) -> Option<[u8; 5]> {
+        let task = Task::current();
+        if !reads_by_address() || bytes < HEADER || task.without_user_stack() {
+            return None;
         }
+        let call = SystemCall::of(task.as_ptr());
+        let number = call.number();
+        let (plain, with_flags) = plain_calls(which);
+        if number != plain && number != with_flags {
+            return None;
+        }
+        header_at(call.argument(1))
     }
 
     /// Leaves out bytes of the current piece.
@@ -130,6 +132,26 @@ impl Source {
     pub fn advance(&mut self, length: u32) {
         self.at += length as u64;
         self.left -= length;
+    }
+}
+
+/// System calls that move one piece of memory: their second argument.
+#[inline(always)]
+fn plain_calls(which: u8) -> (u32, u32) {
+    if which == call::READ {
+        (global!(SYSTEM_CALLS.read), global!(SYSTEM_CALLS.recvfrom))
+    } else {
+        (global!(SYSTEM_CALLS.write), global!(SYSTEM_CALLS.sendto))
+    }
+}
+
+#[inline(always)]
+fn header_at(at: u64) -> Option<[u8; 5]> {
+    let mut header = MaybeUninit::<[u8; 5]>::uninit();
+    // SAFETY: the helper checks the address, and fills the header or fails.
+    unsafe {
+        let read = bpf_probe_read_user(header.as_mut_ptr().cast(), HEADER, at as *const c_void);
+        (read == 0).then(|| header.assume_init())
     }
 }
 
@@ -143,6 +165,9 @@ pub fn is_alert_of_kernel(which: u8) -> Option<bool> {
     const TLS_SET_RECORD_TYPE: u64 = 1;
     const TLS_GET_RECORD_TYPE: u64 = 2;
     const ALERT: u8 = 21;
+    if !reads_by_address() {
+        return None;
+    }
     let call = SystemCall::of(Task::current().as_ptr());
     let (number, kind) = if which == call::READ {
         (global!(SYSTEM_CALLS.recvmsg), TLS_GET_RECORD_TYPE)
@@ -240,7 +265,7 @@ extern "C" fn walk_on(slot: u32, owner: u64) -> u64 {
     let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return walked::END };
     // SAFETY: see `follow`.
     let walk = unsafe { &mut *walk };
-    if walk.owner != owner || walk.total == 0 {
+    if !reads_by_address() || walk.owner != owner || walk.total == 0 {
         return walked::END;
     }
     if walk.source.left == 0 {

@@ -16,13 +16,13 @@ use aya_ebpf::{
 };
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record, told},
-    limits::{COPIES_PER_LEAF, COPY_HOLES, COPY_PAGES, DEEP_COPY_PAGES, PAGE, STACK_FRAMES, STACK_SPAN},
+    limits::{COPIES_PER_LEAF, COPY_HOLES, COPY_PAGES, DEEP_COPY_PAGES, FIRST_COPIES, PAGE, STACK_FRAMES, STACK_SPAN},
 };
 
 use crate::{
     arch::{Registers, user_registers},
     budget,
-    kernel::Task,
+    kernel::{Task, read_user, reads_by_address},
     maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, lost},
     python,
 };
@@ -76,16 +76,21 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
         filled: 0,
         python: told::NOTHING,
     };
+    if !reads_by_address() {
+        // Only where the program entered the kernel can be told.
+        let rule = LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: 0 };
+        return walk(header, registers, rule);
+    }
     if let Some(key) = python::take(&mut header) {
         return key;
     }
     let place = LeafKey { image, pc: registers.pc };
     let Some(rule) = LEAVES.get_ptr_mut(place) else {
-        let rule = LeafRule { status: leaf::UNKNOWN, copies: 1, return_address: 0, frame_pointer: 0 };
+        let rule = LeafRule { status: leaf::UNKNOWN, copies: 0, return_address: 0, frame_pointer: 0 };
         if LEAVES.insert(place, rule, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
-        return send_copy::<DEEP_COPY_PAGES>(header);
+        return send_copy::<DEEP_COPY_PAGES>(header, true);
     };
     // SAFETY: LRU entries are recycled, never unmapped: at worst one stack is walked by another
     // leaf's rule, and ends at the first address that belongs to no file.
@@ -95,14 +100,16 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
             lost(Lost::StacksLeafUnknown);
             return 0;
         }
-        rule.copies += 1;
-        return send_copy::<DEEP_COPY_PAGES>(header);
+        let key = send_copy::<DEEP_COPY_PAGES>(header, rule.copies < FIRST_COPIES);
+        // What the budget refused is no attempt.
+        rule.copies += (key != 0) as u32;
+        return key;
     }
     if rule.status == leaf::COPY {
-        return send_copy::<COPY_PAGES>(header);
+        return send_copy::<COPY_PAGES>(header, false);
     }
     if rule.status == leaf::DEEP_COPY {
-        return send_copy::<DEEP_COPY_PAGES>(header);
+        return send_copy::<DEEP_COPY_PAGES>(header, false);
     }
     let rule = *rule;
     walk(header, registers, rule)
@@ -110,8 +117,8 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
 
 /// Sends registers and the top of the stack, for the agent to unwind.
 #[inline(always)]
-fn send_copy<const PAGES: usize>(mut header: StackHeader) -> u64 {
-    if !budget::allows_copy(header.tgid) {
+fn send_copy<const PAGES: usize>(mut header: StackHeader, is_little_known: bool) -> u64 {
+    if !reads_by_address() || !budget::allows_copy(header.tgid, is_little_known) {
         return 0;
     }
     let Some(mut entry) = STACK_RING.reserve::<StackCopy<PAGES>>(0) else {
@@ -188,7 +195,7 @@ fn walk(header: StackHeader, registers: Registers, rule: LeafRule) -> u64 {
         }
         let mut pair = [0u64; 2];
         // SAFETY: the helper checks the address, and zeroes the pair on a fault.
-        unsafe { bpf_probe_read_user((&raw mut pair).cast(), 16, fp as *const c_void) };
+        unsafe { read_user::<16>((&raw mut pair).cast(), fp as *const c_void) };
         let slot = first + i;
         if pair[1] == 0 || slot >= STACK_FRAMES {
             break;
@@ -235,7 +242,7 @@ pub fn put<T>(place: &mut T, value: T) {
 pub fn user_word(address: u64) -> u64 {
     let mut word = 0u64;
     // SAFETY: the helper checks the address, and zeroes the word on a fault.
-    unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const c_void) };
+    unsafe { read_user::<8>((&raw mut word).cast(), address as *const c_void) };
     word
 }
 

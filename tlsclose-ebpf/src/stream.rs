@@ -5,7 +5,8 @@ use tlsclose_common::facts::{Lost, Transition};
 
 use crate::{
     kernel::{Tcp, global},
-    maps::{ORIGIN, STREAM_RING, lost},
+    maps::{STREAM_RING, lost},
+    open,
 };
 
 /// Set at load: 1 when somebody reads the stream. Then the owner of every socket is kept.
@@ -31,11 +32,7 @@ fn send(sk: Tcp, old: u8, new: u8) {
         return;
     };
     let (local, remote) = sk.addresses();
-    let tgid = match ORIGIN.get_ptr(sk.address()) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        Some(origin) => unsafe { (*origin).tgid },
-        None => 0,
-    };
+    let tgid = open::origin(sk).map_or(0, |origin| origin.tgid);
     let to = entry.as_mut_ptr();
     // SAFETY: the reservation is a whole, aligned record.
     unsafe {

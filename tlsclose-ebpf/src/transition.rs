@@ -76,14 +76,21 @@ fn transition(sk: Tcp, old: u8, new: u8) {
 /// The connection is over; the socket stays if a file holds it.
 #[inline(always)]
 fn closed(sk: Tcp, old: u8) {
-    match (sk.hold(), old) {
-        (Hold::File, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED, abort::NONE),
+    let hold = sk.hold();
+    // A last close() that waits for the socket on another CPU finds it dead, and gets the blame as any later one.
+    let is_held = hold == Hold::File || hold == Hold::Closing && !sk.owned();
+    match (is_held, old) {
+        (true, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED, abort::NONE),
         (_, state::LISTEN) => accept_queue::ended(sk),
-        (Hold::File, state::CLOSE) => {}
-        (Hold::File, _) => half_closed::entered(sk, state::CLOSE, half::WAS_CONNECTED, aborts::cause(sk)),
+        (true, state::CLOSE) => {}
+        (true, _) => {
+            let is_end = matches!(old, state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK) && sk.error() == 0;
+            let flags = if is_end { half::WAS_CONNECTED | half::BOTH_ENDED } else { half::WAS_CONNECTED };
+            half_closed::entered(sk, state::CLOSE, flags, aborts::cause(sk));
+        }
         // A child in the accept queue: its end is `tcp_destroy_sock`.
-        (Hold::NoSocket, state::CLOSE_WAIT) => {}
-        (hold, _) => {
+        (false, state::CLOSE_WAIT) if hold == Hold::NoSocket => {}
+        (false, _) => {
             closed_by_program(sk, hold);
             half_closed::left_if_tracked(sk, old);
         }

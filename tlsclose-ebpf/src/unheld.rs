@@ -12,7 +12,7 @@ use tlsclose_common::{
 use crate::{
     census::{NO_ORIGIN, emit},
     close_evidence,
-    kernel::{Stray, access, is_half_closed},
+    kernel::{Stray, access, is_half_closed, reads_by_address},
     maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
 };
 
@@ -22,31 +22,39 @@ struct Sweep {
     counts: *mut CensusCounts,
     census_began: u64,
     census: u32,
+    /// What an entry to be written out has in [`HalfClosed::shown`].
+    shown: u32,
 }
 
-/// The walk over all descriptors is done: writes out what it has not met.
+/// The walk over all descriptors is done: writes out what it has not met. What does not fit is counted; what fitted once
+/// comes first, so that it is not missed from one census and shown by the next.
 #[inline(always)]
 pub fn sweep(seq: *mut c_void) -> Option<()> {
     let control = CONTROL.get(0)?;
-    if control.sees_all == 0 {
+    if control.sees_all == 0 || !reads_by_address() {
         return None;
     }
     let counts = CENSUS.get_ptr_mut(0)?;
     let record = QUEUED.get_ptr_mut(0)?;
-    let mut sweep = Sweep { seq, record, counts, census_began: control.census_began, census: control.census };
+    let mut sweep = Sweep { seq, record, counts, census_began: control.census_began, census: control.census, shown: 1 };
     // SAFETY: `entry` gets `sweep`, which outlives the call; a map is known by the address of its
     // static. Should the output not fit, the kernel runs this again: so the count begins anew. It is
     // kept in the map, where verifiers do not follow its value from entry to entry.
     unsafe {
         (*sweep.counts).unheld = 0;
+        (*sweep.counts).unheld_shown = 0;
         access::for_each((&raw const HALF_CLOSED).cast_mut().cast(), entry, &raw mut sweep);
+        if (*sweep.counts).unheld > (*sweep.counts).unheld_shown {
+            sweep.shown = 0;
+            access::for_each((&raw const HALF_CLOSED).cast_mut().cast(), entry, &raw mut sweep);
+        }
     }
     Some(())
 }
 
 unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClosed, sweep: *mut Sweep) -> i64 {
     // SAFETY: the kernel's pointers to an entry, and the caller's to `sweep`.
-    let (sk, half, sweep) = unsafe { (Stray(*key), &*half, &mut *sweep) };
+    let (sk, half, sweep) = unsafe { (Stray(*key), &mut *half, &mut *sweep) };
     if half.census == sweep.census || half.since >= sweep.census_began || !is_half_closed(half.state) {
         return 0;
     }
@@ -54,11 +62,13 @@ unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClose
         return 0;
     }
     // SAFETY: this CPU's slot of `CENSUS`.
-    let unheld = unsafe { &mut (*sweep.counts).unheld };
-    *unheld += 1;
-    if *unheld > UNHELD_RECORDS {
+    let counts = unsafe { &mut *sweep.counts };
+    counts.unheld += sweep.shown as u64;
+    if half.shown != sweep.shown || counts.unheld_shown >= UNHELD_RECORDS {
         return 0;
     }
+    counts.unheld_shown += 1;
+    half.shown = 1;
     // SAFETY: this CPU's slot of `QUEUED`.
     let record = unsafe { &mut *sweep.record };
     sk.fill(record);

@@ -8,7 +8,7 @@ use super::{
     Attribution,
     containers::Whereabouts,
     endings::{ClosingSites, Growing, Waiting},
-    process::printable,
+    process::comm_text,
 };
 use crate::{
     aborts::{AbortAccounts, Aborted},
@@ -52,7 +52,7 @@ impl Endings {
                 continue;
             }
             let container = whereabouts.and_then(Whereabouts::container);
-            let identity = Identity::new(name(&counted.comm), container.as_ref());
+            let identity = Identity::new(comm_text(counted.comm), container.as_ref());
             labels.insert(process, identity.clone());
             let fresh = self.seen.fresh(counted.key, counted.count);
             if fresh > 0 {
@@ -85,11 +85,6 @@ impl Endings {
 
 fn process_of(key: &AbortKey) -> ProcessKey {
     ProcessKey { tgid: key.tgid, started_at: key.started_at }
-}
-
-/// The name that the process had when it first closed so.
-fn name(comm: &[u8]) -> String {
-    printable(comm.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 fn aborted(

@@ -8,7 +8,7 @@ use super::{
     Attribution,
     containers::Whereabouts,
     endings::{ClosingSites, Growing, Waiting},
-    process::printable,
+    process::comm_text,
 };
 use crate::{
     clock::Moment,
@@ -79,9 +79,8 @@ fn process_of(key: &TlsCloseKey) -> ProcessKey {
 
 /// The name that the process had when it closed, else what it is called now.
 fn name(counted: &TlsCount, attribution: &mut Attribution) -> String {
-    let length = counted.comm.iter().position(|byte| *byte == 0).unwrap_or(counted.comm.len());
-    if length > 0 {
-        return printable(&counted.comm[..length]);
+    if !counted.comm.is_empty() {
+        return comm_text(counted.comm);
     }
     attribution.identity(process_of(&counted.key)).map(|who| who.comm.clone()).unwrap_or_default()
 }

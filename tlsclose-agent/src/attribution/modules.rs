@@ -168,7 +168,7 @@ impl Modules {
         if self.hung.contains(&id) {
             return None;
         }
-        let process = Arc::new(self.procfs.open(id)?);
+        let process = Arc::new(self.procfs.living(id)?.1);
         let theirs = Arc::clone(&process);
         let timeouts = self.worker.timeouts;
         let found = self.worker.run(DEADLINE, move || open::mappings(&theirs));

@@ -3,7 +3,10 @@
 //! Workers of one program share paths, whatever their address spaces look like. What a place
 //! that makes system calls needs for unwinding is learned here once per file and handed down.
 
+mod interned;
 mod keys;
+mod needs;
+mod unwound;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,18 +25,19 @@ use super::{
     process::ProcessId,
     python::{self, Python},
     site::is_runtime_module,
-    stacks::{Caller, NO_TABLES, Step, Walk, fold, normalize, walk_copy},
+    stacks::{Caller, fold, normalize},
     symbols::Symbolizer,
 };
 use crate::{finding::Frame, tracker::PathId};
+use interned::Interned;
 use keys::Generations;
+use needs::{Needs, rule};
+use unwound::Unwound;
 
-/// Distinct code paths kept; a host has hundreds.
-const MAX_PATHS: usize = 16_384;
 /// Places whose unwind rule is remembered.
 const MAX_RULES: usize = 65_536;
-/// Places of system calls remembered for needing copies, and places that threads start at.
-const MAX_NEEDS: usize = 8_192;
+/// Places remembered for programs and threads to start at.
+const MAX_ROOTS: usize = 8_192;
 
 /// A chain of runtime frames up to the root longer than this is no start of a program or a thread:
 /// `__libc_start_call_main`, `__libc_start_main` and `_start` are three.
@@ -43,7 +47,6 @@ const START_MAX: usize = 3;
 const COPY_REACH: u64 = ((COPY_PAGES - 1) * PAGE) as u64;
 
 type Place = (ModuleId, u64);
-type Path = Arc<[Place]>;
 
 /// What could not be kept here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +55,7 @@ pub struct PathsLost {
     pub process_gone: u64,
     /// No frame belongs to a file.
     pub no_file: u64,
-    /// [`MAX_PATHS`] was reached.
+    /// As many paths are known as may be.
     pub full: u64,
 }
 
@@ -62,17 +65,12 @@ pub struct Paths {
     walked: Generations,
     /// Keys of copies, each used once.
     copied: Generations,
-    ids: HashMap<Path, PathId>,
-    /// Indexed by `PathId - 1`.
-    paths: Vec<Path>,
+    interned: Interned,
     images: Images,
     callers: HashMap<(Place, bool), Caller>,
     /// Return addresses that only the start of the program or of a thread lies behind.
     roots: HashSet<Place>,
-    /// Places of system calls from which copies are needed for good, and which ([`leaf::COPY`]).
-    needs: HashMap<LeafKey, u32>,
-    /// Walked stacks ended at these in vain; a copy was asked for, once.
-    asked: HashSet<(LeafKey, Place)>,
+    needs: Needs,
     jit: Jit,
     pub lost: PathsLost,
 }
@@ -93,8 +91,7 @@ impl Paths {
         modules: &mut Modules,
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
-        let mapped = self.mapped(header, header.pc, modules)?;
-        let (path, _) = normalize(frames, &mapped);
+        let path = self.places(header, frames, modules)?;
         let key = LeafKey { image: header.image, pc: header.pc };
         let hides_callers = self.images.hides_callers(header);
         let mut own_seen = false;
@@ -109,7 +106,7 @@ impl Paths {
             let is_start = match caller {
                 // The leaf's own rule was followed.
                 None => false,
-                Some(None) => return Some((key, copies(leaf::COPY))),
+                Some(None) => return Some((key, rule(leaf::COPY))),
                 Some(Some(Caller::Stray)) => {
                     end = depth;
                     break;
@@ -122,8 +119,8 @@ impl Paths {
                 Some(Some(caller)) if !caller.is_by_stack_pointer() => false,
                 // Frame pointers do not lead on from here.
                 Some(_) if self.roots.contains(place) => true,
-                Some(_) if !(is_runtime && own_seen) => return Some((key, self.need_copies(key, false))),
-                Some(_) if self.ask(key, *place) => return Some((key, copies(leaf::DEEP_COPY))),
+                Some(_) if !(is_runtime && own_seen) => return Some((key, self.needs.copies(key, false))),
+                Some(_) if self.needs.ask(key, *place) => return Some((key, rule(leaf::DEEP_COPY))),
                 Some(_) => true,
             };
             if is_start {
@@ -147,29 +144,8 @@ impl Paths {
         modules: &mut Modules,
         symbols: &mut Symbolizer,
     ) -> Option<(LeafKey, LeafRule)> {
-        let mapped = self.mapped(header, header.pc, modules)?;
-        let hides_callers = self.images.hides_callers(header);
-        let mut callers = Vec::new();
-        let Walk { mut pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
-            let caller = match mapped.find(pc - u64::from(depth > 0)) {
-                Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Some(Caller::Unknown),
-                Some(place) => self.caller(place, depth == 0, modules, symbols),
-                None => Some(Caller::Unknown),
-            };
-            callers.push(caller);
-            match caller {
-                Some(Caller::By(rule)) => Step::By(rule),
-                Some(Caller::FramePointer) => Step::By(NO_TABLES),
-                _ => Step::Stop,
-            }
-        });
-        if callers.last() == Some(&Some(Caller::Stray)) {
-            callers.pop();
-            pcs.pop();
-        }
-        let (path, _) = normalize(&pcs, &mapped);
+        let Unwound { path, callers, is_whole, left_copy, reach } = self.unwound(header, bytes, modules, symbols)?;
         let key = LeafKey { image: header.image, pc: header.pc };
-        let is_whole = callers.last() == Some(&Some(Caller::Root)) && path.len() == pcs.len();
         let start = self.start_of(&path, is_whole, modules);
         let by_stack_pointer = |caller: &Option<Caller>| caller.is_some_and(Caller::is_by_stack_pointer);
         let needs_copies = callers.iter().take(start).skip(1).any(by_stack_pointer);
@@ -185,14 +161,18 @@ impl Paths {
                 self.copied.insert(header.key, id);
             }
         }
-        let rule = if needs_copies {
-            self.need_copies(key, left_copy || reach > COPY_REACH)
-        } else if let Some(status) = self.needs.get(&key) {
-            copies(*status)
+        let learned = if needs_copies {
+            self.needs.copies(key, left_copy || reach > COPY_REACH)
+        } else if let Some(known) = self.needs.of(key) {
+            known
         } else {
-            callers.first().copied()??.leaf_rule()
+            match callers.first()? {
+                Some(caller) => caller.leaf_rule(),
+                // Nothing can be said now. Copies that came too early are not held against the place.
+                None => rule(leaf::UNKNOWN),
+            }
         };
-        Some((key, rule))
+        Some((key, learned))
     }
 
     /// Takes in a stack of Python frames, which stand in for those of their interpreter: of the
@@ -230,9 +210,7 @@ impl Paths {
         symbols: &mut Symbolizer,
         python: &Python,
     ) -> (Vec<Frame>, bool) {
-        let Some(path) = (path.0 as usize).checked_sub(1).and_then(|index| self.paths.get(index)) else {
-            return (Vec::new(), false);
-        };
+        let Some(path) = self.interned.get(path) else { return (Vec::new(), false) };
         let native = path.iter().take_while(|(module, _)| *module != python::MODULE);
         let addresses: Vec<_> =
             native.enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
@@ -292,29 +270,9 @@ impl Paths {
     }
 
     fn is_root(&mut self, place: Place) {
-        if self.roots.len() < MAX_NEEDS {
+        if self.roots.len() < MAX_ROOTS {
             self.roots.insert(place);
         }
-    }
-
-    /// Copies are needed from this place for good, deep ones where ordinary ones did not do.
-    fn need_copies(&mut self, key: LeafKey, deeper: bool) -> LeafRule {
-        if self.needs.len() >= MAX_NEEDS {
-            self.needs.clear();
-        }
-        let status = self.needs.entry(key).or_insert(leaf::COPY);
-        if deeper {
-            *status = leaf::DEEP_COPY;
-        }
-        copies(*status)
-    }
-
-    /// True the first time.
-    fn ask(&mut self, key: LeafKey, place: Place) -> bool {
-        if self.asked.len() >= MAX_NEEDS {
-            self.asked.clear();
-        }
-        self.asked.insert((key, place))
     }
 
     /// How to get from a place to its caller; None when that cannot be said now.
@@ -337,22 +295,19 @@ impl Paths {
             self.lost.no_file += 1;
             return None;
         }
-        let path = fold(path.iter().copied());
-        let id = match self.ids.get(path.as_slice()) {
-            Some(id) => *id,
-            None if self.paths.len() >= MAX_PATHS => {
-                self.lost.full += 1;
-                return None;
-            }
-            None => {
-                let path: Path = path.into();
-                self.paths.push(path.clone());
-                let id = PathId(self.paths.len() as u32);
-                self.ids.insert(path, id);
-                id
-            }
-        };
-        Some(id)
+        let id = self.interned.id(&fold(path.iter().copied()));
+        self.lost.full += u64::from(id.is_none());
+        id
+    }
+
+    /// As places in files, up to the first address that belongs to none. What was loaded after the
+    /// mappings were read last is found too.
+    fn places(&mut self, header: &StackHeader, frames: &[u64], modules: &mut Modules) -> Option<Vec<Place>> {
+        let mapped = self.mapped(header, header.pc, modules)?;
+        let (path, cut) = normalize(frames, &mapped);
+        let unknown = frames.get(path.len()).filter(|_| cut).map(|pc| pc.saturating_sub(u64::from(!path.is_empty())));
+        let again = unknown.and_then(|unknown| self.look(header, unknown, modules));
+        Some(again.map_or(path, |mapped| normalize(frames, &mapped).0))
     }
 
     /// The mappings of the program that the stack is from, read again when `address` is new to them.
@@ -368,13 +323,11 @@ impl Paths {
     }
 }
 
-fn copies(status: u32) -> LeafRule {
-    LeafRule { status, ..LeafRule::default() }
-}
-
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {
     modules.get(module).is_some_and(|module| is_runtime_module(&module.path))
 }
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::time::{ClockId, clock_gettime};
+use tlsclose_common::facts::Comm;
 
 use super::containers::cgroup::{self, Found};
 use super::worker::Worker;
@@ -83,7 +84,8 @@ impl Procfs {
         let comm = read(&dir, "comm")?;
         let cgroups = read(&dir, "cgroup").unwrap_or_default();
         let containers = cgroup::containers(&cgroups, |id| self.is_runc(id));
-        let exe = rustix::fs::readlinkat(&dir, "exe", Vec::new()).unwrap_or_default();
+        let (_, living) = self.living(id)?;
+        let exe = rustix::fs::readlinkat(&living, "exe", Vec::new()).unwrap_or_default();
         Some(Identity {
             pid: id.tgid,
             ns_pid: numbers(&status, b"NSpid:").last().unwrap_or(id.tgid),
@@ -104,7 +106,7 @@ impl Procfs {
 
     /// None when the process ended, or another one has its PID.
     pub fn vitals(&self, id: ProcessId) -> Option<Vitals> {
-        let dir = self.open(id)?;
+        let (_, dir) = self.living(id)?;
         let rss_kib = read(&dir, "status").and_then(|s| numbers::<u64>(&s, b"VmRSS:").next());
         Some(Vitals {
             open_fds: count_fds(&dir),
@@ -127,9 +129,34 @@ impl Procfs {
         read(&dir, "stat").is_some_and(|stat| is_running(&stat))
     }
 
-    /// `/proc/PID`, if it is this process's now.
+    /// `/proc/PID`, if it is this process's now; see [`Procfs::living`].
     pub fn path_of(&self, id: ProcessId) -> Option<PathBuf> {
-        self.open(id).map(|_| self.root.join(id.tgid.to_string()))
+        self.living(id).map(|(path, _)| path)
+    }
+
+    /// `/proc/PID` of exactly this process; where its first thread has ended before the others, and has neither memory
+    /// nor descriptors any more, that of another thread. Not for what is said of the process: its name and start.
+    pub fn living(&self, id: ProcessId) -> Option<(PathBuf, OwnedFd)> {
+        let path = self.root.join(id.tgid.to_string());
+        let dir = self.open(id)?;
+        if !read(&dir, "stat").is_some_and(|stat| has_ended_first(&stat)) {
+            return Some((path, dir));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tasks =
+            rustix::fs::openat(&dir, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let names = Dir::new(tasks.ok()?).ok()?.filter_map(Result::ok);
+        let tids = names.filter_map(|entry| entry.file_name().to_str().ok()?.parse::<u32>().ok());
+        tids.filter(|tid| *tid != id.tgid)
+            .find_map(|tid| {
+                let path = self.root.join(tid.to_string());
+                let dir = rustix::fs::open(&path, flags, Mode::empty()).ok()?;
+                let lives = !matches!(stat_fields(&read(&dir, "stat")?)?.next()?, "Z" | "X" | "x");
+                let is_of = numbers::<u32>(&read(&dir, "status")?, b"Tgid:").next() == Some(id.tgid);
+                (lives && is_of).then_some((path, dir))
+            })
+            // The process may have ended meanwhile, and its numbers have been given to others.
+            .filter(|_| self.open(id).is_some())
     }
 
     /// A descriptor of `/proc/PID` of exactly this process.
@@ -151,7 +178,7 @@ impl Procfs {
     /// The root directory of exactly this process.
     pub fn root_of(&self, id: ProcessId) -> Option<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(self.open(id)?, "root", flags, Mode::empty()).ok()
+        rustix::fs::openat(self.living(id)?.1, "root", flags, Mode::empty()).ok()
     }
 
     /// The root directory of the host: that of its first process, else our own.
@@ -174,6 +201,11 @@ impl Procfs {
         let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);
         Some(raw.split(|byte| *byte == 0).map(printable).collect())
     }
+}
+
+/// The name of a process as the kernel side has it.
+pub fn comm_text(comm: Comm) -> String {
+    printable(comm.bytes().split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 /// Text fit for a terminal, a log line and a label: lossy UTF-8, with every control character
@@ -226,6 +258,13 @@ fn is_running(stat: &[u8]) -> bool {
     let threads = fields.get(17).and_then(|threads| threads.parse::<u32>().ok()).unwrap_or(1);
     let exiting = flags.parse::<u32>().is_ok_and(|flags| flags & PF_EXITING != 0);
     threads > 1 || !(exiting || matches!(state, "Z" | "X" | "x"))
+}
+
+/// `/proc/PID/stat` is of a process whose first thread has ended before others.
+fn has_ended_first(stat: &[u8]) -> bool {
+    let fields: Vec<&str> = stat_fields(stat).into_iter().flatten().collect();
+    let threads = fields.get(17).and_then(|threads| threads.parse::<u32>().ok());
+    matches!(fields.first(), Some(&"Z")) && threads > Some(1)
 }
 
 /// The numbers that follow `key` at the start of a line. The kernel escapes newlines in the one

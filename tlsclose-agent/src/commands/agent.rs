@@ -1,15 +1,20 @@
 //! `tlsclose agent`: the daemon.
 
 use std::{
+    io,
     process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{Done, Failure, load, runtime};
 use crate::{
@@ -18,7 +23,7 @@ use crate::{
         agent::{Switch, WebArgs, When},
     },
     config::Rules,
-    host::{facts, rights::Rights},
+    host::facts,
     kernel::load::{CloseCalls, Options},
     logging,
     output::{
@@ -33,7 +38,8 @@ use crate::{
 /// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
 const LINES_PER_SERIES: usize = 8;
 
-/// The same for each program that closes TLS connections: five outcomes of two sides.
+/// The same for each program that closes TLS connections: five outcomes of two sides. And for its gauges: four of
+/// descriptors, three of accept queues, three of half-open connections.
 const LINES_PER_PROGRAM: usize = 10;
 
 pub fn run(args: AgentArgs) -> Done {
@@ -93,7 +99,7 @@ fn access(web: &WebArgs) -> Result<Access, Failure> {
 async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Options) -> Done {
     // Listen before loading: a port in use is found before anything is attached. The owner's
     // socket comes after it: without privileges, those are what to speak of.
-    let tcp = http::listen::tcp(&args.web.listen_address).await.map_err(|error| Failure::cannot(&error))?;
+    let tcp = http::listen::tcp(&args.web.listen_address).map_err(|error| Failure::cannot(&error))?;
     let address = tcp.local_addr().map_or_else(|_| args.web.listen_address.to_string(), |at| at.to_string());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -110,14 +116,7 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     let stop = Arc::new(AtomicBool::new(false));
     let mut watch = {
         let (stop, snapshots) = (Arc::clone(&stop), Arc::clone(&snapshots));
-        let rights = Rights::of_this_thread()?;
-        tokio::task::spawn_blocking(move || {
-            // The thread may be one that has looked up the name of the address to listen on.
-            if let Err(error) = rights.take_on() {
-                log::warn!("cannot give up rights that are not used: {error}");
-            }
-            Watch::new(kernel, settings).run(&stop, &snapshots)
-        })
+        start_watch(move || Watch::new(kernel, settings).run(&stop, &snapshots))?
     };
 
     if let Some(collector) = args.otlp.endpoint.clone() {
@@ -156,4 +155,12 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
         Ok(Err(error)) => Err(Failure::cannot(&error)),
         Err(_) => Err(Failure::cannot(&"the watch ended unexpectedly: please report this")),
     }
+}
+
+/// Censuses and all that follows from them have a thread of their own, with the rights of this one.
+fn start_watch<T: Send + 'static>(watch: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
+    let (tell, told) = oneshot::channel();
+    // Nobody listens only where the agent has ended already.
+    thread::Builder::new().name("watch".into()).spawn(move || drop(tell.send(watch())))?;
+    Ok(told)
 }

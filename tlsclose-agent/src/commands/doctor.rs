@@ -7,7 +7,10 @@ use crate::{
     cli::{DoctorArgs, shared::OutputFormat},
     finding::SCHEMA,
     host::{self, facts},
-    kernel::{features::HOOKS, load::Options},
+    kernel::{
+        features::{Feature as Missing, HOOKS, Hook},
+        load::Options,
+    },
     logging,
     output::doctor::{self, Doctor},
     snapshot::Feature,
@@ -34,11 +37,6 @@ pub fn run(args: DoctorArgs) -> Done {
 
 /// Nothing could be loaded, so every feature is missing.
 fn refused() -> Vec<Feature> {
-    let feature = |hook: &crate::kernel::features::Hook| Feature {
-        name: hook.feature.to_owned(),
-        available: false,
-        probe: "not loaded".to_owned(),
-        without: hook.without.to_owned(),
-    };
+    let feature = |hook: &'static Hook| Missing { hook, available: false, probe: "not loaded".to_owned() }.described();
     HOOKS.iter().map(feature).collect()
 }

@@ -3,9 +3,10 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::rights::{KEPT, Right, SYS_ADMIN};
+use super::rights::{KEPT, Right, SYS_ADMIN, SYS_RESOURCE};
 
 /// One thing about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct HostFact {
 /// Inode of the first PID namespace (include/linux/proc_ns.h, `PROC_PID_INIT_INO`).
 const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// Bytes of locked memory that the maps need by default, with some tens of CPUs, where they count.
+const MAPS: u64 = 256 << 20;
+
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -31,12 +35,16 @@ pub fn of_this_host(btf: Option<&Path>) -> Vec<HostFact> {
 
 fn of_host(root: &Path, btf: &Path) -> Vec<HostFact> {
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    let status = read("proc/self/status").unwrap_or_default();
+    let mounts = read("proc/self/mounts").unwrap_or_default();
     vec![
         lockdown(read("sys/kernel/security/lockdown").as_deref()),
         fact("lsm", read("sys/kernel/security/lsm").as_deref().map_or("not visible", str::trim), ""),
         type_information(btf),
-        capabilities(read("proc/self/status").as_deref().unwrap_or_default()),
-        tracefs(root),
+        capabilities(&status),
+        memlock(getrlimit(Resource::Memlock).current, charges_locked_memory(btf), holds(&status, &SYS_RESOURCE)),
+        tracefs(root, &mounts),
+        bpffs(&mounts),
         cgroups(root),
         pid_namespace(root),
     ]
@@ -51,7 +59,8 @@ fn lockdown(text: Option<&str>) -> HostFact {
     let mode = text.and_then(|text| text.split_once('[')?.1.split_once(']')).map(|(mode, _)| mode);
     let costs = match mode {
         Some("confidentiality") => {
-            "programs may not read kernel memory by address: the line of the accept is not known"
+            "programs may not read kernel memory by address: leaks are found without their lines of code, and more is \
+             missing below; before 5.15 the agent does not start"
         }
         _ => "",
     };
@@ -65,10 +74,18 @@ fn type_information(btf: &Path) -> HostFact {
     }
 }
 
-/// From the line `CapEff:` of `/proc/self/status`.
+/// The line `CapEff:` of a `/proc/self/status`.
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn holds(status: &str, right: &Right) -> bool {
+    effective(status).is_some_and(|held| held & right.bit.bits() != 0)
+}
+
 fn capabilities(status: &str) -> HostFact {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(held) = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else {
+    let Some(held) = effective(status) else {
         return fact("capabilities", "not visible", "");
     };
     let is_held = |right: &&Right| held & right.bit.bits() != 0;
@@ -79,12 +96,52 @@ fn capabilities(status: &str) -> HostFact {
     fact("capabilities", &found, &costs.join("; "))
 }
 
-fn tracefs(root: &Path) -> HostFact {
+/// Before 5.11 the memory of BPF maps counts as locked memory; their size was kept in a structure of its own then
+/// (`struct bpf_map_memory` in include/linux/bpf.h). None where the types cannot be read.
+fn charges_locked_memory(btf: &Path) -> Option<bool> {
+    const STRUCTURE: &[u8] = b"\0bpf_map_memory\0";
+    // Opening anything else may wait for ever.
+    let types = fs::metadata(btf).is_ok_and(|file| file.is_file()).then(|| fs::read(btf).ok())??;
+    Some(types.windows(STRUCTURE.len()).any(|bytes| bytes == STRUCTURE))
+}
+
+/// `limit` is RLIMIT_MEMLOCK in bytes, without one none.
+fn memlock(limit: Option<u64>, is_charged: Option<bool>, can_raise: bool) -> HostFact {
+    let found = limit.map_or("unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+    let (what, costs) = match (is_charged, limit) {
+        (Some(false), _) => ("; the memory of BPF maps is not counted here (since 5.11)", ""),
+        (None, _) | (Some(true), None) => ("", ""),
+        (Some(true), Some(_)) if can_raise => {
+            ("; counts the memory of BPF maps; the agent lifts it (CAP_SYS_RESOURCE)", "")
+        }
+        (Some(true), Some(bytes)) if bytes >= MAPS => ("; counts the memory of BPF maps, and is enough", ""),
+        (Some(true), Some(_)) => (
+            "; counts the memory of BPF maps",
+            "too little: the agent starts only with CAP_SYS_RESOURCE, or with LimitMEMLOCK=infinity",
+        ),
+    };
+    fact("memlock", &(found + what), costs)
+}
+
+fn tracefs(root: &Path, mounts: &str) -> HostFact {
+    const COSTS: &str =
+        "where programs may not be attached to functions, the lines of accept() and close() are not known";
     let places = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
-    match places.iter().find(|place| root.join(place).join("events").is_dir()) {
+    match places.iter().find(|place| root.join(place).join("events/syscalls").is_dir()) {
         Some(place) => fact("tracefs", &format!("/{place}"), ""),
-        None => fact("tracefs", "not mounted, or not visible", "the line of the accept is not known"),
+        None if is_mounted(mounts, "tracefs") => fact("tracefs", "mounted, and may not be read", COSTS),
+        None => fact("tracefs", "not mounted", COSTS),
     }
+}
+
+fn bpffs(mounts: &str) -> HostFact {
+    let found = if is_mounted(mounts, "bpf") { "mounted" } else { "not mounted" };
+    fact("bpffs", &format!("{found}; not needed: nothing is pinned"), "")
+}
+
+/// By `/proc/self/mounts`, whose third word is the type.
+fn is_mounted(mounts: &str, file_system: &str) -> bool {
+    mounts.lines().any(|line| line.split_whitespace().nth(2) == Some(file_system))
 }
 
 fn cgroups(root: &Path) -> HostFact {
@@ -149,10 +206,57 @@ mod tests {
     }
 
     #[test]
+    fn locked_memory_costs_something_where_maps_count_and_nobody_lifts_its_limit() {
+        const KIB_64: Option<u64> = Some(64 << 10);
+        for (limit, is_charged, can_raise, found, costs) in [
+            (KIB_64, Some(false), false, "64 KiB; the memory of BPF maps is not counted here (since 5.11)", false),
+            (
+                KIB_64,
+                Some(true),
+                true,
+                "64 KiB; counts the memory of BPF maps; the agent lifts it (CAP_SYS_RESOURCE)",
+                false,
+            ),
+            (KIB_64, Some(true), false, "64 KiB; counts the memory of BPF maps", true),
+            (Some(MAPS), Some(true), false, "262144 KiB; counts the memory of BPF maps, and is enough", false),
+            (None, Some(true), false, "unlimited", false),
+            (KIB_64, None, false, "64 KiB", false),
+        ] {
+            let fact = memlock(limit, is_charged, can_raise);
+            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, costs));
+        }
+    }
+
+    #[test]
+    fn whether_maps_count_as_locked_memory_is_read_from_the_types() {
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/btf");
+        for (kernel, is_charged) in [("5.10", true), ("6.1", false), ("6.12", false), ("6.18", false), ("7.2", false)] {
+            assert_eq!(charges_locked_memory(&recorded.join(format!("{kernel}.btf"))), Some(is_charged), "{kernel}");
+        }
+        assert_eq!(charges_locked_memory(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn file_systems_are_mounted_or_not_and_may_be_unreadable() {
+        let directory = tempfile::tempdir().unwrap();
+        let mounts = "proc /proc proc rw 0 0\nbpf /sys/fs/bpf bpf rw,mode=700 0 0\ntracefs /t tracefs rw 0 0\n";
+        assert_eq!(bpffs(mounts).found, "mounted; not needed: nothing is pinned");
+        assert_eq!(bpffs("proc /bpf proc rw 0 0\n").found, "not mounted; not needed: nothing is pinned");
+        let unreadable = tracefs(directory.path(), mounts);
+        assert_eq!((unreadable.found.as_str(), unreadable.costs.is_empty()), ("mounted, and may not be read", false));
+        assert_eq!(tracefs(directory.path(), "").found, "not mounted");
+        fs::create_dir_all(directory.path().join("sys/kernel/debug/tracing/events/syscalls")).unwrap();
+        let readable = tracefs(directory.path(), mounts);
+        assert_eq!((readable.found.as_str(), readable.costs.as_str()), ("/sys/kernel/debug/tracing", ""));
+    }
+
+    #[test]
     fn a_bare_root_is_no_panic() {
         let directory = tempfile::tempdir().unwrap();
         let facts = of_host(directory.path(), &directory.path().join("btf"));
-        assert_eq!(facts.len(), 7);
+        let names: Vec<&str> = facts.iter().map(|fact| fact.name.as_str()).collect();
+        let expected = "lockdown lsm btf capabilities memlock tracefs bpffs cgroups pid_namespace";
+        assert_eq!(names.join(" "), expected);
         assert!(facts.iter().any(|fact| fact.name == "tracefs" && !fact.costs.is_empty()));
         let mounted = directory.path().join("sys/fs/cgroup/unified");
         fs::create_dir_all(&mounted).unwrap();

@@ -44,9 +44,8 @@ pub const KEPT: [Right; 8] = [
 /// Stays where a census does not work without it: none of the kernels that are tested.
 pub const SYS_ADMIN: Right = right(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "");
 
-/// What one thread may do.
-#[derive(Clone, Copy, Debug)]
-pub struct Rights(CapabilitySets);
+/// Given up when the programs are loaded: before 5.11 it lifts the limit of locked memory.
+pub const SYS_RESOURCE: Right = right(CapabilitySet::SYS_RESOURCE, "CAP_SYS_RESOURCE", "");
 
 /// Gives up, for this thread and those that it will start, all that is not used any more, and the way to
 /// ever get more. CAP_SYS_ADMIN goes with the rest if a census works without it.
@@ -66,23 +65,12 @@ pub fn give_up(census_works: impl FnOnce() -> bool) -> io::Result<()> {
         // Refused without CAP_SETPCAP, and where the kernel does not know it.
         let _ = rustix::thread::remove_capability_from_bounding_set(bit);
     }
-    let rights = Rights(CapabilitySets {
+    rustix::thread::clear_ambient_capability_set()?;
+    let rights = CapabilitySets {
         effective: held.effective & kept,
         permitted: held.permitted & kept,
         inheritable: CapabilitySet::empty(),
-    });
-    rights.take_on()
-}
-
-impl Rights {
-    pub fn of_this_thread() -> io::Result<Self> {
-        Ok(Self(rustix::thread::capabilities(None)?))
-    }
-
-    /// Makes them this thread's: one that was started before may hold more.
-    pub fn take_on(self) -> io::Result<()> {
-        rustix::thread::clear_ambient_capability_set()?;
-        rustix::thread::set_capabilities(None, self.0)?;
-        Ok(rustix::thread::set_no_new_privs(true)?)
-    }
+    };
+    rustix::thread::set_capabilities(None, rights)?;
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }

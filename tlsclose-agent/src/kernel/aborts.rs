@@ -1,6 +1,6 @@
 //! Connections that ended by a reset or an error, as the kernel side counts them.
 
-use tlsclose_common::facts::{AbortKey, AbortStackKey};
+use tlsclose_common::facts::{AbortKey, AbortStackKey, Comm};
 
 use super::{load::Kernel, pod::Fact};
 
@@ -9,8 +9,8 @@ use super::{load::Kernel, pod::Fact};
 pub struct AbortCount {
     pub key: AbortKey,
     pub count: u64,
-    /// Name of the process then, NUL-terminated.
-    pub comm: [u8; 16],
+    /// Name of the process when it first closed so; empty for nobody.
+    pub comm: Comm,
 }
 
 impl Kernel {
@@ -19,7 +19,7 @@ impl Kernel {
         keys.filter_map(|key| {
             let values = self.aborts.get(&key, 0).ok()?;
             let count = values.iter().map(|Fact(value)| value.count).sum();
-            let comm = values.iter().map(|Fact(value)| value.comm).find(|comm| comm[0] != 0).unwrap_or_default();
+            let comm = values.iter().map(|Fact(value)| value.comm).find(|comm| !comm.is_empty()).unwrap_or_default();
             Some(AbortCount { key: key.0, count, comm })
         })
         .collect()

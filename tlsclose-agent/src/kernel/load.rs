@@ -19,7 +19,9 @@ use tlsclose_common::{
 
 pub use super::load_error::LoadError;
 use super::{
+    allocation,
     btf::{self, Btf},
+    by_address,
     features::Feature,
     layout,
     load_error::{AnyError, one_line, refused},
@@ -141,10 +143,10 @@ const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.
 const FALLBACK: (&str, &str, &str) = ("sock_recv_length", "recvmsg_exit", "tcp_recvmsg");
 
 /// What sockets that no descriptor table shows are looked for with.
-const FOR_EACH: &str = "bpf_for_each_map_elem";
+pub(super) const FOR_EACH: &str = "bpf_for_each_map_elem";
 
 /// What tells a thread of a Python process from its others.
-const THREAD_POINTER: &str = "task_struct.thread.fsbase";
+pub(super) const THREAD_POINTER: &str = "task_struct.thread.fsbase";
 
 /// What tells connections whose peer is gone.
 const UNANSWERED: &str = "icsk_probes_out";
@@ -171,6 +173,7 @@ impl Kernel {
         }
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         let access = Access::of(&btf);
+        let allocates = allocation::may_wait(&btf);
         let send_place = sends::Place::of(&btf);
         let functions = Functions::of(&btf);
         drop(btf);
@@ -180,7 +183,11 @@ impl Kernel {
         })?;
         drop(types);
         let mut features = Vec::new();
-        let object = Object { options, access, btf: &kernel_btf };
+        let by_address = by_address::is_allowed();
+        if let (Access::Probed(missing), false) = (access, by_address) {
+            return Err(LoadError::LockedDown(missing));
+        }
+        let object = Object { options, access, by_address, allocates, btf: &kernel_btf };
         let mut ebpf = object.with_census(&resolved)?;
         features.push(match access {
             Access::Typed => Feature { probe: format!("{FOR_EACH}: loaded"), ..Feature::attached(FOR_EACH) },
@@ -216,7 +223,11 @@ impl Kernel {
                 features.push(Feature::missing(tracepoint, "not wanted (--close-calls)"));
                 continue;
             }
-            match system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf) {
+            let attached = match by_address {
+                true => system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf),
+                false => Err(by_address::FORBIDDEN.into()),
+            };
+            match attached {
                 Ok(feature) => features.push(feature),
                 Err(error) if options.close_calls == CloseCalls::On && tracepoint == CLOSES[0] => {
                     return Err(refused(tracepoint, &error));
@@ -239,6 +250,7 @@ impl Kernel {
         } else {
             Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
         });
+        by_address::judge(&mut features, by_address);
         let mut kernel = Self::assemble(ebpf, options, features, send_hook.ok())?;
         let checked = kernel.check_itself(options)?;
         kernel.features.push(checked);

@@ -17,6 +17,10 @@ pub enum LoadError {
     NoTracepoint(&'static str),
     #[error("this kernel has no BPF helper {0}, which came with Linux {1} and tlsclose cannot do without")]
     NoHelper(&'static str, &'static str),
+    #[error(
+        "lockdown=confidentiality forbids programs to read kernel memory by address, and without the BPF helper {0} (5.15) this kernel gives them no other way"
+    )]
+    LockedDown(&'static str),
     #[error("cannot load {what}: {reason}")]
     Program { what: String, reason: String },
     #[error("the BPF object lacks the map {0}")]
@@ -54,10 +58,11 @@ pub fn refused(what: &str, error: &AnyError) -> LoadError {
 pub fn one_line(error: &(impl std::fmt::Display + ?Sized)) -> String {
     let text = error.to_string();
     let (first, log) = text.split_once('\n').unwrap_or((&text, ""));
-    let Some((error, _)) = first.split_once(" Verifier output: ") else { return first.to_owned() };
+    let Some((error, first)) = first.split_once(" Verifier output: ") else { return first.to_owned() };
     const COUNTS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
     let is_count = |line: &str| COUNTS.iter().any(|count| line.starts_with(count));
-    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_count(line));
+    let last =
+        std::iter::once(first).chain(log.lines()).map(str::trim).rfind(|line| !line.is_empty() && !is_count(line));
     format!("{error} {}", last.unwrap_or_default()).trim_end().to_owned()
 }
 
@@ -71,6 +76,7 @@ mod tests {
                    verification time 12 usec\nstack depth 336\nprocessed 12 insns (limit 1000000)\n";
         for (error, line) in [
             (log, "the call failed. invalid read from stack"),
+            ("it failed. Verifier output: R2 is unbounded\nprocessed 1 insns\n", "it failed. R2 is unbounded"),
             ("the call failed. Verifier output: ", "the call failed."),
             ("one\ntwo", "one"),
             ("", ""),

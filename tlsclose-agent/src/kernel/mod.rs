@@ -1,7 +1,9 @@
 //! All that knows aya and the kernel, and nearly all of the agent's unsafe code.
 
 pub mod aborts;
+mod allocation;
 pub mod btf;
+mod by_address;
 pub mod census;
 pub mod close_calls;
 pub mod counters;

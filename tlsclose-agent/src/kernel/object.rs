@@ -1,9 +1,12 @@
 //! The BPF objects: one for each way to read kernel memory, with what they must know of this kernel.
 
+use std::borrow::Cow;
+
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Iter};
 use tlsclose_common::limits::STREAM_RING_BYTES;
 
 use super::{
+    allocation,
     btf::Btf,
     layout::Resolved,
     load::Options,
@@ -13,6 +16,9 @@ use super::{
 
 static TYPED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
 static PROBED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probed.bpf.o"));
+
+#[cfg(test)]
+pub(super) const BOTH: [&[u8]; 2] = [TYPED, PROBED];
 
 /// Helpers that give pointers of known types, or call back.
 const TYPING: [&str; 4] = ["task_pt_regs", "for_each_map_elem", "sock_from_file", "get_current_task_btf"];
@@ -36,6 +42,10 @@ impl Access {
 pub struct Object<'a> {
     pub options: &'a Options,
     pub access: Access,
+    /// Programs may call `bpf_probe_read_kernel`.
+    pub by_address: bool,
+    /// Maps get their memory as they need it.
+    pub allocates: bool,
     pub btf: &'a AyaBtf,
 }
 
@@ -54,10 +64,15 @@ impl Object<'_> {
             Access::Typed => (TYPED, false),
             Access::Probed(_) => (PROBED, true),
         };
+        let bytes = match self.allocates {
+            true => Cow::Borrowed(bytes),
+            false => Cow::Owned(allocation::at_once(bytes).ok_or(LoadError::NoMap("HALF_CLOSED"))?),
+        };
         let layout = Fact(resolved.layout);
         let file_ref = Fact(resolved.file_ref);
         let system_calls = Fact(resolved.system_calls);
         let (stream, all) = (u32::from(options.stream), u32::from(options.census_of_all));
+        let by_address = u32::from(self.by_address);
         // 0 lets the verifier drop every log call.
         let log_level = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -65,6 +80,7 @@ impl Object<'_> {
             .btf(Some(self.btf))
             .override_global("LAYOUT", &layout, true)
             .override_global("FILE_REF", &file_ref, true)
+            .override_global("BY_ADDRESS", &by_address, !is_probed)
             .override_global("TASK_IO_URING", &resolved.task_io_uring, true)
             .override_global("TASK_THREAD_POINTER", &resolved.task_thread_pointer, true)
             .override_global("PT_REGS", &resolved.pt_regs, true)
@@ -84,7 +100,7 @@ impl Object<'_> {
         if options.stream {
             loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
         }
-        loader.load(bytes).map_err(|error| refused("the BPF object", &error.into()))
+        loader.load(&bytes).map_err(|error| refused("the BPF object", &error.into()))
     }
 }
 

@@ -19,6 +19,7 @@ use self::{
     sockets::{Picture, Sockets},
 };
 use super::{
+    by_address,
     features::Feature,
     load::{Kernel, LoadError, Options},
     pod::Fact,
@@ -104,7 +105,7 @@ impl Kernel {
         let traces = Traces {
             reads: self.is_attached("sock_recv_length"),
             accepts: self.is_attached("sys_exit_accept4"),
-            queues: !census_of_all,
+            queues: !census_of_all && self.is_attached(by_address::HELPER),
         };
         let agent = agent(self.control_now.sees_all != 0);
         let give_up = Instant::now() + PATIENCE;

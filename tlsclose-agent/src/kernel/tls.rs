@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
+use tlsclose_common::facts::{Comm, TlsCloseKey, TlsStackKey};
 
 use super::{features::Feature, load::Kernel, pod::Fact};
 use crate::{clock::Moment, tracker::ProcessKey};
@@ -11,7 +11,7 @@ use crate::{clock::Moment, tracker::ProcessKey};
 /// there is unknown, so not every rare connection should be the first.
 const STAYS: Duration = Duration::from_secs(15 * 60);
 
-const RECORDS: &str = "TLS records";
+pub(super) const RECORDS: &str = "TLS records";
 /// What records are followed at.
 const NEEDED: [&str; 2] = ["sock_recv_length", "sock_send_length"];
 
@@ -29,8 +29,8 @@ pub(super) fn feature(hooks: &[Feature]) -> Feature {
 pub struct TlsCount {
     pub key: TlsCloseKey,
     pub count: u64,
-    /// NUL-terminated; empty when not known.
-    pub comm: [u8; 16],
+    /// Name of the process when it first closed so; empty when not known.
+    pub comm: Comm,
 }
 
 impl Kernel {
@@ -78,13 +78,7 @@ impl Kernel {
         keys.filter_map(|key| {
             let values = self.tls_closes.get(&key, 0).ok()?;
             let count = values.iter().map(|Fact(value)| value.count).sum();
-            let named = values.iter().find(|Fact(value)| value.comm[0] != 0);
-            let mut comm = [0; 16];
-            if let Some(Fact(value)) = named {
-                for (bytes, word) in comm.chunks_exact_mut(4).zip(value.comm) {
-                    bytes.copy_from_slice(&word.to_ne_bytes());
-                }
-            }
+            let comm = values.iter().map(|Fact(value)| value.comm).find(|comm| !comm.is_empty()).unwrap_or_default();
             Some(TlsCount { key: key.0, count, comm })
         })
         .collect()

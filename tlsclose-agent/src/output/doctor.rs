@@ -48,8 +48,12 @@ impl Doctor {
             let found = if feature.available { "yes" } else { "no" };
             let (name, probe) = (escape(&feature.name), escape(&feature.probe));
             text += &format!("{found:<3}  {name:<width$}  {probe}\n");
+            let indent = " ".repeat(width + 7);
+            if !feature.available && !feature.needs.is_empty() {
+                let or = if feature.fallback.is_empty() { "" } else { "; or " };
+                text += &format!("{indent}needs: {}{or}{}\n", escape(&feature.needs), escape(&feature.fallback));
+            }
             if !feature.without.is_empty() {
-                let indent = " ".repeat(width + 7);
                 text += &format!("{indent}without it: {}\n", escape(&feature.without));
             }
         }
@@ -84,6 +88,7 @@ host pid_namespace  a container's
                     only 12 processes are seen
 yes  census         iter/task_file loads
 no   eof_stacks     no tracepoint sock_recv_length
+                    needs: tp_btf/sock_recv_length (6.3); or fexit/tcp_recvmsg
                     without it: no stack of the read that returned 0
 
 kernel 6.12.117: reduced: no stack of the read that returned 0; only 12 processes are seen

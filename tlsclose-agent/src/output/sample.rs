@@ -132,6 +132,7 @@ fn leaking() -> Site {
             example("10.0.0.4:8443", "10.0.9.4:51237", State::CloseWait, 60.5, 214),
         ],
         accept_queues: vec![],
+        death: Death::default(),
         why: "Peer closed; read returned 0 in handle_request (src/server.rs:131) and no close followed.".to_owned(),
         fix: "Close the connection when read returns 0.".to_owned(),
     }
@@ -160,6 +161,7 @@ fn lingering() -> Site {
         usual_close: None,
         examples: vec![],
         accept_queues: vec![],
+        death: Death::default(),
         why: "The program ended its side.".to_owned(),
         fix: "Bound the drain.".to_owned(),
     }
@@ -343,12 +345,16 @@ pub fn snapshot() -> Snapshot {
                 name: "census".to_owned(),
                 available: true,
                 probe: "iter/task_file loads".to_owned(),
+                needs: "iter/task_file (5.8)".to_owned(),
+                fallback: String::new(),
                 without: String::new(),
             },
             Feature {
                 name: "eof_stacks".to_owned(),
                 available: false,
                 probe: "no tracepoint sock_recv_length".to_owned(),
+                needs: "tp_btf/sock_recv_length (6.3)".to_owned(),
+                fallback: "fexit/tcp_recvmsg".to_owned(),
                 without: "no stack of the read that returned 0".to_owned(),
             },
         ],

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{seconds, sites::address};
 use crate::{
     attribution::site::site_id,
+    clock::Moment,
     finding::*,
     half_open::Suspect,
     sites::UNSAMPLED,
@@ -100,7 +101,7 @@ fn example(suspect: &Suspect, comm: &str) -> HalfOpenExample {
 }
 
 /// Counts by workload and reason.
-pub(super) fn half_open_series(watch: &mut Watch) -> Vec<HalfOpenSeries> {
+pub(super) fn half_open_series(watch: &mut Watch, now: Moment) -> Vec<HalfOpenSeries> {
     let mut counts: BTreeMap<(ProcessKey, HalfOpenReason), u64> = BTreeMap::new();
     for suspect in watch.half_open.iter() {
         *counts.entry((suspect.holder.process, suspect.reason)).or_default() += 1;
@@ -109,10 +110,10 @@ pub(super) fn half_open_series(watch: &mut Watch) -> Vec<HalfOpenSeries> {
     for ((process, reason), count) in counts {
         let Some(comm) = watch.attribution.identity(process).map(|who| who.comm.clone()) else { continue };
         let identity = Identity::new(comm, watch.attribution.container(process).as_ref());
+        let identity = watch.gauged.label(&identity, now);
         for each in HalfOpenReason::ALL {
             *series.entry((identity.clone(), each)).or_default() += if each == reason { count } else { 0 };
         }
     }
-    let series = series.into_iter().take(watch.settings.limits.series);
-    series.map(|((identity, reason), sockets)| HalfOpenSeries { identity, reason, sockets }).collect()
+    series.into_iter().map(|((identity, reason), sockets)| HalfOpenSeries { identity, reason, sockets }).collect()
 }

@@ -40,7 +40,7 @@ pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
 }
 
 /// The worst process of each workload with a lingering socket.
-pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
+pub(super) fn processes(watch: &mut Watch, now: Moment) -> Vec<ProcessSeries> {
     let mut holders: BTreeMap<ProcessKey, f64> = BTreeMap::new();
     for record in watch.sites.sites.values() {
         for (process, tally) in &record.processes {
@@ -51,32 +51,35 @@ pub(super) fn processes(watch: &mut Watch) -> Vec<ProcessSeries> {
     let mut worst: BTreeMap<Identity, ProcessSeries> = BTreeMap::new();
     for (process, per_minute) in holders {
         let Some(one) = describe_process(watch, process, 0, per_minute) else { continue };
-        let identity = Identity::new(one.comm, one.container.as_ref());
+        let identity = watch.gauged.label(&Identity::new(one.comm, one.container.as_ref()), now);
+        let emfile_errors_total = watch.emfile.add(&identity, process, one.emfile_errors);
         let candidate = ProcessSeries {
             identity: identity.clone(),
             open_fds: one.open_fds,
             max_fds: one.max_fds,
             fds_exhausted_seconds: one.fds_exhausted_in_seconds,
-            emfile_errors_total: one.emfile_errors,
+            emfile_errors_total,
         };
         let fullness = |series: &ProcessSeries| {
             series.open_fds.unwrap_or(0) as f64 / series.max_fds.unwrap_or(u64::MAX).max(1) as f64
         };
-        let keep = worst.get(&identity).is_none_or(|known| fullness(&candidate) > fullness(known));
-        if keep {
-            worst.insert(identity, candidate);
+        let known = worst.entry(identity).or_insert_with(|| candidate.clone());
+        if fullness(&candidate) > fullness(known) {
+            *known = candidate;
         }
+        known.emfile_errors_total = emfile_errors_total;
     }
     worst.into_values().collect()
 }
 
 /// The fullest accept queue of each workload that has one with connections in it, or on their way there.
-pub(super) fn accept_queues(watch: &mut Watch) -> Vec<QueueSeries> {
+pub(super) fn accept_queues(watch: &mut Watch, now: Moment) -> Vec<QueueSeries> {
     let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
     for listener in watch.queues.iter() {
         let Some(holder) = listener.holders.first().map(|held| held.process) else { continue };
         let Some(comm) = watch.attribution.identity(holder).map(|who| who.comm.clone()) else { continue };
         let identity = Identity::new(comm, watch.attribution.container(holder).as_ref());
+        let identity = watch.gauged.label(&identity, now);
         let queue = listener.queue;
         let (length, limit) = (u64::from(queue.length), u64::from(queue.limit));
         let syn_recv = u64::from(queue.requests);

@@ -6,7 +6,7 @@ use super::{seconds, tls::standing};
 use crate::{
     attribution::{
         blocked,
-        process::{ProcessId, printable},
+        process::{ProcessId, comm_text},
     },
     clock::Moment,
     finding::*,
@@ -49,15 +49,21 @@ pub(super) fn site(
         touch.seconds_ago = (at != 0).then(|| seconds(now.since(Moment(at))));
     }
     let closed_elsewhere = closed_elsewhere(watch, &record.now.examples);
+    let Tally { lingering, both_ended, failed, .. } = record.now;
+    let death = Death::of(lingering, both_ended, failed);
     let spinning = watch.spinning.sites.get(&key).cloned();
+    for socket in &record.now.examples {
+        get_to_know(watch, std::iter::once(&socket.first_holder).chain(&socket.other_holders));
+    }
     let examples: Vec<Example> = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
     Site {
-        why: why::why(key.kind, record.opened.as_ref(), touched.as_ref())
+        why: why::why(key.kind, death, record.opened.as_ref(), touched.as_ref())
             + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
             + &why::spinning(spinning.as_ref())
             + &why::siblings(usual_close.as_ref(), record.now.lingering)
             + &why::tls::goodbye(key.kind, &examples),
-        fix: why::fix(key.kind),
+        fix: why::fix(key.kind, death),
+        death,
         site: key.site,
         kind: key.kind,
         status: record.status.unwrap_or(Status::Lingering),
@@ -86,8 +92,11 @@ pub(super) fn site(
 fn closed_elsewhere(watch: &mut Watch, examples: &[Socket]) -> Option<ClosedElsewhere> {
     let was_closed = examples.iter().filter(|socket| socket.last.was_closed);
     let closer = was_closed.filter_map(|socket| watch.kernel.closer(socket.last.sk)).next()?;
-    let name = closer.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    Some(ClosedElsewhere { pid: closer.tgid, comm: printable(name), stack: watch.attribution.stack_of(closer.stack) })
+    Some(ClosedElsewhere {
+        pid: closer.tgid,
+        comm: comm_text(closer.comm),
+        stack: watch.attribution.stack_of(closer.stack),
+    })
 }
 
 fn bad_closes(watch: &mut Watch, process: ProcessKey) -> Option<BadCloses> {
@@ -150,10 +159,7 @@ fn blocked_threads(watch: &Watch, socket: &Socket) -> Vec<BlockedThread> {
 }
 
 fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {
-    for held in &listener.holders {
-        // Not all of them hold a lingering socket: they were not looked at yet.
-        watch.attribution.identity(held.process);
-    }
+    get_to_know(watch, listener.holders.iter());
     AcceptQueue {
         local: address(listener.family, listener.local, listener.local_port),
         netns: listener.netns,
@@ -163,6 +169,13 @@ fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {
         syn_recv: listener.queue.requests,
         syn_recv_unanswered: listener.queue.requests.saturating_sub(listener.queue.young),
         holders: holders(watch, listener.holders.iter()),
+    }
+}
+
+/// Looks at holders; those that no lingering socket is counted for were not looked at yet.
+fn get_to_know<'a>(watch: &mut Watch, holding: impl Iterator<Item = &'a HeldBy>) {
+    for held in holding {
+        watch.attribution.identity(held.process);
     }
 }
 

@@ -45,7 +45,7 @@ fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) 
     });
     TlsSite {
         why: why::tls::why(&record.outcomes, record.process_exit, record.after_data, record.closed.as_ref()),
-        fix: why::fix(Kind::TlsTruncated),
+        fix: why::fix(Kind::TlsTruncated, Death::default()),
         site: key.site,
         kind: Kind::TlsTruncated,
         comm: key.comm,

@@ -26,6 +26,9 @@ pub struct Account {
 pub struct Tally {
     pub lingering: u64,
     pub sampled: u64,
+    /// In CLOSE after a FIN from either side, and after a reset or an error; of others nobody saw how they ended.
+    pub both_ended: u64,
+    pub failed: u64,
     pub oldest: Option<Moment>,
     pub age_is_minimum: bool,
     pub examples: Vec<Socket>,
@@ -55,6 +58,11 @@ impl Tally {
         if socket.group.opened != PathId::NONE || socket.group.touched != PathId::NONE {
             self.sampled += 1;
         }
+        match socket.last.both_ended {
+            Some(true) => self.both_ended += 1,
+            Some(false) => self.failed += 1,
+            None => {}
+        }
         if self.oldest.is_none_or(|oldest| socket.clock < oldest) {
             self.oldest = Some(socket.clock);
             self.age_is_minimum = socket.age_is_minimum;
@@ -66,6 +74,8 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.lingering += other.lingering;
         self.sampled += other.sampled;
+        self.both_ended += other.both_ended;
+        self.failed += other.failed;
         if let Some(theirs) = other.oldest
             && self.oldest.is_none_or(|ours| theirs < ours)
         {

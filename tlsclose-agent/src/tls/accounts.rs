@@ -3,10 +3,7 @@
 //! Every close is counted for its program's site `unsampled`; those whose stack was sampled move
 //! to the site of that stack. So the closes of all sites add up to the closes of all programs.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use tlsclose_common::facts::tls_close;
 
@@ -15,15 +12,12 @@ use crate::{
     clock::Moment,
     finding::{TlsOutcome, TlsOutcomes, Touch},
     programs::{Programs, RETENTION},
+    recent::Recent,
     sites::{Limits, OTHER, UNSAMPLED},
     snapshot::{Identity, TlsProgram},
     tracker::ProcessKey,
 };
 
-/// Over which time truncated closes per minute are taken.
-const RATE_SPAN: Duration = Duration::from_secs(300);
-/// Closes of one such span are kept together.
-const SLOT: Duration = Duration::from_secs(10);
 /// Processes remembered for one site; the one with the fewest closes goes.
 const PROCESSES: usize = 64;
 
@@ -66,7 +60,8 @@ pub struct TlsRecord {
     pub closed: Option<Touch>,
     /// All closes, and truncated ones, of each process.
     pub processes: BTreeMap<ProcessKey, (u64, u64)>,
-    recent: VecDeque<(Moment, u64)>,
+    /// Truncated ones.
+    recent: Recent,
     alive_at: Moment,
 }
 
@@ -147,10 +142,7 @@ impl Accounts {
 
     /// Truncated closes per minute, over the last five.
     pub fn per_minute(&self, record: &TlsRecord, now: Moment) -> f64 {
-        let watched = self.started.map_or(RATE_SPAN, |started| now.since(started));
-        let span = watched.clamp(SLOT, RATE_SPAN);
-        let recent = record.recent.iter().filter(|(at, _)| now.since(*at) <= span + SLOT);
-        recent.map(|(_, count)| count).sum::<u64>() as f64 * 60.0 / span.as_secs_f64()
+        record.recent.per_minute(self.started, now)
     }
 
     /// Forgets which dead processes closed; and all about programs without processes, after a while.
@@ -206,15 +198,8 @@ impl TlsRecord {
         let process = self.processes.entry(close.process).or_default();
         process.0 += close.count;
         process.1 += truncated;
-        if truncated == 0 {
-            return;
-        }
-        match self.recent.back_mut() {
-            Some((at, count)) if now.since(*at) < SLOT => *count += truncated,
-            _ => self.recent.push_back((now, truncated)),
-        }
-        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > RATE_SPAN + SLOT) {
-            self.recent.pop_front();
+        if truncated > 0 {
+            self.recent.add(truncated, now);
         }
     }
 
@@ -229,13 +214,7 @@ impl TlsRecord {
             process.0 = process.0.saturating_sub(taken);
             process.1 = process.1.saturating_sub(truncated);
         }
-        // The latest ones first: that is when they were counted.
-        let mut left = truncated;
-        for (_, count) in self.recent.iter_mut().rev() {
-            let part = left.min(*count);
-            *count -= part;
-            left -= part;
-        }
+        self.recent.take(truncated);
         taken
     }
 }

@@ -107,6 +107,7 @@ pub fn last_seen(record: &Holder) -> LastSeen {
         is_unheld: record.flags & holder::UNHELD != 0,
         was_closed: record.flags & holder::CLOSED != 0,
         listener: if record.flags & holder::QUEUED != 0 { record.file } else { 0 },
+        both_ended: (record.flags & holder::HALF != 0).then_some(record.half.flags & half::BOTH_ENDED != 0),
         tls: record.tls,
     }
 }

@@ -62,6 +62,8 @@ pub struct LastSeen {
     pub is_unheld: bool,
     /// A close() left it open.
     pub was_closed: bool,
+    /// In CLOSE: the connection ended as it should, with a FIN from either side. None where nobody saw how.
+    pub both_ended: Option<bool>,
     /// Bits of `tls_now`.
     pub tls: u8,
 }
@@ -109,14 +111,16 @@ impl Socket {
     }
 
     pub(super) fn also_held_by(&mut self, held_by: HeldBy, record: &Holder) {
-        // Descriptors of one socket beyond these say nothing new.
-        if self.other_holders.len() < 16 {
-            self.other_holders.push(held_by);
+        if self.first_holder == held_by || self.other_holders.contains(&held_by) {
+            // By another thread of the process that has a table of its own.
+            return;
         }
         let opener = if record.origin.tgid != 0 { record.origin.tgid } else { record.half.tgid };
-        if held_by.process.tgid == opener && self.group.process.tgid != opener {
-            let index = self.other_holders.len() - 1;
-            std::mem::swap(&mut self.first_holder, &mut self.other_holders[index]);
+        let comes_first = held_by.process.tgid == opener && self.first_holder.process.tgid != opener;
+        let other = if comes_first { std::mem::replace(&mut self.first_holder, held_by) } else { held_by };
+        // Descriptors of one socket beyond these say nothing new.
+        if self.other_holders.len() < 16 {
+            self.other_holders.push(other);
         }
     }
 
@@ -153,8 +157,6 @@ impl Socket {
         now: Moment,
         changes: &mut Vec<Change>,
     ) {
-        let holder_changed =
-            self.group.process != holder && !self.other_holders.iter().any(|h| h.process == self.group.process);
         if moved {
             if self.lingering_since.is_some() {
                 self.end(End::Touched, changes);
@@ -170,7 +172,7 @@ impl Socket {
             self.clock = self.clock.max(Moment(record.half.since));
         }
         self.group.kind = kind;
-        if holder_changed && self.lingering_since.is_none() {
+        if self.lingering_since.is_none() {
             self.group.process = holder;
         }
         self.sequences = sequences(record);
@@ -179,6 +181,13 @@ impl Socket {
         if self.lingering_since.is_none() && self.paths[1].0 == touched {
             (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
         }
+    }
+
+    /// The process that it was counted for holds it no more, and another does.
+    pub(super) fn change_hands(&mut self, changes: &mut Vec<Change>) {
+        self.end(End::Reclassified, changes);
+        self.lingering_since = None;
+        self.group.process = self.first_holder.process;
     }
 
     pub(super) fn end(&self, how: End, changes: &mut Vec<Change>) {

@@ -251,3 +251,38 @@ fn only_what_has_changed_is_worked_out_again() {
     records[60].half.touched = 6;
     assert_eq!(worked_out(6, &records), [41, 61]);
 }
+
+#[test]
+fn a_socket_that_outlives_its_process_is_counted_for_who_still_holds_it() {
+    let mut tracker = running();
+    let by = |tgid: u32, fd: u32| Holder { tgid, fd, started_at: u64::from(tgid), ..record(1, state::CLOSE_WAIT) };
+    let parent_and_child = [by(7, 3), by(8, 3)];
+    census(&mut tracker, 5, &parent_and_child);
+    assert_eq!(kinds(&census(&mut tracker, 61, &parent_and_child)), ["began"]);
+    assert!(census(&mut tracker, 66, &[by(8, 3), by(7, 3)]).is_empty(), "whatever is shown first");
+    let changes = census(&mut tracker, 71, &[by(8, 3)]);
+    assert_eq!(kinds(&changes), ["reclassified", "began"]);
+    let tgids = changes.iter().map(|change| match change {
+        Change::Began { group, .. } | Change::Ended { group, .. } => group.process.tgid,
+    });
+    assert_eq!(tgids.collect::<Vec<_>>(), [7, 8]);
+    assert!(census(&mut tracker, 76, &[by(8, 3)]).is_empty(), "once");
+    census(&mut tracker, 81, &[]);
+    tracker.begin(at(86));
+    assert_eq!(kinds(&tracker.finish(|process| process.tgid == 7, |_| AFTER)), ["process_exit"]);
+}
+
+#[test]
+fn of_many_holders_the_opener_comes_first_and_nobody_twice() {
+    let mut tracker = running();
+    let by = |tgid: u32| {
+        let mut holder = Holder { tgid, started_at: u64::from(tgid), ..record(1, state::CLOSE_WAIT) };
+        holder.origin.tgid = 100;
+        holder
+    };
+    let all: Vec<Holder> = (70..=100).chain([100, 71]).map(by).collect();
+    census(&mut tracker, 5, &all);
+    let socket = tracker.sockets().next().unwrap();
+    let others: Vec<u32> = socket.other_holders.iter().map(|held| held.process.tgid).collect();
+    assert_eq!((socket.first_holder.process.tgid, others), (100, (71..87).collect()));
+}

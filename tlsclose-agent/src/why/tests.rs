@@ -35,6 +35,33 @@ fn siblings_are_counted_where_they_were_closed() {
 }
 
 #[test]
+fn a_connection_that_both_sides_have_ended_is_not_said_to_be_reset() {
+    let end = touch("shutdown", None, "finish", 12);
+    for (counts, expected) in [
+        (
+            (5, 5, 0),
+            "Both sides have ended the connection; the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+        ),
+        (
+            (5, 0, 5),
+            "The connection is dead (reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+        ),
+        (
+            (5, 4, 1),
+            "The connection is over (ended by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+        ),
+        (
+            (5, 0, 4),
+            "The connection is over (ended by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+        ),
+    ] {
+        let death = Death::of(counts.0, counts.1, counts.2);
+        assert_eq!(why(Kind::ResetHeld, death, None, Some(&end)), expected);
+        assert_eq!(fix(Kind::ResetHeld, death).contains("error"), death != Death::Orderly);
+    }
+}
+
+#[test]
 fn why_says_what_was_seen_and_no_more() {
     let accept = touch("accept4", None, "accept_loop", 88);
     let eof = touch("read", Some(0), "handle_request", 131);
@@ -121,7 +148,7 @@ fn why_says_what_was_seen_and_no_more() {
         ),
     ];
     for (kind, opened, touched, expected) in cases {
-        assert_eq!(why(kind, opened, touched), expected, "{kind}");
+        assert_eq!(why(kind, Death::Error, opened, touched), expected, "{kind}");
     }
 }
 
@@ -129,7 +156,10 @@ fn why_says_what_was_seen_and_no_more() {
 fn a_call_without_a_stack_is_named_without_a_place() {
     let mut eof = touch("read", Some(0), "f", 1);
     eof.stack.clear();
-    assert_eq!(why(Kind::CloseWaitEofRead, None, Some(&eof)), "Peer closed; read returned 0 and no close followed.");
+    assert_eq!(
+        why(Kind::CloseWaitEofRead, Death::Error, None, Some(&eof)),
+        "Peer closed; read returned 0 and no close followed."
+    );
 }
 
 #[test]
@@ -151,7 +181,7 @@ fn a_close_in_vain_is_named_with_its_place() {
 #[test]
 fn every_kind_has_a_fix_of_one_sentence() {
     for kind in Kind::ALL {
-        let fix = fix(kind);
+        let fix = fix(kind, Death::Error);
         assert!(fix.ends_with('.') && !fix.contains(". "), "{fix}");
     }
 }

@@ -44,7 +44,7 @@ pub struct AbortKey {
 pub struct Aborts {
     pub count: u64,
     /// Name of the process then, NUL-terminated: it may be gone by now.
-    pub comm: [u8; 16],
+    pub comm: super::Comm,
 }
 
 /// Key of `ABORT_STACKS`: sampled closes of one code path. Lossy.

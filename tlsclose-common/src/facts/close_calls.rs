@@ -24,9 +24,10 @@ pub struct Closer {
     pub fd: u32,
     /// See [`super::Origin::peer`].
     pub peer: u32,
-    pub pad: u32,
+    /// Sum of `write_seq` and `copied_seq` then: changes when somebody sends or reads.
+    pub moved: u32,
     /// Name of the process then: it may be gone by now.
-    pub comm: [u8; 16],
+    pub comm: super::Comm,
     /// One of [`super::call`].
     pub call: u8,
     pub pad2: [u8; 7],

@@ -24,13 +24,14 @@ pub struct Control {
     pub ticks_per_second: u32,
 }
 
-/// Use of a stack budget in one window. Kept per CPU, and per process.
+/// Use of a budget in one window. Kept per CPU, and per process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     pub window: u64,
     pub used: u32,
-    pub pad: u32,
+    /// Of a process's own share: copies of stack memory. They are counted apart.
+    pub copies: u32,
 }
 
 /// What could not be kept, by reason.

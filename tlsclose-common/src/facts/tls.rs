@@ -26,7 +26,7 @@ pub struct TlsSocket {
     pub last_data: u8,
     pub batch_thread: u32,
     /// Name of the process, NUL-terminated, when it used the socket first.
-    pub comm: [u32; 4],
+    pub comm: super::Comm,
 }
 
 /// TLS was recognised, for the first time or after a quiet time: the hook at sends is needed.
@@ -55,7 +55,7 @@ pub struct TlsCloseKey {
 pub struct TlsCloses {
     pub count: u64,
     /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
-    pub comm: [u32; 4],
+    pub comm: super::Comm,
 }
 
 /// Key of `TLS_STACKS`: sampled closes of one code path. Lossy.

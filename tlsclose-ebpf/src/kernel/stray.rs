@@ -89,6 +89,12 @@ impl Stray {
         fold_peer(address, u16::from_be(word!(self, sk_dport) as u16))
     }
 
+    /// Sum of `write_seq` and `copied_seq`.
+    #[inline(always)]
+    pub fn moved(self) -> u32 {
+        (word!(self, tcp_write_seq) as u32).wrapping_add(word!(self, tcp_copied_seq) as u32)
+    }
+
     /// Writes what the socket itself says into the record.
     #[inline(always)]
     pub fn fill(self, record: &mut Holder) {

@@ -2,10 +2,10 @@
 
 use core::ffi::c_void;
 
-use tlsclose_common::layout::ABSENT;
+use tlsclose_common::{facts::Comm, layout::ABSENT};
 
 use super::{
-    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global,
+    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, reads_by_address,
     tcp::{fold_peer, fold_v6},
     word_at,
 };
@@ -72,9 +72,9 @@ impl Task {
 
     /// Name of the process: that of its first thread.
     #[inline(always)]
-    pub fn comm(self) -> [u32; 4] {
+    pub fn comm(self) -> Comm {
         let leader: *const c_void = field!(self.0, task_group_leader: *const c_void);
-        field!(leader, task_comm: [u32; 4])
+        Comm(field!(leader, task_comm: [u32; 4]))
     }
 
     /// Inside `do_exit`.
@@ -114,6 +114,22 @@ impl Task {
         u64::from_le(word_at(name)) & 0xffff_ffff_ffff == PYTHON
     }
 
+    /// Every thread of its process has ended, or is about to.
+    #[inline(always)]
+    pub fn is_last(self) -> bool {
+        let signal: *const c_void = field!(self.0, task_signal: *const c_void);
+        field!(signal, signal_live: u32) == 0
+    }
+
+    /// Address of its descriptor table, and whether the threads of its process alone have it.
+    #[inline(always)]
+    pub fn table(self) -> (u64, bool) {
+        let files: *const c_void = field!(self.0, task_files: *const c_void);
+        let signal: *const c_void = field!(self.0, task_signal: *const c_void);
+        let users = field!(files, files_count: u32);
+        (files as u64, users <= field!(signal, signal_nr_threads: u32))
+    }
+
     /// How many descriptors its table has room for.
     #[inline(always)]
     pub fn descriptors(self) -> u32 {
@@ -129,6 +145,9 @@ impl Task {
     /// Address of the file behind one of the task's descriptors; none if it is not open.
     #[inline(always)]
     pub fn file_at(self, fd: u32) -> Option<u64> {
+        if !reads_by_address() {
+            return None;
+        }
         let fdt = self.descriptor_table();
         if fd >= field!(fdt, fdt_max_fds: u32) {
             return None;

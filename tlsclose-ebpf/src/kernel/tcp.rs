@@ -12,6 +12,10 @@ use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, refer
 #[derive(Clone, Copy)]
 pub struct Tcp(*const c_void);
 
+/// Bits of [`Tcp::shutdown`] (include/net/sock.h).
+pub const RCV_SHUTDOWN: u8 = 1;
+pub const SEND_SHUTDOWN: u8 = 2;
+
 /// Bits of `sk_flags` (include/net/sock.h, `enum sock_flags`).
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
@@ -62,7 +66,7 @@ impl Tcp {
         field!(self.0, sk_state: u8)
     }
 
-    /// `sk_shutdown`: 1 the receive side, 2 the send side.
+    /// `sk_shutdown`: which sides will carry no more.
     #[inline(always)]
     pub fn shutdown(self) -> u8 {
         field!(self.0, sk_shutdown: u8)
@@ -138,6 +142,13 @@ impl Tcp {
         let address =
             if self.family() as u16 == AF_INET { field!(self.0, sk_daddr: u32) } else { fold_v6(self.v6_remote()) };
         fold_peer(address, self.remote_port())
+    }
+
+    /// Whether `recorded` was this socket's [`Tcp::peer`].
+    #[inline(always)]
+    pub fn had_peer(self, recorded: u32) -> bool {
+        let now = self.peer();
+        recorded == now || (self.remote_port() == 0 && port_taken(recorded, now) != 0)
     }
 
     #[inline(always)]
@@ -274,6 +285,15 @@ impl Sequences {
 #[inline(always)]
 pub(super) fn fold_peer(address: u32, port: u16) -> u32 {
     address ^ ((port as u32) << 16 | port as u32)
+}
+
+/// The remote port at the time when [`Tcp::peer`] was `recorded`, where all that a connect() which failed has done
+/// since is to take the port away (KERNEL: net/ipv4/af_inet.c, `__inet_stream_connect`: `tcp_disconnect`); else 0.
+#[inline(always)]
+pub fn port_taken(recorded: u32, now: u32) -> u16 {
+    let port = recorded ^ now;
+    // An address of 0 is that of a socket which was never connected.
+    if now != 0 && port >> 16 == port & 0xffff { port as u16 } else { 0 }
 }
 
 #[inline(always)]

@@ -111,7 +111,7 @@ fn names_of_a_thousand_stacks() {
     let mut paths = Paths::default();
     let mapped = MappedModules::of_ranges(&[(BASE, BASE + code.end - code.start, code.start, module.0)]);
     let process = ProcessId { tgid: std::process::id(), started_at: 0 };
-    paths.images.remember(1, process, mapped, false);
+    paths.images.insert(1, process, mapped);
     let mut symbols = symbolizer();
     let python = Python::default();
     let begin = Instant::now();

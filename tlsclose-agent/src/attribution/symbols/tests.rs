@@ -33,6 +33,11 @@ pub fn symbolizer() -> Symbolizer {
     })
 }
 
+/// One whose helpers end at once.
+pub fn symbolizer_without_helper() -> Symbolizer {
+    Symbolizer::new(Launch { program: "/bin/true".into(), ..Launch::default() })
+}
+
 /// The helper's process, while there is one.
 pub fn helper_pid(symbolizer: &Symbolizer) -> Option<u32> {
     symbolizer.helper.as_ref().map(Helper::pid)

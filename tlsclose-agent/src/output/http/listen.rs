@@ -66,19 +66,26 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Opens the TCP port.
-pub async fn tcp(address: &ListenAddress) -> Result<TcpListener, ListenError> {
+/// Opens the TCP port. A name is looked up on this thread: no other is started, which would keep the
+/// rights that this one gives up later.
+///
+/// Must be called within a tokio runtime.
+pub fn tcp(address: &ListenAddress) -> Result<TcpListener, ListenError> {
+    use std::net::TcpListener as Blocking;
+
     let bound = match address.host.as_str() {
         // Dual-stack where the host has IPv6.
-        "" => match TcpListener::bind(("::", address.port)).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind(("0.0.0.0", address.port)).await
-            }
+        "" => match Blocking::bind(("::", address.port)) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => Blocking::bind(("0.0.0.0", address.port)),
             bound => bound,
         },
-        host => TcpListener::bind((host, address.port)).await,
+        host => Blocking::bind((host, address.port)),
     };
-    bound.map_err(|source| ListenError::Tcp { address: address.clone(), source })
+    let listener = bound.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    listener.map_err(|source| ListenError::Tcp { address: address.clone(), source })
 }
 
 /// The owner's socket; its file goes when this is dropped.

@@ -53,7 +53,7 @@ fn site(full: &Site) -> Site {
         stack_samples: full.stack_samples,
         builds: full.builds.clone(),
         processes: full.processes.iter().map(process).collect(),
-        why: why(full.kind, opened.as_ref(), touched.as_ref()) + &tls::goodbye(full.kind, &full.examples),
+        why: why(full.kind, full.death, opened.as_ref(), touched.as_ref()) + &tls::goodbye(full.kind, &full.examples),
         opened,
         touched,
         closed_elsewhere: full.closed_elsewhere.as_ref().map(|closed| ClosedElsewhere {
@@ -69,6 +69,7 @@ fn site(full: &Site) -> Site {
         examples: Vec::new(),
         // Addresses.
         accept_queues: Vec::new(),
+        death: full.death,
         fix: full.fix.clone(),
     }
 }

@@ -29,7 +29,7 @@ const EMFILE: Family<4> = Family::new(
     Type::Counter,
     "tlsclose_process_emfile_errors_total",
     BY_IDENTITY,
-    "Calls that failed because no descriptor was left.",
+    "Calls of a workload with a lingering socket that failed because no descriptor was left.",
 );
 
 #[cfg(test)]

@@ -1,38 +1,51 @@
 //! Random histories of sockets, against the ledger and a plain model.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
 
-/// One step of a random history: which sockets are seen, in which state, and how far they moved.
-fn step() -> impl Strategy<Value = Vec<(u64, u8, u32)>> {
+/// Sockets by group, those that are not adopted first.
+type Counts = [HashMap<Group, i64>; 2];
+
+/// One step of a random history: which sockets are seen, in which state, how far they moved, and held by whom.
+fn step() -> impl Strategy<Value = Vec<(u64, u8, u32, u32)>> {
     let states = prop::sample::select(vec![state::CLOSE_WAIT, state::FIN_WAIT2, state::CLOSE]);
-    prop::collection::vec((0u64..6, states, 0u32..3), 0..8)
+    prop::collection::vec((0u64..6, states, 0u32..3, 7u32..9), 0..8)
 }
 
 proptest! {
-    /// Whatever happens: lingered = ended + still lingering, for adopted sockets and others apart.
+    /// Whatever happens: lingered = ended + still lingering, in each group, for adopted sockets and others apart; and
+    /// each is counted for one of its holders.
     #[test]
     fn the_ledger_balances(steps in prop::collection::vec(step(), 1..40)) {
         let mut tracker = Tracker::default();
-        let (mut began, mut ended) = ([0i64; 2], [0i64; 2]);
+        let (mut began, mut ended) = (Counts::default(), Counts::default());
         for (i, sockets) in steps.iter().enumerate() {
             let records: Vec<Holder> = sockets
                 .iter()
-                .map(|(sk, state, moved)| Holder { write_seq: *moved, ..record(*sk, *state) })
+                .map(|(sk, state, moved, tgid)| Holder { write_seq: *moved, tgid: *tgid, ..record(*sk, *state) })
                 .collect();
             for change in census(&mut tracker, i as u64 * 25, &records) {
                 match change {
-                    Change::Began { adopted, .. } => began[usize::from(adopted)] += 1,
-                    Change::Ended { adopted, .. } => ended[usize::from(adopted)] += 1,
+                    Change::Began { adopted, group } => *began[usize::from(adopted)].entry(group).or_default() += 1,
+                    Change::Ended { adopted, group, .. } => *ended[usize::from(adopted)].entry(group).or_default() += 1,
                 }
             }
-            let mut still = [0i64; 2];
+            let mut still = Counts::default();
             for socket in tracker.sockets().filter(|socket| socket.lingering_since.is_some()) {
-                still[usize::from(socket.adopted)] += 1;
+                *still[usize::from(socket.adopted)].entry(socket.group).or_default() += 1;
+                let seen_now = sockets.iter().filter(|(sk, ..)| *sk == socket.last.sk);
+                let holders: Vec<u32> = seen_now.map(|(.., tgid)| *tgid).collect();
+                prop_assert!(holders.is_empty() || holders.contains(&socket.group.process.tgid), "{:?}", socket);
             }
-            prop_assert_eq!(began[0], ended[0] + still[0]);
-            prop_assert_eq!(began[1], ended[1] + still[1]);
+            for adopted in [0, 1] {
+                for group in began[adopted].keys().chain(still[adopted].keys()) {
+                    let of = |counts: &HashMap<Group, i64>| counts.get(group).copied().unwrap_or(0);
+                    prop_assert_eq!(of(&began[adopted]), of(&ended[adopted]) + of(&still[adopted]));
+                }
+            }
         }
     }
 }

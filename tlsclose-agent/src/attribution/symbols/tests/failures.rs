@@ -165,7 +165,7 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
 
 #[test]
 fn helpers_are_not_started_for_ever() {
-    let mut symbolizer = Symbolizer::new(Launch { program: "/bin/true".into(), ..Launch::default() });
+    let mut symbolizer = symbolizer_without_helper();
     let (modules, ids) = modules_of(&[b"x"]);
     for _ in 0..10 {
         assert_eq!(symbolizer.caller(&modules, ids[0], 0, true), None);

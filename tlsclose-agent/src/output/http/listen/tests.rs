@@ -13,9 +13,9 @@ fn addresses_are_read_and_shown_alike() {
 
 #[tokio::test]
 async fn a_port_in_use_is_one_line_that_says_what_to_do() {
-    let first = tcp(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let first = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let address: ListenAddress = first.local_addr().unwrap().to_string().parse().unwrap();
-    let error = tcp(&address).await.unwrap_err().to_string();
+    let error = tcp(&address).unwrap_err().to_string();
     assert_eq!(error, format!("cannot listen on {address}: address in use: choose another with --web.listen-address"));
 }
 

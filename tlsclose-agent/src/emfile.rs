@@ -1,0 +1,59 @@
+//! Calls that failed because no descriptor was left, by workload: a counter that only grows, whichever of its processes
+//! have lingering sockets at the moment. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{snapshot::Identity, tracker::ProcessKey};
+
+#[derive(Default)]
+pub struct EmfileAccounts {
+    /// Errors of each process that have been added to its workload's.
+    seen: HashMap<ProcessKey, u64>,
+    totals: BTreeMap<Identity, u64>,
+}
+
+impl EmfileAccounts {
+    /// The process has met `errors` so far. Gives those of its workload.
+    pub fn add(&mut self, workload: &Identity, process: ProcessKey, errors: u64) -> u64 {
+        let total = self.totals.entry(workload.clone()).or_default();
+        let seen = self.seen.entry(process).or_default();
+        *total += errors.saturating_sub(*seen);
+        *seen = errors.max(*seen);
+        *total
+    }
+
+    /// Forgets processes that ended, and workloads whose series have.
+    pub fn forget(&mut self, is_alive: impl Fn(ProcessKey) -> bool, has_series: impl Fn(&Identity) -> bool) {
+        self.seen.retain(|process, _| is_alive(*process));
+        self.totals.retain(|workload, _| has_series(workload));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(tgid: u32) -> ProcessKey {
+        ProcessKey { tgid, started_at: 1 }
+    }
+
+    #[test]
+    fn errors_count_once_whichever_process_has_lingering_sockets() {
+        let mut accounts = EmfileAccounts::default();
+        let [payments, orders] = ["payments", "orders"].map(|comm| Identity::new(comm.into(), None));
+        let steps = [
+            (&payments, 7, 5, 5),
+            (&payments, 8, 0, 5),
+            (&payments, 7, 5, 5),
+            (&payments, 8, 2, 7),
+            (&orders, 9, 1, 1),
+            (&payments, 7, 6, 8),
+        ];
+        for (workload, tgid, errors, total) in steps {
+            assert_eq!(accounts.add(workload, process(tgid), errors), total, "{tgid}");
+        }
+        accounts.forget(|process| process.tgid != 7, |workload| workload != &orders);
+        assert_eq!(accounts.add(&payments, process(8), 2), 8, "what a process has met stays its workload's");
+        assert_eq!(accounts.add(&orders, process(9), 1), 0, "its series began anew");
+    }
+}
