@@ -30,20 +30,22 @@ fn counted(agent: &Agent, comm: &str, cause: &str) -> f64 {
     agent.metrics().sum("tlsclose_aborted_closes_total", &labels).unwrap_or(0.0)
 }
 
-/// All five are of this cause, and closed at the line that is marked so.
+/// All are of this cause, and closed at the line that is marked so.
 fn assert_found(agent: &Agent, aborts: &mut Leaky, cause: &str, (name, marker): (&str, &str)) {
-    aborts.ready();
+    let count = aborts.ready() as f64;
     let comm = aborts.comm.clone();
-    wait_for(&format!("5 of {cause}"), seconds(20), || (counted(agent, &comm, cause) >= 5.0).then_some(()));
+    wait_for(&format!("{count} of {cause}"), seconds(20), || (counted(agent, &comm, cause) >= count).then_some(()));
     agent.wait_for_censuses(3);
     let report = agent.leaks();
     let sites = sites_of(&report, &comm);
     assert!(sites.iter().all(|site| site["causes"] == json!({cause: site["aborted"]})), "{sites:#?}");
-    assert_eq!(sites.iter().filter_map(|site| site["aborted"].as_u64()).sum::<u64>(), 5, "{sites:#?}");
+    assert_eq!(sites.iter().filter_map(|site| site["aborted"].as_f64()).sum::<f64>(), count, "{sites:#?}");
     // On a busy host not every stack is taken.
     let sampled: Vec<_> = sites.iter().filter(|site| site["site"] != "unsampled").collect();
-    let [site] = sampled[..] else { panic!("{} sites of {cause}: {sites:#?}", sampled.len()) };
-    assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &comm)]), Some(5.0));
+    let [site] = sampled[..] else {
+        panic!("{} sites of {cause}: {sites:#?}, with {} lost", sampled.len(), agent.lost())
+    };
+    assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &comm)]), Some(count));
     assert_eq!(site["processes"][0]["pid"], aborts.pid(), "{site:#}");
     let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
     let line = marked_line(&source, marker);
@@ -74,6 +76,9 @@ fn resets_by_the_programs_own_calls_are_told_apart() {
     }
     let namespace = Netns::new();
     assert_found(&agent, &mut start(&namespace, "unread_data", &["--family", "6"]), "unread_data", CLOSED);
+    // The name is the process's, whatever its threads are called.
+    let namespace = Netns::new();
+    assert_found(&agent, &mut start(&namespace, "linger_zero", &["--threads", "1"]), "linger_zero", CLOSED);
 }
 
 #[test]
@@ -83,7 +88,8 @@ fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
     }
     let namespace = Netns::new();
     let agent = Agent::start();
-    assert_found(&agent, &mut start(&namespace, "peer_reset", &[]), "peer_reset", CLOSED);
+    // Each close follows the reset at once: some are on their way already when it changes the socket's state.
+    assert_found(&agent, &mut start(&namespace, "peer_reset", &["--count", "1000"]), "peer_reset", CLOSED);
 }
 
 #[test]

@@ -202,6 +202,31 @@ fn no_program_takes_a_verifier_near_its_limit() {
     }
 }
 
+/// Bytes, where maps count as locked memory: the doctor says that a limit of so much is enough.
+const LOCKED_MEMORY: u64 = 256 << 20;
+
+#[test]
+fn maps_take_their_memory_at_once_below_6_1_and_later_as_they_need_it() {
+    const NO_PREALLOC: u32 = 1;
+    if !on_kernel(&[]) {
+        return;
+    }
+    let agent = Agent::start();
+    let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).expect("its descriptors");
+    let texts: Vec<_> = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let maps: Vec<_> = texts.iter().filter(|text| text.contains("map_type:")).collect();
+    assert!(maps.len() >= 20, "{maps:#?}");
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).to_owned()
+    };
+    let flags = |text: &str| u32::from_str_radix(value(text, "map_flags").trim_start_matches("0x"), 16).expect("flags");
+    let waiting = maps.iter().filter(|map| flags(map) & NO_PREALLOC != 0).count();
+    assert_eq!(waiting, if kernel_version() < (6, 1) { 0 } else { 3 }, "{maps:#?}");
+    let locked: u64 = maps.iter().map(|map| value(map, "memlock").parse::<u64>().expect("bytes")).sum();
+    assert!((1 << 20..LOCKED_MEMORY).contains(&locked), "{locked}");
+}
+
 /// Identifiers of the BPF programs that a process holds, directly or by a link.
 fn programs_of(pid: u32) -> BTreeSet<String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors");

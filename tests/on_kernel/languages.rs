@@ -1,16 +1,18 @@
 //! The same finding in every language and build: function, file and line where there are any, and
 //! what a symbol server needs where there are none.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{leaky_c_frameless, on_kernel, root};
+use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
 fn start(namespace: &Netns, language: Language) -> Leaky {
@@ -195,6 +197,46 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
     }
 }
 
+/// Libraries that were loaded after the first stacks of their process, and are gone before anybody
+/// asks. Nor is one taken for another that was at its place before.
+#[test]
+fn libraries_that_are_loaded_late_and_unloaded_again_are_named_to_the_line() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let source = fs::read_to_string(root().join("tests/leaky/plugin/plugin.c")).expect("the source");
+    let line = |touch: &str| Some(marked_line(&source, &format!("plugin {touch}")));
+    let program = |names: &[&'static str]| {
+        let libraries: Vec<_> = names.iter().map(|name| (*name, beside_leaky_c(&format!("leaky-{name}.so")))).collect();
+        let paths = libraries.iter().map(|(_, library)| library);
+        (Child::spawn(namespace.command(beside_leaky_c("leaky-late")).args(paths)), libraries)
+    };
+    for (mut program, libraries) in [program(&["plugin"]), program(&["frameless", "next"])] {
+        program.wait_for_line("done", seconds(40));
+        let stdout = program.stdout();
+        let places: HashSet<&str> = stdout.lines().filter(|line| line.starts_with("ready ")).collect();
+        assert_eq!(places.len(), 1, "not at one place: {stdout}");
+        let is_held = |report: &Value| sockets_of(report, program.pid()) >= 3 * libraries.len() as u64;
+        let report = agent.wait_for("its sockets", seconds(20), is_held);
+        let sites = sites_of(&report, program.pid());
+        assert_eq!(sites.len(), libraries.len(), "{sites:#?}");
+        for (name, library) in libraries {
+            let is_its = |site: &&&Value| {
+                own(&site["opened"], "plugin.c").first().is_some_and(|frame| frame.0 == format!("{name}_accept"))
+            };
+            let site = sites.iter().find(is_its).unwrap_or_else(|| panic!("none of {name}: {sites:#?}"));
+            for (touch, function) in [("opened", format!("{name}_accept")), ("touched", format!("{name}_handle"))] {
+                assert_eq!(own(&site[touch], "plugin.c")[0], (&*function, line(touch)), "{site:#}");
+                let frame = frames_in(&site[touch]["stack"], "plugin.c")[0];
+                assert_eq!(frame["module"], library.to_str().expect("UTF-8"), "{site:#}");
+                assert!(list(&site[touch]["stack"]).any(|frame| frame["function"] == "main"), "{site:#}");
+            }
+            assert_whole(site);
+        }
+    }
+}
+
 /// The process that opened the sockets is gone, and its file replaced, before anybody asks for a name.
 #[test]
 fn the_path_of_a_process_that_died_is_complete() {
@@ -208,9 +250,9 @@ fn the_path_of_a_process_that_died_is_complete() {
     fs::remove_file(leaky.executable()).expect("the executable");
     fs::copy("/bin/true", leaky.executable()).expect("another program");
     wait_for("the end of the process that opened", seconds(5), || leaky.child().try_wait().map(|_| ()));
-    let is_held = |report: &Value| !tlsclose_tests::report::sites_of(report, heir).is_empty();
+    let is_held = |report: &Value| !sites_of(report, heir).is_empty();
     let report = agent.wait_for("its sockets", seconds(20), is_held);
-    let sites = tlsclose_tests::report::sites_of(&report, heir);
+    let sites = sites_of(&report, heir);
     let [site] = sites[..] else { panic!("{sites:#?}") };
     let opened = own(&site["opened"], "leaky.cc");
     assert_eq!(opened.first().map(|frame| frame.0), Some("Server<Plain>::eof_forget_accept()"), "{site:#}");

@@ -1,14 +1,18 @@
 //! The metrics, as Prometheus and its tools take them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
 use tempfile::TempDir;
-use tlsclose_tests::child::run;
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::{Child, run};
+use tlsclose_tests::host::{leaky_c, on_kernel, unique_comm};
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
+use tlsclose_tests::report::sockets_of;
 use tlsclose_tests::{seconds, wait_for};
 
 use crate::agent_and_leak;
@@ -105,4 +109,44 @@ fn prometheus_scrapes_it() {
         assert_eq!(wait_for(name, seconds(30), || value(&expression)), "4", "{name}");
     }
     assert_eq!(value("up").expect("a scrape"), "1");
+}
+
+/// Whatever programs call themselves: those beyond the bound are one, in every family.
+#[test]
+fn no_family_has_more_workloads_than_it_may() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    // Two identities, kinds and sites, and two programs.
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-series=20"]));
+    let start =
+        |way: &'static str| Leaky::start(&namespace, Language::C, way_named(way), &["--count", "1", "--for", "60"]);
+    let programs: Vec<Leaky> =
+        ["eof_forget", "never_read", "half_close", "reset_forget", "client_forget"].map(start).into();
+    let mut stuck = Vec::new();
+    for mut leaky in programs {
+        leaky.ready();
+        agent.wait_for("its socket", seconds(20), |report| sockets_of(report, leaky.pid()) >= 1);
+        let queue = ["queue", "--count", "4", "--for", "60", "--comm"];
+        let queue = Child::spawn(namespace.command(leaky_c()).args(queue).arg(unique_comm()));
+        stuck.push((leaky, queue));
+    }
+    let workloads = |metrics: &Metrics| {
+        let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for sample in &metrics.0 {
+            if let Some(comm) = sample.labels.get("comm") {
+                families.entry(sample.name.clone()).or_default().insert(comm.clone());
+            }
+        }
+        families
+    };
+    let of = |family: &str| workloads(&agent.metrics()).remove(family).filter(|workloads| workloads.contains("~other"));
+    for family in ["tlsclose_process_open_fds", "tlsclose_accept_queue_length", "tlsclose_lingering_sockets"] {
+        wait_for(family, seconds(20), || of(family));
+    }
+    let metrics = agent.metrics();
+    for (family, workloads) in workloads(&metrics) {
+        assert!(workloads.len() <= 3, "{family}: {workloads:?}");
+    }
+    assert_eq!(metrics.sum("tlsclose_lingering_sockets", &[]).map(|all| all >= 5.0), Some(true));
 }

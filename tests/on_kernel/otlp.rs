@@ -1,10 +1,13 @@
 //! `--otlp.endpoint`: the same metrics for a collector of OpenTelemetry.
 
+use std::process::Command;
+
+use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
-use tlsclose_tests::child::run;
+use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::collector::{Collector, number, strings};
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{free_port, on_kernel};
+use tlsclose_tests::host::{free_port, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{seconds, wait_for};
@@ -43,6 +46,51 @@ fn a_collector_gets_what_prometheus_would_get() {
     for name in ["process.cpu.time", "process.memory.usage", "tlsclose.census_duration"] {
         assert!(collector.metric(name).is_some(), "no {name}");
     }
+}
+
+/// A program that is not ours and not of this workspace: it must understand what is pushed.
+#[test]
+fn a_real_collector_understands_what_is_pushed() {
+    const ROTEL: &str = "target/tools/rotel-0.0.1a15/rotel/rotel-agent";
+    if !on_kernel(&[]) {
+        return;
+    }
+    let rotel = root().join(ROTEL);
+    assert!(rotel.is_file(), "no {ROTEL}: `cargo xtask setup --tests` installs it");
+    let (namespace, directory) = (Netns::new(), TempDir::new().expect("a directory"));
+    let (port, http) = (free_port(), free_port());
+    let mut collector = Command::new(rotel);
+    collector.args(["start", "--exporter=blackhole", "--debug-log=metrics", "--debug-log-verbosity=detailed"]);
+    collector.arg(format!("--otlp-grpc-endpoint=127.0.0.1:{port}"));
+    collector.arg(format!("--otlp-http-endpoint=127.0.0.1:{http}"));
+    collector.arg("--pid-file").arg(directory.path().join("pid")).env_clear();
+    let collector = Child::spawn(&mut collector);
+    let agent = Agent::start_with(&[&format!("--otlp.endpoint=http://127.0.0.1:{port}"), "--otlp.interval=500ms"]);
+    let way = way_named("eof_forget");
+    let mut leaky = Leaky::start(&namespace, Language::C, way, &["--count", "4", "--for", "60"]);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 4);
+    let attributes = [("process.executable.name", &*leaky.comm), ("kind", way.kind)];
+    let attributes = attributes.into_iter().chain([("site", site["site"].as_str().expect("a site"))]);
+    let attributes: Vec<String> = attributes.map(|(name, value)| format!("-> {name}: Str({value})\n")).collect();
+    for (name, kind) in [("lingering_sockets", "Gauge"), ("lingered_sockets", "Sum"), ("census_duration", "Histogram")]
+    {
+        let descriptor = format!("-> Name: tlsclose.{name}\n");
+        let is_shown = |metric: &&str| metric.contains(&descriptor) && metric.contains(&format!("DataType: {kind}\n"));
+        let is_its = |point: &&str| attributes.iter().all(|attribute| point.contains(attribute));
+        wait_for(name, seconds(20), || {
+            let stdout = collector.stdout();
+            let mut metrics = stdout.split("\nMetric #").filter(is_shown);
+            match kind {
+                "Histogram" => metrics.next().map(|_| ()),
+                _ => {
+                    let mut points = metrics.flat_map(|metric| metric.split("\nNumberDataPoints #")).filter(is_its);
+                    points.any(|point| point.contains("\nValue: 4")).then_some(())
+                }
+            }
+        });
+    }
+    assert!(collector.stdout().contains("-> service.name: Str(tlsclose)\n"), "{}", collector.stdout());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
-use tlsclose_tests::{patient, seconds};
+use tlsclose_tests::{patient, seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/shared.c";
 
@@ -180,6 +180,26 @@ fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
     assert_eq!(place(&site["touched"]["stack"], &site), ("shared_read", line("shared read")), "{site:#}");
 }
 
+/// A close() is to blame only for what nobody has used since.
+#[test]
+fn a_copy_that_was_used_after_the_close_is_what_leaks_and_the_close_is_evidence() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    for way in ["use", "server"] {
+        let (mut shared, site) = share(&agent, &namespace, way);
+        assert_eq!(site["kind"], "close_wait_unread", "{way}: {site:#}");
+        assert_closed_by(&site, &shared);
+        let holder = match way {
+            "use" => shared.pid(),
+            _ => shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID"),
+        };
+        assert_held_by(&site, holder);
+    }
+}
+
 /// Kernels before 5.13 have no way to walk a map: then the agent says so, and nothing else.
 fn looks_for_unheld(agent: &Agent) -> bool {
     let available = agent.metrics().sum("tlsclose_feature", &[("feature", "unheld_sockets")]);
@@ -207,6 +227,37 @@ fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder()
         assert_eq!(site["processes"][0]["pid"], shared.pid(), "{site:#}");
         let unheld = agent.metrics().sum("tlsclose_unheld_sockets", &[]);
         assert!(unheld >= Some(5.0), "{unheld:?}");
+    }
+}
+
+/// One census can write out 100 of them.
+#[test]
+fn of_more_unheld_sockets_than_fit_the_same_stay_and_the_count_says_that_some_are_missing() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    if !looks_for_unheld(&agent) {
+        return;
+    }
+    let unheld = || agent.metrics().sum("tlsclose_unheld_sockets", &[]).unwrap_or(0.0);
+    let mut programs = Vec::new();
+    for expected in [150.0, 300.0] {
+        let arguments = ["--way", "in_flight", "--count", "150", "--for", "60"];
+        let mut shared = Leaky::start(&namespace, Language::C, &SHARED, &arguments);
+        shared.ready();
+        wait_for("all to be counted", seconds(20), || (unheld() >= expected).then_some(()));
+        programs.push(shared);
+        agent.wait_for_censuses(8);
+    }
+    let report = agent.leaks();
+    assert_eq!(report["complete"], false, "{report:#}");
+    let sockets: u64 = programs.iter().map(|program| sockets_of(&report, program.pid())).sum();
+    assert!((1..=100).contains(&sockets), "{sockets}");
+    for program in &programs {
+        let ended = agent.metrics().sum("tlsclose_lingering_ended_total", &[("comm", &*program.comm)]);
+        assert!(matches!(ended, None | Some(0.0)), "none has ended: {ended:?}");
     }
 }
 
@@ -251,7 +302,12 @@ fn a_thread_that_waits_on_a_closed_socket_is_named() {
     if !looks_for_unheld(&agent) {
         return;
     }
-    let (shared, site) = share(&agent, &namespace, "thread");
+    for (way, call) in [("thread", "recvfrom"), ("splice", "splice")] {
+        assert_blocked(share(&agent, &namespace, way), call);
+    }
+}
+
+fn assert_blocked((shared, site): (Leaky, Value), call: &str) {
     assert_eq!(site["kind"], "fin_wait2_held", "{site:#}");
     assert_held_by_nobody_known(&site);
     let elsewhere = &site["closed_elsewhere"];
@@ -259,7 +315,7 @@ fn a_thread_that_waits_on_a_closed_socket_is_named() {
     assert_eq!(place(&elsewhere["stack"], &site), ("shared_close", line("shared closed")), "{site:#}");
     for example in list(&site["examples"]) {
         let [thread] = &list(&example["blocked_threads"]).collect::<Vec<_>>()[..] else { panic!("{site:#}") };
-        assert_eq!((&thread["pid"], &thread["call"]), (&shared.pid().into(), &"recvfrom".into()), "{site:#}");
+        assert_eq!((&thread["pid"], &thread["call"]), (&shared.pid().into(), &call.into()), "{site:#}");
         let tid = thread["tid"].as_u64().expect("a number");
         let comm = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", shared.pid()));
         assert_eq!(comm.expect("the thread"), "leaky-blocked\n");

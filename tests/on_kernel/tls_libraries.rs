@@ -1,5 +1,6 @@
 //! TLS libraries of other languages, and a proxy that ends TLS for others.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,9 +70,14 @@ fn java_says_goodbye_unless_the_socket_below_is_closed() {
             let mut command = namespace.command(&java);
             command.arg(root().join("tests/leaky/java/TlsPeers.java")).arg(&store);
             assert_done(command.args([&*COUNT.to_string(), end, version]));
-            // It shuts down before it closes: whether the peer's end comes in between is a race.
-            let local = local_outcomes(&agent, &comm, 2 * COUNT);
-            let local: Vec<_> = local.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect();
+            // It shuts down before it closes: whether the peer's end comes in between is a race. Where that is an alert,
+            // nobody reads it, and the close resets a connection that was truncated anyway.
+            let mut local = BTreeMap::new();
+            for (outcome, count) in local_outcomes(&agent, &comm, 2 * COUNT) {
+                let is_reset = expected == answered && outcome == "aborted";
+                *local.entry(if is_reset { "truncated".to_owned() } else { outcome }).or_default() += count;
+            }
+            let expected = expected.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
             assert_eq!(local, expected, "{version} {end}");
         }
     }

@@ -142,6 +142,13 @@ impl Agent {
         Metrics::parse(&self.get("/metrics").body)
     }
 
+    /// What it counted as lost, for people who look for a reason.
+    pub fn lost(&self) -> String {
+        let metrics = self.get("/metrics").body;
+        let is_some = |line: &&str| line.starts_with("tlsclose_lost_total") && !line.ends_with(" 0");
+        metrics.lines().filter(is_some).collect::<Vec<_>>().join(", ")
+    }
+
     /// The first report of which `is_so` holds.
     ///
     /// # Panics

@@ -6,10 +6,12 @@
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static int listener;
@@ -156,6 +158,13 @@ static void abort_all(const struct options *o)
     }
 }
 
+static void *abort_in_thread(void *o)
+{
+    prctl(PR_SET_NAME, "leaky-thread");
+    abort_all(o);
+    return NULL;
+}
+
 int run_aborts(const struct options *o)
 {
     double end = now() + o->seconds;
@@ -170,6 +179,10 @@ int run_aborts(const struct options *o)
     if (strcmp(o->way, "listener_closed") == 0) {
         wait_for_queue((unsigned)o->count);
         abort_close(listener);
+    } else if (o->threads > 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, abort_in_thread, (void *)o) || pthread_join(thread, NULL))
+            die("thread");
     } else {
         abort_all(o);
     }

@@ -65,15 +65,6 @@ static int addresses(unsigned long *all, int room)
     return count;
 }
 
-static void wait_for_signal(void)
-{
-    sigset_t usr1;
-    int which;
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    sigwait(&usr1, &which);
-}
-
 /* Same process, same CPU: what is freed first is given out first. */
 static void same_addresses(const struct options *o)
 {

@@ -37,6 +37,7 @@ void die(const char *what) __attribute__((noreturn));
 double now(void);
 void sleep_until(double moment);
 void let_them_look(void);
+void wait_for_signal(void);
 struct sockaddr_storage loopback(enum family family, int port, socklen_t *length);
 int listen_on(enum family family, int port);
 int port_of(int fd);
@@ -68,14 +69,17 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, exhausted.c, hog.c, last_close.c, load.c, queue.c, shared.c, spins.c, uring.c */
+/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, ended.c, exhausted.c, failed.c, hands.c, hog.c, last_close.c, load.c, queue.c, shared.c, spins.c, uring.c */
 int run_activated(const struct options *options);
 int run_again(const struct options *options);
 int run_aborts(const struct options *options);
 int run_crossing(const struct options *options);
 int run_crowd(const struct options *options);
 int run_cut_off(const struct options *options);
+int run_ended(const struct options *options);
 int run_exhausted(const struct options *options);
+int run_failed(const struct options *options);
+int run_hands(const struct options *options);
 int run_shared(const struct options *options);
 int run_spins(const struct options *options);
 pid_t fork_peer(void);

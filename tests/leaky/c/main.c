@@ -48,8 +48,14 @@ int main(int argc, char **argv)
         return run_crowd(&options);
     if (strcmp(options.command, "cut_off") == 0)
         return run_cut_off(&options);
+    if (strcmp(options.command, "ended") == 0 && options.way)
+        return run_ended(&options);
     if (strcmp(options.command, "exhausted") == 0)
         return run_exhausted(&options);
+    if (strcmp(options.command, "failed") == 0 && options.way)
+        return run_failed(&options);
+    if (strcmp(options.command, "hands") == 0 && options.way)
+        return run_hands(&options);
     if (strcmp(options.command, "shared") == 0)
         return run_shared(&options);
     if (strcmp(options.command, "again") == 0 && options.way)

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,4 +172,14 @@ void reset(int fd)
     struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(fd);
+}
+
+/* Goes on when it gets SIGUSR1, which is blocked. */
+void wait_for_signal(void)
+{
+    sigset_t usr1;
+    int which;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    sigwait(&usr1, &which);
 }

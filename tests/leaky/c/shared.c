@@ -137,6 +137,36 @@ static void by_handler(const int *fds, int count)
     usleep(600000);
 }
 
+/* As programs do that make one stream to read and one to write: a copy, whose first is closed long before the end. */
+static void by_use(const int *fds, int count)
+{
+    let_them_look();
+    for (int i = 0; i < count; i++) {
+        int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 500);
+        shared_close(fds[i]);
+        read_exactly(copy, 3); /* and not the last byte, with which the end may come */
+    }
+}
+
+/* As servers do that fork for each connection: the child answers, and here it hangs. */
+static void by_server(const int *fds, int count)
+{
+    let_them_look();
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        usleep(300000);
+        for (int i = 0; i < count; i++)
+            read_exactly(fds[i], 3);
+        for (;;)
+            pause();
+    }
+    printf("helper %d\n", pid);
+    for (int i = 0; i < count; i++)
+        shared_close(fds[i]);
+    usleep(600000);
+}
+
 /* A child that has given up what it inherited, and fetched copies out of its parent, as debuggers and
  * servers that hand over to their successor do. */
 static void by_pidfd(const int *fds, int count)
@@ -236,17 +266,37 @@ static void *wait_for_data(void *fd)
     return NULL;
 }
 
-/* A thread waits on it, and close() does not wake it. */
-static void by_thread(const int *fds, int count)
+/* Threads wait on them, and close() does not wake these. */
+static void while_waiting(const int *fds, int count, void *(*wait)(void *))
 {
     pthread_t thread;
     for (int i = 0; i < count; i++)
-        pthread_create(&thread, NULL, wait_for_data, (void *)&fds[i]);
+        pthread_create(&thread, NULL, wait, (void *)&fds[i]);
     let_them_look();
     for (int i = 0; i < count; i++) {
         shutdown(fds[i], SHUT_WR);
         shared_close(fds[i]);
     }
+}
+
+static void by_thread(const int *fds, int count)
+{
+    while_waiting(fds, count, wait_for_data);
+}
+
+static void *wait_to_splice(void *fd)
+{
+    int ends[2];
+    prctl(PR_SET_NAME, "leaky-blocked");
+    if (pipe(ends) == 0)
+        splice(*(const int *)fd, NULL, ends[1], NULL, 4096, 0);
+    return NULL;
+}
+
+/* The same by a call that is no read. */
+static void by_splice(const int *fds, int count)
+{
+    while_waiting(fds, count, wait_to_splice);
 }
 
 static const struct {
@@ -256,7 +306,8 @@ static const struct {
     { "fork", by_fork },         { "dup", by_dup },     { "handler", by_handler },
     { "in_flight", in_flight },  { "ring", in_ring },   { "thread", by_thread },
     { "range", by_range },       { "replace", by_replacement }, { "pidfd", by_pidfd },
-    { "exec", by_exec },         { "rights", by_rights },
+    { "exec", by_exec },         { "rights", by_rights },       { "use", by_use },
+    { "server", by_server },     { "splice", by_splice },
 };
 
 /* The other end. Against a thread that waits, it stays silent. */
@@ -281,7 +332,7 @@ int run_shared(const struct options *o)
         if (o->way && strcmp(o->way, WAYS_TO_SHARE[i].name) == 0)
             share = WAYS_TO_SHARE[i].share;
     if (!share) {
-        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range, replace, pidfd, exec or rights\n");
+        fprintf(stderr, "leaky: shared needs --way fork, dup, handler, in_flight, ring, thread, range, replace, pidfd, exec, rights, use, server or splice\n");
         return 2;
     }
     double end = now() + o->seconds;
@@ -291,7 +342,7 @@ int run_shared(const struct options *o)
     printf("listening %d\n", port_of(listener));
     if (fork_peer() == 0) {
         close(listener);
-        talk(&server, length, o->count, share == by_thread);
+        talk(&server, length, o->count, share == by_thread || share == by_splice);
         _exit(0);
     }
     int *fds = calloc((size_t)o->count, sizeof(int));

@@ -1,0 +1,181 @@
+//! Who holds a socket now, when that is not who held it first, or not one process with one table of descriptors.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::leaky::{Language, Leaky, Way};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::{seconds, wait_for};
+
+const SOURCE: &str = "tests/leaky/c/hands.c";
+
+const HANDS: Way = Way {
+    name: "hands",
+    kind: "close_wait_eof_read",
+    state: "close_wait",
+    recv_queue: 0,
+    is_client: false,
+    touched: None,
+};
+
+fn start(namespace: &Netns, way: &str, count: &str) -> Leaky {
+    Leaky::start(namespace, Language::C, &HANDS, &["--way", way, "--count", count, "--for", "60"])
+}
+
+/// The only site of the process, once 5 sockets linger.
+fn site_of(agent: &Agent, pid: u32) -> Value {
+    agent.wait_for("5 sockets", seconds(20), |report| sockets_of(report, pid) == 5);
+    agent.wait_for_censuses(2);
+    let report = agent.leaks();
+    let sites = sites_of(&report, pid);
+    let [site] = sites[..] else { panic!("{sites:#?}") };
+    assert_eq!((&site["kind"], &site["sockets"]), (&HANDS.kind.into(), &5.into()), "{site:#}");
+    site.clone()
+}
+
+fn holders(example: &Value) -> Vec<(u64, &str)> {
+    let of = |holder: &Value| holder["pid"].as_u64().expect("a PID");
+    list(&example["holders"]).map(|holder| (of(holder), holder["comm"].as_str().unwrap_or_default())).collect()
+}
+
+fn assert_named(site: &Value) {
+    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
+    for (which, name) in [("opened", "hands_accept"), ("touched", "hands_read")] {
+        let own = frames_in(&site[which]["stack"], SOURCE);
+        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+        let expected = (name, Some(marked_line(&source, &format!("hands {which}"))));
+        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+    }
+}
+
+/// Sockets on the host that are not connected: those of other tests are few.
+fn unconnected(agent: &Agent) -> f64 {
+    agent.metrics().sum("tlsclose_sockets", &[("state", "close")]).unwrap_or(0.0)
+}
+
+#[test]
+fn two_processes_with_one_table_are_both_holders_and_their_sockets_count_once() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut leaky = start(&namespace, "table", "5");
+    leaky.ready();
+    let other: u64 = leaky.child().wait_for_line("other ", seconds(1)).parse().expect("a PID");
+    let site = site_of(&agent, leaky.pid());
+    let mut expected = [(u64::from(leaky.pid()), &*leaky.comm), (other, "leaky-other")];
+    expected.sort_unstable();
+    for example in list(&site["examples"]) {
+        let mut holders = holders(example);
+        holders.sort_unstable();
+        assert_eq!(holders, expected, "{site:#}");
+    }
+    assert_named(&site);
+    let before = unconnected(&agent);
+    let mut many = start(&namespace, "table", "1000");
+    many.ready();
+    agent.wait_for("1000 sockets", seconds(30), |report| sockets_of(report, many.pid()) == 1000);
+    let more = unconnected(&agent) - before;
+    assert!((900.0..1500.0).contains(&more), "{more}");
+}
+
+#[test]
+fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_and_all_is_named() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    for way in ["late_leader", "leader"] {
+        let mut leaky = start(&namespace, way, "5");
+        leaky.ready();
+        let pid = leaky.pid();
+        if way == "late_leader" {
+            agent.wait_for("5 sockets", seconds(20), |report| sockets_of(report, pid) == 5);
+            leaky.child().signal(Signal::USR1);
+        }
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+        wait_for("the first thread to end", seconds(5), || state().contains(") Z ").then_some(()));
+        let site = site_of(&agent, pid);
+        for example in list(&site["examples"]) {
+            assert_eq!(holders(example), [(u64::from(pid), &*leaky.comm)], "{site:#}");
+        }
+        assert_eq!(site["ended"]["process_exit"], 0, "{site:#}");
+        let process = process_of(&site, pid).expect("its process");
+        assert_eq!(process["exe"], leaky.executable().to_str().expect("UTF-8"), "{site:#}");
+        assert_eq!(process["ns_pid"], pid, "{site:#}");
+        assert!((8..30).contains(&process["open_fds"].as_u64().expect("a number")), "{site:#}");
+        assert_named(&site);
+    }
+    let before = unconnected(&agent);
+    let mut many = start(&namespace, "leader", "1000");
+    many.ready();
+    agent.wait_for("1000 sockets", seconds(30), |report| sockets_of(report, many.pid()) == 1000);
+    let more = unconnected(&agent) - before;
+    assert!((900.0..1500.0).contains(&more), "{more}");
+}
+
+/// What a dead process has left to its child is the child's.
+#[test]
+fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut leaky = start(&namespace, "heir", "5");
+    leaky.ready();
+    let [first, heir] =
+        ["first ", "heir "].map(|name| leaky.child().wait_for_line(name, seconds(1)).parse::<u32>().expect("a PID"));
+    let site = site_of(&agent, first);
+    for example in list(&site["examples"]) {
+        let expected = [(u64::from(first), &*leaky.comm), (u64::from(heir), "leaky-heir")];
+        assert_eq!(holders(example), expected, "{site:#}");
+    }
+    leaky.child().signal(Signal::USR1);
+    let of_heir = |report: &Value| (sockets_of(report, first), sockets_of(report, heir)) == (0, 5);
+    let report = agent.wait_for("the heir's sockets", seconds(20), of_heir);
+    let sites = sites_of(&report, heir);
+    let [site] = sites[..] else { panic!("{sites:#?}") };
+    assert_eq!(process_of(site, heir).expect("its process")["comm"], "leaky-heir", "{site:#}");
+    assert_named(site);
+    for example in list(&site["examples"]) {
+        assert_eq!(holders(example), [(u64::from(heir), "leaky-heir")], "{site:#}");
+    }
+    let metrics = agent.metrics();
+    let of = |name, comm: &str, how: &str| {
+        let labels = [("comm", comm), ("how", how)];
+        metrics.sum(name, &labels[..if how.is_empty() { 1 } else { 2 }]).unwrap_or(0.0)
+    };
+    let account = |comm: &str| {
+        ["tlsclose_lingered_sockets_total", "tlsclose_lingering_ended_total", "tlsclose_lingering_sockets"]
+            .map(|name| of(name, comm, ""))
+    };
+    assert_eq!(account(&leaky.comm), [5.0, 5.0, 0.0]);
+    assert_eq!(account("leaky-heir"), [5.0, 0.0, 5.0]);
+    assert_eq!(of("tlsclose_lingering_ended_total", &leaky.comm, "reclassified"), 5.0);
+}
+
+#[test]
+fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_name() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let mut leaky = start(&namespace, "exec", "5");
+    leaky.ready();
+    let pid = leaky.pid();
+    let site = site_of(&agent, pid);
+    assert_eq!(process_of(&site, pid).expect("its process")["comm"], *leaky.comm, "{site:#}");
+    leaky.child().signal(Signal::USR1);
+    let is_sleep = |report: &Value| {
+        let sites = sites_of(report, pid);
+        sites.iter().all(|site| process_of(site, pid).is_some_and(|process| process["comm"] == "sleep"))
+            && sockets_of(report, pid) == 5
+    };
+    agent.wait_for("its new name", seconds(20), is_sleep);
+}
