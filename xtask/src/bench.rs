@@ -2,6 +2,8 @@
 
 mod census;
 mod crowd;
+mod hooks;
+mod kept;
 mod kernel;
 mod load;
 mod names;

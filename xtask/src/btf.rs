@@ -23,7 +23,7 @@ use crate::workspace;
 pub struct Options {}
 
 /// Fields that only some kernels have.
-const SOMETIMES: [(&str, &str); 16] = [
+const SOMETIMES: [(&str, &str); 18] = [
     TASK_IO_URING,
     TASK_THREAD_POINTER,
     TCP_RETRANSMITS,
@@ -40,6 +40,8 @@ const SOMETIMES: [(&str, &str); 16] = [
     ("pt_regs", "r10"),
     ("pt_regs", "orig_ax"),
     ("bpf_tramp_image", "image"),
+    ("bpf_map_memory", "pages"),
+    ("bpf_mem_alloc", "cache"),
 ];
 
 /// Tracepoints, and functions of which the parameters count.

@@ -89,9 +89,33 @@ fn compile_leaky_c_by(log: &mut Log, compiler: OsString, name: &str, flags: &[&s
     log.step(&format!("building the leaking program in C as {name}"), compile)
 }
 
+/// The one that loads libraries late, and these, with and without frame pointers.
+fn leaky_plugin(log: &mut Log) -> Result<()> {
+    let compile = |name: &str, flags: &[&str]| {
+        let mut compile = Command::new(env::var_os("CC").unwrap_or("cc".into()));
+        compile.args(["-g", "-O2", "-Wall", "-Wextra", "-fno-optimize-sibling-calls"]).args(flags);
+        compile.arg("-o").arg(leaky_c_program().with_file_name(name)).current_dir(workspace::root());
+        compile
+    };
+    let sources = ["tests/leaky/plugin/main.c", "tests/leaky/c/net.c", "-fno-omit-frame-pointer"];
+    log.step("building the leaking program in C that loads a library", compile("leaky-late", &sources))?;
+    for (name, frames) in
+        [("plugin", "-fno-omit-frame-pointer"), ("frameless", "-fomit-frame-pointer"), ("next", "-fomit-frame-pointer")]
+    {
+        let mut library = compile(&format!("leaky-{name}.so"), &["-shared", "-fPIC", frames]);
+        for function in ["accept", "handle"] {
+            library.arg(format!("-Dplugin_{function}={name}_{function}"));
+        }
+        library.arg("tests/leaky/plugin/plugin.c");
+        log.step(&format!("building the library {name}"), library)?;
+    }
+    Ok(())
+}
+
 /// Those in C++, Go and Java, those in C with musl, and what is left of some when their symbols are taken away.
 pub fn leaky_others(log: &mut Log) -> Result<()> {
     leaky_musl(log)?;
+    leaky_plugin(log)?;
     let beside = |name| leaky_c_program().with_file_name(name);
     let mut cpp = Command::new(env::var_os("CXX").unwrap_or("c++".into()));
     cpp.args(["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Wl,--build-id", "-o"]);
@@ -144,7 +168,7 @@ pub fn leaky_tls_programs() -> [PathBuf; 2] {
 /// The programs in Rust that leak in one known way each.
 pub fn leaky_rust(log: &mut Log) -> Result<()> {
     let mut build = workspace::cargo("build");
-    build.args(["--release", "--package", "tlsclose-tests", "--bins"]);
+    build.args(["--release", "--package", "tlsclose-leaky"]);
     // A directory of their own: other flags there would rebuild everything here.
     build.env("CARGO_TARGET_DIR", workspace::target("leaky"));
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=yes");
@@ -153,7 +177,7 @@ pub fn leaky_rust(log: &mut Log) -> Result<()> {
     log.step("building the leaking programs in Rust", build)?;
     // As people build them: without frame pointers.
     let mut build = workspace::cargo("build");
-    build.args(["--release", "--package", "tlsclose-tests", "--bins"]);
+    build.args(["--release", "--package", "tlsclose-leaky"]);
     build.env("CARGO_TARGET_DIR", workspace::target("leaky/frameless"));
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=no");
     build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");

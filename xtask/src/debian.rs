@@ -44,6 +44,26 @@ pub fn install(log: &mut Log, packages: &[String]) -> Result<()> {
     log.step(&format!("installing Debian's {list}"), install)
 }
 
+/// Unpacks a package below `place`, and all that it needs and this host lacks. Nothing is installed, and nothing that
+/// is stands in the way.
+pub fn unpack(log: &mut Log, package: &str, place: &Path) -> Result<()> {
+    let staging = place.with_extension("part");
+    let _ = fs::remove_dir_all(&staging);
+    let archives = staging.join("archives");
+    fs::create_dir_all(archives.join("partial")).with_context(|| format!("cannot create {}", archives.display()))?;
+    let mut fetch = apt_get(&["install", "--yes", "--no-install-recommends", "--download-only"]);
+    fetch.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display()));
+    fetch.args(["-o", "APT::Sandbox::User=root", package]);
+    log.step(&format!("fetching Debian's {package}"), fetch)?;
+    for entry in fs::read_dir(&archives).context("cannot read the fetched packages")?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "deb") {
+            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&staging))?;
+        }
+    }
+    let _ = fs::remove_dir_all(&archives);
+    fs::rename(&staging, place).with_context(|| format!("cannot keep {}", place.display()))
+}
+
 /// Where this host fetches a release from.
 pub fn mirror(release: &str) -> Result<String> {
     let format = ["indextargets", "--format", "$(RELEASE) $(REPO_URI)"];

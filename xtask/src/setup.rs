@@ -11,13 +11,14 @@ use crate::progress;
 use crate::run::{self, Log};
 use crate::toolchain::{self, Toolchain};
 use crate::tools;
+use crate::vm::qemu;
 use crate::workspace;
 
 /// The target that setup looks for: the host's byte order.
 pub const BPF_TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev-bpf", "gcc", "libc6-dev"];
-const VM_PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "cpio", "iproute2", "libc6-dev", "xz-utils"];
+const VM_PACKAGES: [&str; 5] = ["busybox-static", "cpio", "iproute2", "libc6-dev", "xz-utils"];
 const BENCH_PACKAGES: [&str; 7] = ["nginx-light", "openssl", "wrk", "libbpf-tools", "lsof", "iproute2", "bpftool"];
 
 /// Install what is missing to build tlsclose: the BPF compiler and linker.
@@ -26,7 +27,7 @@ const BENCH_PACKAGES: [&str; 7] = ["nginx-light", "openssl", "wrk", "libbpf-tool
 /// Elsewhere, install rustup's nightly with rust-src, and bpf-linker.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate, schemas, a Debian)
+    /// Also what the tests need (tests/packages.txt, cargo-deny, cargo-deb, kubernetes-validate, schemas, rotel, a Debian)
     #[arg(long)]
     pub tests: bool,
     /// Also what the benchmarks need (nginx, wrk, tcpstates, lsof)
@@ -52,6 +53,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.tests && !tools::has_kubernetes_validate() {
         tools::install_kubernetes_validate(&mut log)?;
+    }
+    if options.tests && !tools::has_rotel() {
+        tools::install_rotel(&mut log)?;
     }
     if options.tests && !tools::has_prometheus_operator() {
         if debian::is_debian() && run::output(Command::new("npm").arg("--version")).is_err() {
@@ -87,6 +91,9 @@ fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
         wanted.extend(VM_PACKAGES.map(String::from));
     }
     install_missing(log, &wanted)?;
+    if options.vm && !qemu::is_there() {
+        qemu::install(log)?;
+    }
     if own_toolchain {
         return Ok(());
     }
@@ -110,6 +117,7 @@ fn elsewhere(options: &Options) -> Result<()> {
         let mut wanted = test_packages()?;
         wanted.extend(BENCH_PACKAGES.map(String::from));
         wanted.extend(VM_PACKAGES.map(String::from));
+        wanted.push("qemu".to_owned());
         progress::say(&format!("no Debian: install by hand what is missing of {}", wanted.join(" ")));
     }
     Ok(())

@@ -19,6 +19,7 @@ const CARGO_DENY: &str = "0.20.2";
 const CARGO_DEB: &str = "3.8.0";
 const KUBERNETES_VALIDATE: &str = "1.31.0";
 const PROMETHEUS_OPERATOR: &str = "6.0.0";
+const ROTEL: &str = "0.0.1a15";
 /// A release of Debian.
 const DEBIAN_ROOT: &str = "bookworm";
 
@@ -77,7 +78,7 @@ pub fn install_cargo_deb(log: &mut Log) -> Result<()> {
 fn small_tool(name: &str, version: &str) -> Command {
     let mut install = cargo_install(name, version);
     install.arg("--no-default-features");
-    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "off");
     install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     install
 }
@@ -102,6 +103,20 @@ pub fn has_prometheus_operator() -> bool {
     apart("prometheus-operator", PROMETHEUS_OPERATOR)
         .join("node_modules/@kubernetes-models/prometheus-operator")
         .is_dir()
+}
+
+pub fn has_rotel() -> bool {
+    apart("rotel", ROTEL).join("rotel/rotel-agent").is_file()
+}
+
+/// A collector of OpenTelemetry, from PyPI: one program, whatever the Python of the host.
+pub fn install_rotel(log: &mut Log) -> Result<()> {
+    let pip = apart("kubernetes-validate", KUBERNETES_VALIDATE).join("bin/python");
+    let mut install = Command::new(pip);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    install.args(["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_34_x86_64", "--upgrade"]);
+    install.arg("--target").arg(apart("rotel", ROTEL)).arg(format!("rotel=={ROTEL}"));
+    log.step(&format!("installing the OpenTelemetry collector rotel {ROTEL}"), install)
 }
 
 /// The schemas of the Prometheus operator's resources, from npm.

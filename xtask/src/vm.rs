@@ -1,18 +1,23 @@
 //! `cargo xtask vm`: the tests on other kernels, each in a virtual machine of its own.
 
 mod guest;
+mod here;
 mod initramfs;
 mod kernels;
+pub mod qemu;
 mod table;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
 pub use self::kernels::{KERNELS, image};
+use self::table::Table;
 use crate::compile;
 use crate::progress::say;
 use crate::run::Log;
@@ -20,14 +25,16 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 18] = [
+const TESTS: [&str; 20] = [
     "a_thousand_leaks_in_a_churn",
     "aborts::",
     "accept_queue::",
     "descriptors::",
+    "doctor::",
     "findings::",
     "ledger::",
     "lifecycle::",
+    "maps_take_their_memory",
     "no_program_takes_a_verifier",
     "python::",
     "rights::",
@@ -41,6 +48,9 @@ const TESTS: [&str; 18] = [
     "types::",
 ];
 
+/// How the kernel of this machine is called on the command line.
+const HERE: &str = "here";
+
 /// Run the tests on other kernels, in QEMU without hardware support.
 ///
 /// Fetches each kernel as a Debian package into target/vm, boots it with an initramfs that holds
@@ -48,25 +58,33 @@ const TESTS: [&str; 18] = [
 /// panics, stalls or overruns is ended; its console is kept in target/vm.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only this kernel (5.10, 6.1, 6.12 or 7.2); may be given several times
+    /// Only this kernel (5.10, 6.1, 6.12, 7.2, or "here": that of this machine); may be given several times
     #[arg(long, value_name = "VERSION")]
     kernel: Vec<String>,
+    /// Boot them with lockdown=confidentiality, and test what is left then
+    #[arg(long)]
+    lockdown: bool,
+    /// Only the tests that `cargo xtask test` runs on every kernel
+    #[arg(long, conflicts_with_all = ["lockdown", "filters"])]
+    few: bool,
     /// Minutes that one guest may take
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60))]
     minutes: u64,
-    /// Write the table into docs/kernels.md
+    /// Write what was tested into the table in docs/kernels.md
     #[arg(long)]
     write: bool,
     /// Only the tests whose names contain one of these
     filters: Vec<String>,
 }
 
-/// What `cargo xtask test` runs on every kernel: one of each kind, in a minute or so.
-pub const FEW: [&str; 13] = [
+/// What `cargo xtask test` runs on every kernel: one of each kind, in a few minutes.
+const FEW: [&str; 16] = [
+    "a_thousand_leaks_in_a_churn",
     "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
     "findings::healthy_twins",
     "lifecycle::sockets_closed_after_all",
+    "maps_take_their_memory",
     "no_program_takes_a_verifier",
     "python::a_python_server_is_named",
     "rights::a_running_agent",
@@ -74,22 +92,45 @@ pub const FEW: [&str; 13] = [
     "sigterm_ends_it",
     "system_calls_are_watched",
     "the_doctor_finds",
+    "tls::an_end_is_called_what_it_was",
     "tls::kernel_tls",
     "tls::who_hangs_up",
 ];
 
+/// After so many connections counts have to be exact.
+const CONNECTIONS: u32 = 10_000;
+/// The same in `cargo xtask test`, where a minute of each guest is too much for that.
+const FEW_CONNECTIONS: u32 = 2_000;
+
+/// Tests for kernels that are locked down; no others are told to run them.
+const LOCKED_DOWN: [&str; 2] = ["--ignored", "lockdown::"];
+
+/// Those that `cargo xtask test` locks down: one that types too little to go without, and one that does not.
+const LOCKABLE: [&str; 2] = ["5.10", "6.12"];
+
 pub fn run(options: &Options) -> Result<()> {
     let wanted = selected(&options.kernel)?;
-    setup::run(&setup::Options { vm: true, ..setup::Options::default() })?;
-    let filters: Vec<&str> = match options.filters.as_slice() {
-        [] => TESTS.to_vec(),
-        filters => filters.iter().map(String::as_str).collect(),
+    let is_here = options.kernel.iter().any(|name| name == HERE);
+    if is_here && options.lockdown {
+        bail!("--lockdown is for guests: this machine's kernel stays as it is");
+    }
+    setup::run(&setup::Options { tests: is_here, vm: !wanted.is_empty(), ..setup::Options::default() })?;
+    let filters: Vec<&str> = match (options.filters.as_slice(), options.lockdown) {
+        ([], false) if options.few => FEW.to_vec(),
+        ([], false) => TESTS.to_vec(),
+        ([], true) => LOCKED_DOWN.to_vec(),
+        (filters, _) => filters.iter().map(String::as_str).collect(),
     };
-    let outcomes = outcomes(&wanted, &filters, Duration::from_secs(options.minutes * 60))?;
-    let text = table::text(&outcomes);
-    println!("\n{text}");
+    let guest = |kernel| Plan { kernel, is_locked: options.lockdown, filters: &filters, connections: CONNECTIONS };
+    let plans: Vec<Plan> = wanted.into_iter().map(guest).collect();
+    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60))?;
+    if is_here {
+        outcomes.push(here::run(&filters)?);
+    }
+    let table = Table::of(&outcomes);
+    println!("\n{}", table.text());
     if options.write {
-        table::write(&workspace::root().join("docs/kernels.md"), &text)?;
+        table::write(&workspace::root().join("docs/kernels.md"), table, options.filters.is_empty())?;
     }
     let bad: Vec<String> = outcomes.iter().filter(|outcome| !outcome.is_good()).map(Outcome::in_words).collect();
     if !bad.is_empty() {
@@ -98,12 +139,35 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests that match on all kernels, one after the other.
-pub fn on_all(filters: &[&str], limit: Duration) -> Result<Vec<Outcome>> {
-    outcomes(&KERNELS.iter().collect::<Vec<_>>(), filters, limit)
+/// Runs a few tests on all kernels, one after the other, and on some of them once more, locked down.
+pub fn on_all(limit: Duration) -> Result<Vec<Outcome>> {
+    let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
+    let open = KERNELS.iter().map(|kernel| plan(kernel, false, &FEW[..]));
+    let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
+    let locked = lockable.map(|kernel| plan(kernel, true, &LOCKED_DOWN[..]));
+    outcomes(&open.chain(locked).collect::<Vec<_>>(), limit)
 }
 
-fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec<Outcome>> {
+/// What one guest is for.
+struct Plan<'a> {
+    kernel: &'static Kernel,
+    is_locked: bool,
+    filters: &'a [&'a str],
+    connections: u32,
+}
+
+impl Plan<'_> {
+    fn guest(&self, image: &Path) -> Guest<'_> {
+        let name = self.kernel.name;
+        let (name, arguments) = match self.is_locked {
+            false => (name.to_owned(), ""),
+            true => (format!("{name} locked down"), "lockdown=confidentiality"),
+        };
+        Guest { name, image: image.to_owned(), arguments, filters: self.filters, connections: self.connections }
+    }
+}
+
+fn outcomes(plans: &[Plan], limit: Duration) -> Result<Vec<Outcome>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
@@ -112,22 +176,30 @@ fn outcomes(wanted: &[&Kernel], filters: &[&str], limit: Duration) -> Result<Vec
     {
         build(&mut log)?;
     }
-    let tests = compile::on_kernel_tests()?;
-    let mut images = Vec::new();
-    for kernel in wanted {
-        images.push(image(&mut log, &directory, kernel)?);
-    }
-    let modules = kernels::modules(&directory, wanted);
-    let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
     let mut outcomes = Vec::new();
-    for (kernel, image) in wanted.iter().zip(images) {
-        let outcome = guest::run(&directory, kernel.name, &image, &initramfs, &tests, filters, limit)?;
+    if plans.is_empty() {
+        return Ok(outcomes);
+    }
+    let tests = compile::on_kernel_tests()?;
+    let mut guests = Vec::new();
+    for plan in plans {
+        guests.push(plan.guest(&image(&mut log, &directory, plan.kernel)?));
+    }
+    let kernels: Vec<&Kernel> = plans.iter().map(|plan| plan.kernel).collect();
+    let modules = kernels::modules(&directory, &kernels);
+    let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
+    for guest in guests {
+        let outcome = guest.run(&directory, &initramfs, &tests, limit)?;
         say(&outcome.in_words());
+        if !outcome.is_good() {
+            guest.show_console(&directory)?;
+        }
         outcomes.push(outcome);
     }
     Ok(outcomes)
 }
 
+/// The kernels with these names that are not this machine's own; all, if there are no names.
 fn selected(names: &[String]) -> Result<Vec<&'static Kernel>> {
     if names.is_empty() {
         return Ok(KERNELS.iter().collect());
@@ -137,7 +209,7 @@ fn selected(names: &[String]) -> Result<Vec<&'static Kernel>> {
         KERNELS
             .iter()
             .find(|kernel| kernel.name == name)
-            .with_context(|| format!("no kernel {name}: there are {known}"))
+            .with_context(|| format!("no kernel {name}: there are {known}, and {HERE}"))
     };
-    names.iter().map(find).collect()
+    names.iter().filter(|name| *name != HERE).map(find).collect()
 }

@@ -81,10 +81,10 @@ struct Usage {
 impl Usage {
     fn of(agent: &Agent, when: &str) -> Result<Usage> {
         say(&format!("watching the agent for {} s, {when}", WINDOW.as_secs()));
-        let before = cpu(agent)?;
+        let before = process::cpu_time_of_all(agent.pid())?;
         let start = Instant::now();
         interrupt::sleep(WINDOW)?;
-        let used = cpu(agent)?.saturating_sub(before);
+        let used = process::cpu_time_of_all(agent.pid())?.saturating_sub(before);
         let helpers = process::children(agent.pid());
         Ok(Usage {
             rss: process::rss_mib(agent.pid())?,
@@ -93,12 +93,6 @@ impl Usage {
             cpu: 100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64(),
         })
     }
-}
-
-fn cpu(agent: &Agent) -> Result<Duration> {
-    let helpers = process::children(agent.pid());
-    let helpers: Duration = helpers.iter().filter_map(|pid| process::cpu_time(*pid).ok()).sum();
-    Ok(process::cpu_time(agent.pid())? + helpers)
 }
 
 fn hold_sockets(plan: &Plan) -> Result<Background> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use crate::interrupt;
 use crate::run;
 
 const NGINX: &str = "/usr/sbin/nginx";
+/// No load goes on for longer, whatever becomes of who started it.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How requests use connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,9 +34,13 @@ pub enum Transport {
 /// A web server with one worker: with wrk's one thread, both ends fill two cores.
 pub struct Server {
     process: Background,
+    directory: PathBuf,
     port: u16,
     tls_port: u16,
 }
+
+/// Requests one after the other on 64 connections, until it is dropped.
+pub struct Load(#[allow(dead_code, reason = "kept to end it")] Background);
 
 impl Server {
     pub fn start(plan: &Plan) -> Result<Server> {
@@ -50,7 +56,7 @@ impl Server {
         let mut nginx = Command::new(NGINX);
         nginx.arg("-c").arg(&file).arg("-e").arg(directory.join("error.log"));
         let process = Background::start("nginx", nginx, &directory.join("stderr.log"))?;
-        let mut server = Server { process, port, tls_port };
+        let mut server = Server { process, directory, port, tls_port };
         server.wait_until_it_listens()?;
         Ok(server)
     }
@@ -58,6 +64,17 @@ impl Server {
     /// Asks for as long as `time` says, and returns what came of it.
     pub fn ask(&self, connections: Connections, transport: Transport, time: Duration) -> Result<Asked> {
         interrupt::check()?;
+        let output = run::output(&mut self.wrk(connections, transport, time))?;
+        asked(&output).with_context(|| format!("wrk printed no result:\n{output}"))
+    }
+
+    /// Asks until what this returns is dropped.
+    pub fn load(&self, connections: Connections, transport: Transport) -> Result<Load> {
+        let wrk = self.wrk(connections, transport, LONGEST);
+        Ok(Load(Background::start_unread("wrk", wrk, &self.directory.join("wrk.log"))?))
+    }
+
+    fn wrk(&self, connections: Connections, transport: Transport, time: Duration) -> Command {
         let mut wrk = Command::new("wrk");
         wrk.args(["--threads", "1", "--connections", "64"]);
         wrk.args(["--duration", &format!("{}s", time.as_secs())]);
@@ -68,8 +85,7 @@ impl Server {
             Transport::Plain => format!("http://127.0.0.1:{}/", self.port),
             Transport::Tls => format!("https://127.0.0.1:{}/", self.tls_port),
         });
-        let output = run::output(&mut wrk)?;
-        asked(&output).with_context(|| format!("wrk printed no result:\n{output}"))
+        wrk
     }
 
     fn wait_until_it_listens(&mut self) -> Result<()> {

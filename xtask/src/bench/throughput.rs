@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 
 use super::Plan;
+use super::hooks::Part;
+use super::kept;
 use super::kernel::{Runs, Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
@@ -36,25 +38,29 @@ pub fn churn(plan: &Plan) -> Result<Section> {
 
 pub fn keepalive(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
-    let measured = in_turns(plan, &server, Connections::Kept, Transport::Plain, &[Observer::Agent])?;
+    let kept = kept::measure(plan, &server, Transport::Plain, &Part::ALL)?;
     let mut section = Section::new(
         "Requests on connections that stay",
-        &format!("The same nginx and wrk, {}, without closing.", plan.in_words()),
+        &format!("The same nginx and wrk, without closing. {}", kept.in_words()),
     );
-    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.97, 0.98));
-    section.table(measured.table());
+    section.row("throughput with the agent ÷ without", kept.ratio(), Goal::at_least(0.97, 0.98));
+    section.table(Measured::of_parts(kept.rounds).table());
     Ok(section)
 }
 
 pub fn tls(plan: &Plan) -> Result<Section> {
     let server = Server::start(plan)?;
     let churn = in_turns(plan, &server, Connections::OneEach, Transport::Tls, &[Observer::Agent])?;
-    let kept = in_turns(plan, &server, Connections::Kept, Transport::Tls, &[Observer::Agent])?;
+    let kept = kept::measure(plan, &server, Transport::Tls, &[Part::All])?;
     let programs = time_in_programs(plan, &server, Transport::Tls)?;
 
     let mut section = Section::new(
         "nginx with TLS",
-        &format!("The same nginx and wrk over TLS, {}, with and without closing.", plan.in_words()),
+        &format!(
+            "The same nginx and wrk over TLS. A connection each: {}. Kept connections: {}",
+            plan.in_words(),
+            kept.in_words()
+        ),
     );
     let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
     section.row(
@@ -62,14 +68,10 @@ pub fn tls(plan: &Plan) -> Result<Section> {
         churn.ratio(Observer::Agent),
         Goal::at_least(0.90, 0.97),
     );
-    section.row(
-        "kept connections: throughput with the agent ÷ without",
-        kept.ratio(Observer::Agent),
-        Goal::at_least(0.97, 0.98),
-    );
+    section.row("kept connections: throughput with the agent ÷ without", kept.ratio(), Goal::at_least(0.97, 0.98));
     section.row("BPF time per connection, both ends, all programs (µs)", per_connection, None);
     section.table(churn.table());
-    section.table(kept.table());
+    section.table(Measured::of_parts(kept.rounds).table());
     section.table(program_table(&programs));
     Ok(section)
 }
@@ -86,24 +88,32 @@ impl Plan {
 
 /// Requests per second in one round: the sums of two loads with nobody watching, around two with
 /// somebody. What slows the machine steadily, for a while or for good, cancels out.
-struct Round {
-    without: f64,
-    with: f64,
+pub struct Round {
+    pub without: f64,
+    pub with: f64,
 }
 
+pub fn ratios(rounds: &[Round]) -> Vec<f64> {
+    rounds.iter().map(|round| round.with / round.without).collect()
+}
+
+/// The rounds of each who watched.
 struct Measured {
-    rounds: Vec<(Observer, Vec<Round>)>,
+    rounds: Vec<(&'static str, Vec<Round>)>,
 }
 
 impl Measured {
-    fn ratio(&self, observer: Observer) -> f64 {
-        median(&self.ratios(observer))
+    fn of_parts(rounds: Vec<(Part, Vec<Round>)>) -> Self {
+        Self { rounds: rounds.into_iter().map(|(part, rounds)| (part.name(), rounds)).collect() }
     }
 
-    fn ratios(&self, observer: Observer) -> Vec<f64> {
-        let found = self.rounds.iter().find(|(who, _)| *who == observer);
-        let rounds = found.map_or(&[][..], |(_, rounds)| rounds);
-        rounds.iter().map(|round| round.with / round.without).collect()
+    fn ratio(&self, observer: Observer) -> f64 {
+        median(&ratios(self.rounds_of(observer)))
+    }
+
+    fn rounds_of(&self, observer: Observer) -> &[Round] {
+        let found = self.rounds.iter().find(|(who, _)| *who == observer.name());
+        found.map_or(&[], |(_, rounds)| rounds)
     }
 
     fn table(&self) -> Table {
@@ -115,12 +125,12 @@ impl Measured {
             "its 95 % interval",
             "middle half of the ratios",
         ]);
-        for (observer, rounds) in &self.rounds {
+        for (who, rounds) in &self.rounds {
             let per_second = |of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<f64>>()) / 2.0;
-            let ratios = self.ratios(*observer);
+            let ratios = ratios(rounds);
             let (low, high) = median_interval(&ratios);
             table.row(&[
-                observer.name().to_owned(),
+                (*who).to_owned(),
                 format!("{:.0}", per_second(|round| round.without)),
                 format!("{:.0}", per_second(|round| round.with)),
                 format!("{:.3}", median(&ratios)),
@@ -155,7 +165,7 @@ fn in_turns(
         }
         say(&format!("round {round} of {}: {}", plan.rounds, words.join(", ")));
     }
-    Ok(Measured { rounds })
+    Ok(Measured { rounds: rounds.into_iter().map(|(observer, rounds)| (observer.name(), rounds)).collect() })
 }
 
 /// What one program takes of one connection.

@@ -2,20 +2,24 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::qemu;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run;
 
 /// A guest that says nothing for this long has stalled.
 const SILENCE: Duration = Duration::from_secs(180);
+
+/// Lines of a bad guest's console that are shown: all of it is in its file.
+const TAIL: usize = 120;
 
 /// What became of the tests in one guest.
 pub struct Outcome {
@@ -61,68 +65,93 @@ impl Outcome {
     }
 }
 
-/// Boots the kernel and follows its console.
-pub fn run(
-    directory: &Path,
-    kernel: &str,
-    image: &Path,
-    initramfs: &Path,
-    tests: &Path,
-    filters: &[&str],
-    limit: Duration,
-) -> Result<Outcome> {
-    interrupt::check()?;
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
-    qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
-    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs).arg("-append").arg(format!(
-        "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 tlsclose.tests=\"{}\" tlsclose.filters=\"{}\"",
-        tests.display(),
-        filters.join(" ")
-    ));
-    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = qemu.spawn().context("qemu-system-x86_64 does not start")?;
-    let console = child.stdout.take().context("no console")?;
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                return;
-            }
-        }
-    });
-    let log = directory.join(format!("{kernel}.log"));
-    let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let progress = Progress::start(&format!("tests on {kernel}"), true);
-    let (start, mut heard) = (Instant::now(), Instant::now());
-    while start.elapsed() < limit && heard.elapsed() < SILENCE {
-        if let Err(asked_to_end) = interrupt::check() {
-            run::end(&mut child);
-            return Err(asked_to_end);
-        }
-        match lines.recv_timeout(Duration::from_millis(200)) {
-            Ok(line) => {
-                heard = Instant::now();
-                progress.show(&line);
-                writeln!(file, "{line}").context("cannot write the console")?;
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => progress.show(""),
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-        }
+/// What is booted, and what is tested there.
+pub struct Guest<'a> {
+    /// As the table calls it.
+    pub name: String,
+    pub image: PathBuf,
+    /// Of the kernel, besides those that every guest gets.
+    pub arguments: &'static str,
+    /// Of the tests.
+    pub filters: &'a [&'a str],
+    /// After so many, counts have to be exact.
+    pub connections: u32,
+}
+
+impl Guest<'_> {
+    fn console(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{}.log", self.name.replace(' ', "-")))
     }
-    run::end(&mut child);
-    let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let outcome = read(kernel, &text, start.elapsed());
-    if outcome.is_good() {
-        progress.done()
-    } else {
-        progress.failed()
-    };
-    Ok(outcome)
+
+    /// Shows the end of what the guest wrote.
+    pub fn show_console(&self, directory: &Path) -> Result<()> {
+        let log = self.console(directory);
+        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            eprintln!("    {line}");
+        }
+        Ok(())
+    }
+
+    /// Boots the kernel and follows its console.
+    pub fn run(&self, directory: &Path, initramfs: &Path, tests: &Path, limit: Duration) -> Result<Outcome> {
+        interrupt::check()?;
+        let mut qemu = qemu::command();
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
+        qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
+        qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(initramfs).arg("-append").arg(format!(
+            "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 {} \
+             tlsclose.tests=\"{}\" tlsclose.connections=\"{}\" tlsclose.filters=\"{}\"",
+            self.arguments,
+            tests.display(),
+            self.connections,
+            self.filters.join(" ")
+        ));
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = qemu.spawn().context("QEMU does not start")?;
+        let console = child.stdout.take().context("no console")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let log = self.console(directory);
+        let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let progress = Progress::start(&format!("tests on {}", self.name), true);
+        let (start, mut heard) = (Instant::now(), Instant::now());
+        while start.elapsed() < limit && heard.elapsed() < SILENCE {
+            if let Err(asked_to_end) = interrupt::check() {
+                run::end(&mut child);
+                return Err(asked_to_end);
+            }
+            match lines.recv_timeout(Duration::from_millis(200)) {
+                Ok(line) => {
+                    heard = Instant::now();
+                    progress.show(&line);
+                    writeln!(file, "{line}").context("cannot write the console")?;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => progress.show(""),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        run::end(&mut child);
+        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let outcome = read(&self.name, &text, start.elapsed());
+        if outcome.is_good() {
+            progress.done()
+        } else {
+            progress.failed()
+        };
+        Ok(outcome)
+    }
 }
 
 /// Reads a console: libtest's lines, and those that the guest's init writes.
-fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
+pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
     let mut outcome = Outcome {
         kernel: kernel.to_owned(),
         release: String::new(),

@@ -152,7 +152,7 @@ impl Apt {
 }
 
 /// The numbers in a name, which order builds as people do.
-fn numbers(name: &str) -> Vec<u64> {
+pub fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
