@@ -273,6 +273,7 @@ impl Watch {
         for (image, interpreter) in interpreters {
             self.kernel.set_python(image, interpreter);
         }
+        attribution.paths.name_waiting(&attribution.modules, &mut attribution.symbols);
         let python = attribution.python.forgotten();
         for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
             self.kernel.forget_stack(key);

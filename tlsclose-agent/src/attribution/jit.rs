@@ -16,8 +16,12 @@ use crate::finding::Frame;
 /// A map larger than this is not read, in bytes.
 const MAP_MAX: u64 = 64 << 20;
 
-/// How often the map of one process is read again.
+/// How often the map of one process is read again, for addresses that are used again.
 const REREAD: Duration = Duration::from_secs(5);
+
+/// A map that lacked something, or was not there, may be read again when so many times the time that it took has gone
+/// by: programs write it while they run.
+const PAUSE: u32 = 100;
 
 /// Processes whose maps were looked for.
 const PROCESSES_MAX: usize = 1024;
@@ -25,10 +29,26 @@ const PROCESSES_MAX: usize = 1024;
 /// Distinct functions kept.
 const NAMES_MAX: usize = 16_384;
 
+/// When the map of a process was looked for last.
+struct Reading {
+    at: Instant,
+    took: Duration,
+}
+
+impl Reading {
+    fn is_young(&self) -> bool {
+        self.at.elapsed() < REREAD
+    }
+
+    fn may_come_again(&self) -> bool {
+        self.at.elapsed() >= REREAD.min(self.took * PAUSE)
+    }
+}
+
 /// Functions of all JIT compilers, by number: the same function has one in every process.
 #[derive(Default)]
 pub struct Jit {
-    read: HashMap<ProcessId, (Instant, bool)>,
+    read: HashMap<ProcessId, Reading>,
     numbers: HashMap<Arc<JitName>, u64>,
     names: Vec<Arc<JitName>>,
 }
@@ -42,24 +62,28 @@ impl Jit {
         procfs: &Procfs,
         symbols: &mut Symbolizer,
     ) -> Vec<Option<u64>> {
-        let current = self.read.get(&process).filter(|(at, _)| at.elapsed() < REREAD).map(|(_, found)| *found);
-        let found = match current {
-            Some(found) if !found || symbols.has_jit(process) => found,
-            _ => {
-                if self.read.len() >= PROCESSES_MAX {
-                    self.read.clear();
-                }
-                let map = PerfMapFile::of(process, procfs);
-                let found = map.is_some_and(|map| symbols.load_jit(process, move || map.open()));
-                self.read.insert(process, (Instant::now(), found));
-                found
+        let nameless = || vec![None; addresses.len()];
+        let reading = self.read.get(&process);
+        let has_names = reading.is_some_and(|reading| reading.is_young() && symbols.has_jit(process));
+        let mut names = if has_names { symbols.jit_names(process, addresses) } else { nameless() };
+        if names.contains(&None) && reading.is_none_or(Reading::may_come_again) {
+            let at = Instant::now();
+            let map = PerfMapFile::of(process, procfs);
+            let loaded = map.and_then(|map| symbols.load_jit(process, move || map.open()));
+            if loaded.is_some() {
+                names = symbols.jit_names(process, addresses);
             }
-        };
-        if !found {
-            return vec![None; addresses.len()];
+            if self.read.len() >= PROCESSES_MAX {
+                self.read.clear();
+            }
+            self.read.insert(process, Reading { at, took: loaded.unwrap_or_else(|| at.elapsed()) });
         }
-        let names = symbols.jit_names(process, addresses).into_iter();
-        names.map(|name| name.and_then(|name| self.number(name))).collect()
+        names.into_iter().map(|name| name.and_then(|name| self.number(name))).collect()
+    }
+
+    /// Whether the map of the process, or its place, was looked at since then.
+    pub fn has_looked_since(&self, process: ProcessId, then: Instant) -> bool {
+        self.read.get(&process).is_some_and(|reading| reading.at >= then)
     }
 
     fn number(&mut self, name: JitName) -> Option<u64> {
@@ -119,6 +143,15 @@ mod tests {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(directory, flags, Mode::empty()).unwrap();
         PerfMapFile { root, path: "tmp/perf-7.map".into(), owner }.open().map(|(_, size)| size)
+    }
+
+    #[test]
+    fn a_map_that_was_not_there_is_looked_for_soon_and_a_slow_one_later() {
+        let may = |age: u64, took: u64| {
+            let at = Instant::now() - Duration::from_millis(age);
+            Reading { at, took: Duration::from_millis(took) }.may_come_again()
+        };
+        assert!(may(100, 1) && !may(99, 30) && may(5_000, 2_000) && !may(4_000, 2_000));
     }
 
     #[test]

@@ -7,10 +7,12 @@ mod interned;
 mod keys;
 mod needs;
 mod unwound;
+mod waiting;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use tlsclose_common::{
@@ -33,6 +35,7 @@ use interned::Interned;
 use keys::Generations;
 use needs::{Needs, rule};
 use unwound::Unwound;
+use waiting::{Stack, Waiting};
 
 /// Places whose unwind rule is remembered.
 const MAX_RULES: usize = 65_536;
@@ -72,6 +75,7 @@ pub struct Paths {
     roots: HashSet<Place>,
     needs: Needs,
     jit: Jit,
+    waiting: Waiting,
     pub lost: PathsLost,
 }
 
@@ -129,9 +133,8 @@ impl Paths {
             }
             own_seen |= !is_runtime;
         }
-        let path = self.with_jit_names(&path[..end], header, modules, symbols);
-        let id = self.intern(&path)?;
-        self.walked.insert(header.key, id);
+        let stack = Stack { key: header.key, is_copy: false, process: process_of(header), path: path[..end].to_vec() };
+        self.keep(stack, modules, symbols);
         None
     }
 
@@ -156,10 +159,9 @@ impl Paths {
         let comes_again = left_copy && !(needs_copies && is_deep) || callers.contains(&None);
         let end = if is_whole { self.learn_root(&path, start) } else { path.len().min(start + 1) };
         if !comes_again {
-            let path = self.with_jit_names(&path[..end], header, modules, symbols);
-            if let Some(id) = self.intern(&path) {
-                self.copied.insert(header.key, id);
-            }
+            let stack =
+                Stack { key: header.key, is_copy: true, process: process_of(header), path: path[..end].to_vec() };
+            self.keep(stack, modules, symbols);
         }
         let learned = if needs_copies {
             self.needs.copies(key, left_copy || reach > COPY_REACH)
@@ -225,24 +227,45 @@ impl Paths {
         (frames.flatten().chain(python).collect(), is_whole)
     }
 
+    /// Names the JIT code of stacks that came before the map of their process had it.
+    pub fn name_waiting(&mut self, modules: &Modules, symbols: &mut Symbolizer) {
+        for (stack, since) in self.waiting.take() {
+            let path = self.with_jit_names(&stack, modules, symbols);
+            if path.len() == stack.path.len() || self.jit.has_looked_since(stack.process, since) {
+                self.insert(&stack, &path);
+            } else {
+                self.waiting.add(stack, since);
+            }
+        }
+    }
+
+    /// Takes in a path, or lets it wait for names of JIT code.
+    fn keep(&mut self, stack: Stack, modules: &Modules, symbols: &mut Symbolizer) {
+        let path = self.with_jit_names(&stack, modules, symbols);
+        if path.len() == stack.path.len() || self.waiting.is_full() {
+            self.insert(&stack, &path);
+        } else {
+            self.waiting.add(stack, Instant::now());
+        }
+    }
+
+    fn insert(&mut self, stack: &Stack, path: &[Place]) {
+        let Some(id) = self.intern(path) else { return };
+        let keys = if stack.is_copy { &mut self.copied } else { &mut self.walked };
+        keys.insert(stack.key, id);
+    }
+
     /// The path with functions in place of the addresses of JIT code, up to the first without a name.
-    fn with_jit_names(
-        &mut self,
-        path: &[Place],
-        header: &StackHeader,
-        modules: &Modules,
-        symbols: &mut Symbolizer,
-    ) -> Vec<Place> {
-        let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
+    fn with_jit_names(&mut self, stack: &Stack, modules: &Modules, symbols: &mut Symbolizer) -> Vec<Place> {
         // Of all but the leaf the call before the return address is meant.
         let address = |(depth, place): (usize, &Place)| place.1 - u64::from(depth > 0);
-        let made = path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
+        let made = stack.path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
         let addresses: Vec<u64> = made.map(address).collect();
         if addresses.is_empty() {
-            return path.to_vec();
+            return stack.path.clone();
         }
-        let mut numbers = self.jit.numbers(process, &addresses, modules.procfs(), symbols).into_iter();
-        let named = path.iter().map_while(|place| match place.0 {
+        let mut numbers = self.jit.numbers(stack.process, &addresses, modules.procfs(), symbols).into_iter();
+        let named = stack.path.iter().map_while(|place| match place.0 {
             ModuleId::JIT => Some((ModuleId::JIT, numbers.next()??)),
             _ => Some(*place),
         });
@@ -321,6 +344,10 @@ impl Paths {
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
         self.images.look(header, address, modules)
     }
+}
+
+fn process_of(header: &StackHeader) -> ProcessId {
+    ProcessId { tgid: header.tgid, started_at: header.started_at }
 }
 
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {

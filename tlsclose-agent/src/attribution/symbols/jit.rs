@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::frames::clean;
 use super::protocol::Name;
@@ -25,29 +25,30 @@ impl Symbolizer {
         self.helper.as_ref().is_some_and(|helper| helper.has_jit(jit_key(process)))
     }
 
-    /// Hands over such a map. False when there is none, or it cost a helper before.
+    /// Hands over such a map, and says how long that took a running helper. None when there is no map, or it cost a
+    /// helper before.
     pub fn load_jit(
         &mut self,
         process: ProcessId,
         open: impl FnOnce() -> Option<(File, u64)> + Send + 'static,
-    ) -> bool {
+    ) -> Option<Duration> {
         let key = jit_key(process);
         if self.jit_struck.contains(&key) {
-            return false;
+            return None;
         }
+        let begun = Instant::now();
         let copied = self.worker.run(DEBUG_DEADLINE, move || {
             let (file, size) = open()?;
             copy::sealed_copy(&file, size)
         });
-        let Some(data) = copied.flatten() else { return false };
+        let data = copied.flatten()?;
+        let copying = begun.elapsed();
         self.helper.take_if(|helper| !helper.is_alive());
-        if self.start().is_none() {
-            return false;
-        }
+        self.start()?;
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
         let loaded = self.helper.as_mut().map(|helper| helper.load_jit(key, &data, deadline));
-        self.jit_done(key, loaded).is_some()
+        self.jit_done(key, loaded).map(|()| copying + self.used_at.elapsed())
     }
 
     /// The functions at addresses of a process whose map was handed over.

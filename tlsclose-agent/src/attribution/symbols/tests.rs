@@ -117,13 +117,13 @@ fn functions_of_a_jit_compiler_are_named_by_its_map() {
     };
     let name = |function: &str| Some(JitName { function: function.into(), file: None });
     let mut symbolizer = symbolizer();
-    assert!(!symbolizer.load_jit(process, || None), "none is there");
-    assert!(symbolizer.load_jit(process, map("1000 10 young\n")));
+    assert!(symbolizer.load_jit(process, || None).is_none(), "none is there");
+    assert!(symbolizer.load_jit(process, map("1000 10 young\n")).is_some());
     assert_eq!(symbolizer.jit_names(process, &[0x1008, 0x1010]), [name("young"), None]);
     // The helper may have ended meanwhile, and the map has grown.
     symbolizer.helper = None;
     assert!(!symbolizer.has_jit(process));
-    assert!(symbolizer.load_jit(process, map("1000 10 young\n1008 8 old\x1b[2J\n")));
+    assert!(symbolizer.load_jit(process, map("1000 10 young\n1008 8 old\x1b[2J\n")).is_some());
     assert!(symbolizer.has_jit(process));
     assert_eq!(symbolizer.jit_names(process, &[0x1008]), [name("old\\u{1b}[2J")]);
     assert_eq!(symbolizer.failures, 0);
