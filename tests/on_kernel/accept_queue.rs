@@ -117,6 +117,21 @@ fn a_listener_that_workers_share_counts_once_and_names_them_all() {
     assert_eq!(pids, tree, "{site:#}");
 }
 
+/// The kernel hands out a census in pieces, and what does not fit into one is shown again.
+#[test]
+fn of_many_shared_queues_none_is_missed() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let _queues: Vec<_> = (0..10).map(|_| start(&namespace, &["--count", "32", "--processes", "2"])).collect();
+    let agent = Agent::start();
+    agent.wait_for("all of them", seconds(20), |report| total(report, &namespace) == 320);
+    agent.wait_for_censuses(2);
+    let report = agent.leaks();
+    assert_eq!(total(&report, &namespace), 320, "{report:#}");
+}
+
 #[test]
 fn every_listener_of_a_reuseport_group_has_its_own_queue() {
     if !on_kernel(&[]) {
@@ -140,6 +155,7 @@ fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
     let queue = start(&namespace, &["--count", "90"]);
     let site = wait_for_site(&agent, &queue, 32);
     assert_eq!(site["accept_queues"][0]["half_closed"], 90, "{site:#}");
+    assert_eq!(agent.leaks()["complete"], false, "58 of them are in no site");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod activated;
 mod alerts;
 mod bad_conditions;
 mod budgets;
+mod closers;
 mod command_line;
 mod containers;
 mod dashboard;

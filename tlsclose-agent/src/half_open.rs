@@ -41,7 +41,7 @@ pub struct Suspect {
 #[derive(Debug, Default)]
 pub struct HalfOpen {
     suspects: BTreeMap<u64, Suspect>,
-    /// Records that did not fit.
+    /// Records that did not fit, of all censuses.
     pub unkept: u64,
     ticks: Ticks,
 }
@@ -50,7 +50,6 @@ impl HalfOpen {
     /// Starts a census.
     pub fn begin(&mut self, ticks: Ticks) {
         self.suspects.clear();
-        self.unkept = 0;
         self.ticks = ticks;
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tlsclose_common::facts::{AcceptQueue, Holder};
+use tlsclose_common::limits::QUEUE_RECORDS;
 
 use crate::tracker::{HeldBy, ProcessKey};
 
@@ -61,6 +62,11 @@ impl Queues {
     /// Connections that are not established yet, of all listeners.
     pub fn requests(&self) -> u64 {
         self.iter().map(|listener| u64::from(listener.queue.requests)).sum()
+    }
+
+    /// Every connection in these queues whose peer gave up has a record of its own.
+    pub fn are_whole(&self) -> bool {
+        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && queue.walked >= queue.length)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {

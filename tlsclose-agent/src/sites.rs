@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::hour::Hour;
 pub use self::tally::{Account, Tally};
@@ -82,7 +82,7 @@ pub struct SeriesRecord {
     pub alive_at: Moment,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
     site: SiteKey,
     series: SeriesKey,
@@ -92,13 +92,21 @@ pub struct Sites {
     limits: Limits,
     /// None: the configuration ignores the group.
     places: FxHashMap<Group, Option<Place>>,
+    /// Groups that have lingering sockets now.
+    lingering: FxHashSet<Group>,
     pub sites: BTreeMap<SiteKey, SiteRecord>,
     pub series: BTreeMap<SeriesKey, SeriesRecord>,
 }
 
 impl Sites {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, places: FxHashMap::default(), sites: BTreeMap::new(), series: BTreeMap::new() }
+        Self {
+            limits,
+            places: FxHashMap::default(),
+            lingering: FxHashSet::default(),
+            sites: BTreeMap::new(),
+            series: BTreeMap::new(),
+        }
     }
 
     /// The configuration wants to hear nothing of the group.
@@ -243,6 +251,7 @@ impl Sites {
             });
             site.status = Some(site.history.update(now, site.now.lingering, window, fullness));
         }
+        self.lingering = groups.keys().copied().collect();
         for (group, tally) in &groups {
             let Some(Some(place)) = self.places.get(group) else { continue };
             let leaking = self.sites.get(&place.site).and_then(|site| site.status) == Some(Status::Leaking);
@@ -265,10 +274,16 @@ impl Sites {
             }
         }
         self.series.retain(|_, series| series.now.lingering > 0 || now.since(series.alive_at) < RETENTION);
-        let series = &self.series;
+        let is_alive = |group: &Group| alive.get(&group.process).copied().unwrap_or(false);
+        let (series, lingering) = (&self.series, &self.lingering);
+        // Of all the groups of the dead, one is enough to keep a site and its series together.
+        let mut kept: FxHashSet<Place> = FxHashSet::default();
+        kept.extend(self.places.iter().filter(|(group, _)| is_alive(group)).filter_map(|(_, place)| place.clone()));
         self.places.retain(|group, place| {
-            alive.get(&group.process).copied().unwrap_or(false)
-                || place.as_ref().is_some_and(|place| series.contains_key(&place.series))
+            let is_needed = |place: &Place| {
+                series.contains_key(&place.series) && (lingering.contains(group) || kept.insert(place.clone()))
+            };
+            is_alive(group) || place.as_ref().is_some_and(is_needed)
         });
         let used: BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));

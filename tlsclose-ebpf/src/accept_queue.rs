@@ -97,20 +97,21 @@ mod walked {
 }
 
 /// Writes out one record for the listener and one for each of the first children whose peer has
-/// given up.
+/// given up. False when they did not fit, see [`emit`].
 #[inline(always)]
-pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool) -> Option<()> {
+pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool) -> bool {
     let (length, limit) = sk.backlog();
-    let (requests, young) = sk.sequences()?.requests();
+    let Some(sequences) = sk.sequences() else { return true };
+    let (requests, young) = sequences.requests();
     if length == 0 && requests == 0 {
-        return None;
+        return true;
     }
-    let (record, walk) = (QUEUED.get_ptr_mut(0)?, QUEUE_WALK.get_ptr_mut(0)?);
+    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.get_ptr_mut(0)) else { return true };
     // SAFETY: this CPU's slot, which belongs to the census that runs here.
     let walk: &mut QueueWalk = unsafe { &mut *walk };
     *walk = QueueWalk {
         listener: Listener { held_by, sk: sk.address(), netns: sk.netns(), local_port: sk.local_port() },
-        next: if reads_by_address() { sk.sequences()?.queue() } else { 0 },
+        next: if reads_by_address() { sequences.queue() } else { 0 },
         walked: 0,
         half_closed: 0,
         count_only: !first_holder,
@@ -118,18 +119,20 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     for _ in 0..QUEUE_RECORDS + QUEUE_STRETCHES {
         match walk_queue() {
             walked::ON => {}
-            walked::CHILD => emit(seq, record),
+            // Should it not fit, the record of the listener does not either.
+            walked::CHILD => _ = emit(seq, record),
             _ => break,
         }
     }
     let (walked, half_closed) = (walk.walked, walk.half_closed);
     let queue = AcceptQueue { length, limit, walked, half_closed, requests, young };
-    fill(record, held_by, sk, 0)?;
+    if fill(record, held_by, sk, 0).is_none() {
+        return true;
+    }
     add_origin(record, sk.address());
     // SAFETY: this CPU's slot of `QUEUED`.
     unsafe { (*record).set_accept_queue(queue) };
-    emit(seq, record);
-    Some(())
+    emit(seq, record)
 }
 
 #[inline(always)]

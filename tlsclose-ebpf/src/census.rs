@@ -14,7 +14,7 @@ use tlsclose_common::facts::{
 use crate::{
     accept_queue, close_evidence, half_open,
     kernel::{Sequences, Task, Tcp, access, global, is_half_closed, port_taken, references, sock_of},
-    maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
+    maps::{CENSUS, CENSUS_FILE, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
     tables, tls, unheld,
 };
 
@@ -49,6 +49,7 @@ pub struct Meta {
 pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
     // SAFETY: the verifier knows the context's members.
     let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, (*ctx).file) };
+    look_at(file);
     if task.is_null() {
         // SAFETY: as above.
         unheld::sweep(unsafe { (*meta).seq });
@@ -56,6 +57,22 @@ pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
         descriptor(meta, Task::from_ptr(task), fd, file);
     }
     0
+}
+
+/// The kernel holds a reference to the file until the census goes on to the next.
+#[inline(always)]
+fn look_at(file: *const c_void) {
+    if let Some(slot) = CENSUS_FILE.get_ptr_mut(0) {
+        // SAFETY: a slot that lives as long as the program; one census runs at a time.
+        unsafe { *slot = file as u64 };
+    }
+}
+
+/// How many of the references to the file are the census's own.
+#[inline(always)]
+pub fn holds(file: u64) -> u64 {
+    // SAFETY: as in `look_at`.
+    CENSUS_FILE.get_ptr(0).is_some_and(|slot| unsafe { *slot } == file) as u64
 }
 
 #[inline(always)]
@@ -116,7 +133,10 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     // SAFETY: the verifier knows the iterator's context.
     let seq = unsafe { (*meta).seq };
     if is_listener {
-        return accept_queue::write_out(seq, sk, held_by, first_holder);
+        if !accept_queue::write_out(seq, sk, held_by, first_holder) {
+            take_back(counts, state_now, first_holder, file);
+        }
+        return None;
     }
     let mut record = MaybeUninit::<Holder>::uninit();
     fill(record.as_mut_ptr(), held_by, sk, 0)?;
@@ -141,15 +161,33 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     } else {
         close_evidence::add(record, sk.peer());
     }
-    emit(seq, record);
+    if !emit(seq, record) {
+        take_back(counts, state_now, first_holder, file);
+    }
     Some(())
 }
 
-/// Writes a record out.
+/// Writes a record out. False when the output is full: then the kernel drops all that was written of this descriptor,
+/// hands out what came before, and shows the descriptor again (kernel/bpf/bpf_iter.c, `bpf_seq_read`).
 #[inline(always)]
-pub fn emit(seq: *mut c_void, record: *mut Holder) {
+pub fn emit(seq: *mut c_void, record: *mut Holder) -> bool {
     // SAFETY: the record is initialised memory of this size, `seq` the iterator's output.
-    unsafe { bpf_seq_write(seq.cast(), record.cast(), size_of::<Holder>() as u32) };
+    unsafe { bpf_seq_write(seq.cast(), record.cast(), size_of::<Holder>() as u32) == 0 }
+}
+
+/// The descriptor will be shown again: it has not been counted, nor its file seen.
+#[inline(always)]
+fn take_back(counts: &mut CensusCounts, state: u8, first_holder: bool, file: *const c_void) {
+    counts.fds -= 1;
+    if !first_holder {
+        return;
+    }
+    // SAFETY: as where it was counted.
+    unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state as usize & 15) -= 1 };
+    if let Some(last) = SHARED_FILES.get_ptr_mut(file as u64) {
+        // SAFETY: LRU entries are recycled, never unmapped.
+        unsafe { *last = (*last).wrapping_sub(1) };
+    }
 }
 
 /// The process has a TCP socket: its calls of close() are of interest.

@@ -11,6 +11,7 @@ use tlsclose_common::{
 };
 
 use crate::{
+    census,
     kernel::{Stray, Task, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
     stack,
@@ -57,8 +58,11 @@ pub fn close_range(first: u32, last: u32, flags: u32) {
     for i in 0..CLOSE_RANGE_WALK {
         let fd = first.wrapping_add(i);
         if fd > last || close_of_range(tgid, fd) == 0 {
-            break;
+            return;
         }
+    }
+    if last.wrapping_sub(first) >= CLOSE_RANGE_WALK {
+        lost(Lost::CloseRange);
     }
 }
 
@@ -81,7 +85,11 @@ pub fn replace(old: u32, new: u32) {
         return;
     }
     let Some(tgid) = process_with_sockets() else { return };
-    if let Some(file) = Task::current().file_at(new) {
+    let task = Task::current();
+    // Without `old` the call fails, and closes nothing.
+    if task.file_at(old).is_some()
+        && let Some(file) = task.file_at(new)
+    {
         close_file(tgid, new, file, call::DUP);
     }
 }
@@ -116,7 +124,7 @@ pub fn close(fd: u32) {
 #[inline(always)]
 fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
     let Some((sk, peer)) = socket_of(file) else { return };
-    if references_at(file) > 1 {
+    if references_at(file) > 1 + census::holds(file) {
         count(close_call::STILL_HELD);
         left_open(tgid, fd, sk, peer, which);
         // Only now: below this function the stack's walk has not enough room (512 bytes for all).
@@ -151,8 +159,9 @@ fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
         peer,
         moved: Stray(sk).moved(),
         comm: task.comm(),
+        local_port: Stray(sk).local_port(),
         call: which,
-        pad2: [0; 7],
+        pad: [0; 5],
     };
     if CLOSERS.insert(sk, closer, 0).is_err() {
         lost(Lost::OriginsMapFull);

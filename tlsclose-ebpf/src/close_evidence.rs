@@ -8,9 +8,9 @@ use crate::maps::CLOSERS;
 #[inline(always)]
 pub fn add(record: &mut Holder, peer: u32) {
     let Some(closer) = CLOSERS.get_ptr(record.sk) else { return };
-    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
+    // SAFETY: LRU entries are recycled, never unmapped; the connection tells one of another socket.
     let closer = unsafe { &*closer };
-    if closer.peer != peer {
+    if closer.peer != peer || closer.local_port != record.local_port {
         return;
     }
     record.flags |= holder::CLOSED;

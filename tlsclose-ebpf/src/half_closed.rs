@@ -162,17 +162,22 @@ pub fn aborted(sk: Tcp, abort: u8) {
 #[inline(always)]
 pub fn left(sk: Tcp) -> u8 {
     let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else { return abort::NONE };
-    // SAFETY: a helper without arguments; the entry as in `entered`.
-    let abort = unsafe {
-        observe(&*entry, bpf_ktime_get_ns());
-        (*entry).abort
-    };
+    // SAFETY: as in `entered`.
+    let entry = unsafe { &*entry };
+    let is_its_own = sk.had_peer(entry.peer);
+    let abort = entry.abort;
+    if is_its_own {
+        // SAFETY: a helper without arguments.
+        observe(entry, unsafe { bpf_ktime_get_ns() });
+    } else {
+        lost(Lost::SocketsStale);
+    }
     // Fails only when somebody else removed it first.
     if HALF_CLOSED.remove(sk.address()).is_err() {
         return abort::NONE;
     }
     half_closed_count(1);
-    abort
+    if is_its_own { abort } else { abort::NONE }
 }
 
 /// The connection ended in a state that this map follows; others cost no look-up.

@@ -10,6 +10,7 @@ use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
 use super::{
     closes::Closes,
     containers::{Containers, Whereabouts},
+    identities::Identities,
     modules::Modules,
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
@@ -25,8 +26,6 @@ use crate::{
     tracker::{Group, PathId, ProcessKey},
 };
 
-/// Identities kept; those of processes with half-closed sockets are few.
-const MAX_IDENTITIES: usize = 4096;
 /// How old vitals may be.
 const VITALS_AGE: Duration = Duration::from_secs(1);
 
@@ -39,7 +38,7 @@ pub struct Attribution {
     pub closes: Closes,
     containers: Containers,
     pub python: Python,
-    identities: HashMap<ProcessKey, ProcessIdentity>,
+    identities: Identities,
     vitals: HashMap<ProcessKey, (Instant, Vitals)>,
     cmdlines: Option<Worker>,
 }
@@ -60,33 +59,33 @@ impl Attribution {
             closes: Closes::default(),
             containers,
             python: Python::default(),
-            identities: HashMap::new(),
+            identities: Identities::default(),
             vitals: HashMap::new(),
             cmdlines: show_cmdline.then(Worker::default),
         }
     }
 
-    /// Who the process is; what it was when it was first looked at, once it is dead.
+    /// Who the process is; once it has ended, who it was.
     pub fn identity(&mut self, process: ProcessKey) -> Option<&ProcessIdentity> {
-        if !self.identities.contains_key(&process) {
-            let identity = self.procfs.identity(process.into(), self.cmdlines.as_mut())?;
-            if self.identities.len() >= MAX_IDENTITIES {
-                let procfs = &self.procfs;
-                self.identities.retain(|key, _| procfs.is_alive((*key).into()));
-            }
-            self.identities.insert(process, identity);
-        }
-        self.identities.get(&process)
+        let Self { identities, procfs, cmdlines, .. } = self;
+        identities.of(process, Instant::now(), || procfs.identity(process.into(), cmdlines.as_mut()))
+    }
+
+    /// The same as of now: what it was before may have been another program.
+    fn identity_now(&mut self, process: ProcessKey) -> Option<&ProcessIdentity> {
+        let Self { identities, procfs, cmdlines, .. } = self;
+        identities.renew(process, Instant::now(), || procfs.identity(process.into(), cmdlines.as_mut()));
+        identities.known(process)
     }
 
     pub fn known_identity(&self, process: ProcessKey) -> Option<&ProcessIdentity> {
-        self.identities.get(&process)
+        self.identities.known(process)
     }
 
     /// Where the process is; None when it ended unseen. Never waits.
     pub fn whereabouts(&mut self, process: ProcessKey) -> Option<Whereabouts> {
         self.identity(process)?;
-        Some(self.containers.of(&self.identities.get(&process)?.containers))
+        Some(self.containers.of(&self.identities.known(process)?.containers))
     }
 
     /// The container of the process, as far as it is known by now.
@@ -111,7 +110,7 @@ impl Attribution {
         self.paths.forget_process(process.into());
         self.vitals.remove(&process);
         if exec {
-            self.identities.remove(&process);
+            self.identities.forget(process);
         }
     }
 
@@ -125,7 +124,7 @@ impl Attribution {
     /// be looked at.
     pub fn describe(&mut self, group: &Group) -> Option<Described> {
         let (comm, exe) = match group.process.is_known() {
-            true => self.identity(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?,
+            true => self.identity_now(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?,
             false => Default::default(),
         };
         let container = self.container(group.process);

@@ -13,6 +13,7 @@ pub mod demand;
 pub mod describe;
 mod endings;
 pub mod goodbyes;
+mod identities;
 pub mod images;
 pub mod java;
 pub mod jit;

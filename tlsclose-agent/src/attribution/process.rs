@@ -33,7 +33,7 @@ pub struct ProcessId {
 }
 
 /// What a process is called, and by whom it is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub pid: u32,
     /// PID inside the innermost PID namespace.

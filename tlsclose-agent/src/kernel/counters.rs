@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 /// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 16] = [
+const LOSSES: [(Lost, &str, &str); 17] = [
     (Lost::SocketsMapFull, "sockets", "map_full"),
     (Lost::OriginsMapFull, "stacks", "map_full"),
     (Lost::StacksBudget, "stacks", "budget"),
@@ -44,6 +44,7 @@ const LOSSES: [(Lost, &str, &str); 16] = [
     (Lost::TlsSocketsFull, "events", "tls_sockets_full"),
     (Lost::TlsClosesFull, "events", "tls_closes_full"),
     (Lost::TlsRecords, "events", "tls_records"),
+    (Lost::CloseRange, "events", "close_range"),
 ];
 
 /// Run time of one program, from the kernel's bpf statistics.

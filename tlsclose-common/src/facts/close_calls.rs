@@ -28,9 +28,11 @@ pub struct Closer {
     pub moved: u32,
     /// Name of the process then: it may be gone by now.
     pub comm: super::Comm,
+    /// Clients of one server have the same peer.
+    pub local_port: u16,
     /// One of [`super::call`].
     pub call: u8,
-    pub pad2: [u8; 7],
+    pub pad: [u8; 5],
 }
 
 /// `BAD_CLOSES`: calls of close() for descriptors that were not open, by process that holds TCP

@@ -70,7 +70,9 @@ pub enum Lost {
     TlsRecords = 14,
     /// `ABORTS` was full: an abortive close is not counted.
     AbortsFull = 15,
+    /// close_range() closed more descriptors than are looked at.
+    CloseRange = 16,
 }
 
 /// Slots of the `LOST` array.
-pub const LOST_SLOTS: u32 = 16;
+pub const LOST_SLOTS: u32 = 17;

@@ -44,6 +44,12 @@ impl Stray {
         word!(self, sk_num) as u16
     }
 
+    /// See [`super::Sequences::local_port`].
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        u16::from_be(word!(self, inet_sport) as u16)
+    }
+
     #[inline(always)]
     pub fn netns(self) -> u32 {
         word_at(word!(self, sk_net) + global!(LAYOUT.net_inum) as u64) as u32
@@ -106,7 +112,7 @@ impl Stray {
         record.rcv_nxt = word!(self, tcp_rcv_nxt) as u32;
         record.lsndtime = word!(self, tcp_lsndtime) as u32;
         record.rcv_tstamp = word!(self, tcp_rcv_tstamp) as u32;
-        record.local_port = u16::from_be(word!(self, inet_sport) as u16);
+        record.local_port = self.local_port();
         record.remote_port = u16::from_be(word!(self, sk_dport) as u16);
         record.family = self.family() as u8;
         record.state = self.state();

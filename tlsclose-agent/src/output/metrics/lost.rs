@@ -11,7 +11,7 @@ use super::family::{Family, Type};
 use crate::snapshot::Snapshot;
 
 /// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
-pub const REASONS: [(&str, &str); 20] = [
+pub const REASONS: [(&str, &str); 27] = [
     ("sockets", "map_full"),
     ("stacks", "budget"),
     ("stacks", "busy"),
@@ -29,9 +29,16 @@ pub const REASONS: [(&str, &str); 20] = [
     ("stacks", "python_unreadable"),
     ("stacks", "ring_full"),
     ("stacks", "symbols_failed"),
+    ("events", "aborts_full"),
+    ("events", "close_range"),
+    ("events", "half_open_full"),
     ("events", "recursion"),
     ("events", "ring_full"),
+    ("events", "spins_full"),
     ("events", "stale"),
+    ("events", "tls_closes_full"),
+    ("events", "tls_records"),
+    ("events", "tls_sockets_full"),
 ];
 
 const LOST: Family<2> = Family::new(
@@ -70,9 +77,16 @@ mod tests {
             &exposition(&sample::snapshot()),
             "\
 # TYPE tlsclose_lost counter
+tlsclose_lost_total{what=\"events\",reason=\"aborts_full\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"close_range\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"half_open_full\"} 0
 tlsclose_lost_total{what=\"events\",reason=\"recursion\"} 0
 tlsclose_lost_total{what=\"events\",reason=\"ring_full\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"spins_full\"} 0
 tlsclose_lost_total{what=\"events\",reason=\"stale\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"tls_closes_full\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"tls_records\"} 0
+tlsclose_lost_total{what=\"events\",reason=\"tls_sockets_full\"} 0
 tlsclose_lost_total{what=\"sockets\",reason=\"map_full\"} 0
 tlsclose_lost_total{what=\"stacks\",reason=\"budget\"} 17
 tlsclose_lost_total{what=\"stacks\",reason=\"busy\"} 0
