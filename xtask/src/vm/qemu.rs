@@ -29,7 +29,8 @@ pub fn is_there() -> bool {
 pub fn install(log: &mut Log) -> Result<()> {
     let Err(refused) = debian::install(log, &[PACKAGE.to_owned()]) else { return Ok(()) };
     progress::say(&format!("{refused:#}: {PACKAGE} is unpacked into target/tools instead"));
-    debian::unpack(log, PACKAGE, &unpacked())
+    debian::unpack(log, PACKAGE, &unpacked())?;
+    run::output(command().arg("--version")).map(drop)
 }
 
 pub fn command() -> Command {
@@ -37,9 +38,9 @@ pub fn command() -> Command {
         return Command::new(PROGRAM);
     }
     let usr = unpacked().join("usr");
-    let libraries = usr.join("lib/x86_64-linux-gnu");
+    let libraries = ["usr/lib", "lib"].map(|at| unpacked().join(at).join("x86_64-linux-gnu").display().to_string());
     let mut qemu = Command::new(usr.join("bin").join(PROGRAM));
-    qemu.env("LD_LIBRARY_PATH", &libraries).env("QEMU_MODULE_DIR", libraries.join("qemu"));
+    qemu.env("LD_LIBRARY_PATH", libraries.join(":")).env("QEMU_MODULE_DIR", format!("{}/qemu", libraries[0]));
     for data in ["share/qemu", "share/seabios", "lib/ipxe/qemu"] {
         qemu.arg("-L").arg(usr.join(data));
     }
