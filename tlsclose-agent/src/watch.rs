@@ -13,7 +13,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tlsclose_common::facts::holder;
 
 use self::spinning::SpinningNow;
@@ -302,12 +301,7 @@ impl Watch {
 
     fn sleep_until(&mut self, next: Instant) {
         let span = next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
-        let timeout = Timespec { tv_sec: span.as_secs() as i64, tv_nsec: i64::from(span.subsec_nanos()) };
-        let ready = {
-            let mut fds = [PollFd::from_borrowed_fd(self.kernel.stacks_ready(), PollFlags::IN)];
-            poll(&mut fds, Some(&timeout)).unwrap_or(0) > 0
-        };
-        if ready {
+        if self.kernel.wait_for_stacks(span) {
             // Of a first TLS connection every send counts.
             self.kernel.follow_sends();
             std::thread::sleep(BATCH);

@@ -23,6 +23,7 @@ use super::{
     btf::{self, Btf},
     by_address,
     features::Feature,
+    inbox::Inbox,
     layout,
     load_error::{AnyError, one_line, refused},
     object::{Access, Object, program},
@@ -119,7 +120,7 @@ pub struct Kernel {
     pub(super) max_sockets: u32,
     /// The agent's process in the first PID namespace.
     pub(super) own_tgid: u32,
-    pub(super) stack_ring: RingBuf<MapData>,
+    pub(super) inbox: Inbox,
     pub(super) stream_ring: RingBuf<MapData>,
     /// What is attached and what is not, and why.
     pub features: Vec<Feature>,
@@ -311,7 +312,7 @@ impl Kernel {
             detaching: None,
             max_sockets: options.max_sockets,
             own_tgid: std::process::id(),
-            stack_ring: map!("STACK_RING"),
+            inbox: Inbox::new(map!("STACK_RING")).map_err(|error| refused("STACK_RING", &error.into()))?,
             stream_ring: map!("STREAM_RING"),
             ebpf,
             features,

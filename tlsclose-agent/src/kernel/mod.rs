@@ -8,6 +8,7 @@ pub mod census;
 pub mod close_calls;
 pub mod counters;
 pub mod features;
+mod inbox;
 pub mod layout;
 pub mod load;
 mod load_error;

@@ -1,6 +1,6 @@
 //! Stacks and process ends as the kernel side sends them, and what it is told back.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use tlsclose_common::facts::{
     ClosePair, Interpreter, LeafKey, LeafRule, ProcessEnd, PythonCode, PythonFrame, PythonStack, PythonStart,
@@ -33,47 +33,47 @@ impl Kernel {
             logger.flush();
         }
         let own_tgid = self.own_tgid;
-        while let Some(item) = self.stack_ring.next() {
-            let Some(header) = read::<StackHeader>(&item).or_else(|| short_header(&item)) else { continue };
+        self.inbox.drain(|item| {
+            let Some(header) = read::<StackHeader>(item).or_else(|| short_header(item)) else { return };
             match header.kind {
                 // From the check of itself.
                 record::FRAMES | record::COPY if header.tgid == own_tgid => {}
                 record::FRAMES => {
-                    if let Some(stack) = read::<StackFrames>(&item) {
+                    if let Some(stack) = read::<StackFrames>(item) {
                         let filled = (header.filled as usize).min(stack.frames.len());
                         each(Record::Frames(header, &stack.frames[..filled]));
                     }
                 }
                 record::COPY => each(Record::Copy(header, item.get(size_of::<StackHeader>()..).unwrap_or_default())),
                 record::PYTHON => {
-                    if let Some(stack) = read::<PythonStack>(&item) {
+                    if let Some(stack) = read::<PythonStack>(item) {
                         let filled = (header.filled as usize).min(stack.frames.len());
                         each(Record::Python(header, &stack.frames[..filled]));
                     }
                 }
                 record::PYTHON_CODE => {
-                    if let Some(code) = read_short::<PythonCode>(&item) {
+                    if let Some(code) = read_short::<PythonCode>(item) {
                         each(Record::PythonCode(&code));
                     }
                 }
                 record::PYTHON_START => {
-                    if let Some(start) = read::<PythonStart>(&item) {
+                    if let Some(start) = read::<PythonStart>(item) {
                         each(Record::PythonStart(start));
                     }
                 }
                 record::PROCESS_END => {
-                    if let Some(end) = read::<ProcessEnd>(&item) {
+                    if let Some(end) = read::<ProcessEnd>(item) {
                         each(Record::End(end));
                     }
                 }
                 _ => {}
             }
-        }
+        });
     }
 
-    /// Becomes readable when there is something in the stack ring.
-    pub fn stacks_ready(&self) -> BorrowedFd<'_> {
-        self.stack_ring.as_fd()
+    /// Waits for something in the stack ring, no longer than `timeout`.
+    pub fn wait_for_stacks(&self, timeout: Duration) -> bool {
+        self.inbox.wait(timeout)
     }
 
     /// Has the stack under `key` sent again when it is seen next.
