@@ -25,22 +25,33 @@ config: |
   comm = \"pooler\"
   ignore = true
 oldKernels: true
-podMonitor: {enabled: true, labels: {release: prometheus}, interval: 30s, scrapeTimeout: 10s}
+podMonitor:
+  enabled: true
+  labels: {release: prometheus}
+  interval: 30s
+  scrapeTimeout: 10s
+  scheme: https
+  tlsConfig: {serverName: tlsclose, ca: {secret: {name: scrape, key: ca.crt}}, keySecret: {name: scrape, key: tls.key}}
+  basicAuth: {username: {name: scrape, key: user}, password: {name: scrape, key: password}}
 affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [
   {matchExpressions: [{key: kubernetes.io/arch, operator: In, values: [amd64]}]}]}}}
 podLabels: {team: network}
 podAnnotations: {example.com/a: b}
 extraVolumes: [{name: web, secret: {secretName: web}}]
 extraVolumeMounts: [{name: web, mountPath: /etc/web, readOnly: true}]
-livenessProbe: {httpGet: {path: /healthz, port: metrics, scheme: HTTPS}}
+livenessProbe: {periodSeconds: 20}
+readinessProbe: {httpGet: {httpHeaders: [{name: Authorization, value: Basic eDp5}]}}
 ";
 
-fn try_render(release: &str, values: &str) -> Output {
+/// The release whose schemas the manifests are tested with.
+const KUBERNETES: &str = "v1.31.0";
+
+fn try_render(release: &str, values: &str, kubernetes: &str) -> Output {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("values.yaml");
     std::fs::write(&file, values).expect("a file");
     let mut go = Command::new(tool("go"));
-    go.args(["run", "render.go"]).arg(root().join(CHART)).args([release, "monitoring"]).arg(&file);
+    go.args(["run", "render.go"]).arg(root().join(CHART)).args([release, "monitoring"]).arg(&file).arg(kubernetes);
     go.current_dir(root().join("tests/deploy/helm")).env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode");
     go.env("CGO_ENABLED", "0").env("GOCACHE", root().join("target/leaky/go-cache"));
     run(&mut go, seconds(180))
@@ -48,7 +59,11 @@ fn try_render(release: &str, values: &str) -> Output {
 
 /// The documents that are made of the chart, by kind.
 fn render(release: &str, values: &str) -> Vec<(String, Value, String)> {
-    let output = try_render(release, values);
+    render_for(KUBERNETES, release, values)
+}
+
+fn render_for(kubernetes: &str, release: &str, values: &str) -> Vec<(String, Value, String)> {
+    let output = try_render(release, values, kubernetes);
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let documents = output.stdout.split("---\n# Source: ").skip(1).map(|text| text.split_once('\n').expect("a name").1);
     documents
@@ -141,9 +156,13 @@ fn the_operator_takes_the_monitor_and_it_selects_the_pods() {
     let documents = render("other", EVERYTHING);
     let good = of_kind(&documents, "PodMonitor");
     assert_eq!(monitor(&good), Ok(()));
-    for (place, wrong) in
-        [("honorLabels", "yes".into()), ("honourLabels", true.into()), ("relabelings", Value::from(1))]
-    {
+    for (place, wrong) in [
+        ("honorLabels", "yes".into()),
+        ("honourLabels", true.into()),
+        ("relabelings", Value::from(1)),
+        ("scheme", "ftp".into()),
+        ("tlsConfig", "insecure".into()),
+    ] {
         let mut bad = good.clone();
         bad["spec"]["podMetricsEndpoints"][0][place] = wrong;
         assert!(monitor(&bad).is_err_and(|said| said.contains(place)), "{place} is taken");
@@ -161,6 +180,48 @@ fn the_operator_takes_the_monitor_and_it_selects_the_pods() {
         (&good["spec"]["podMetricsEndpoints"][0]["port"], &9999.into())
     );
     assert_eq!(good["metadata"]["labels"]["release"], "prometheus");
+    let endpoint = &good["spec"]["podMetricsEndpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+    assert_eq!(endpoint["tlsConfig"]["ca"]["secret"]["name"], "scrape");
+    assert_eq!(endpoint["basicAuth"]["password"]["key"], "password");
+}
+
+#[test]
+fn probes_ask_as_prometheus_does_unless_they_say_otherwise() {
+    let probe = |values: &str, name: &str| {
+        let agent = of_kind(&render("tlsclose", values), "DaemonSet");
+        agent["spec"]["template"]["spec"]["containers"][0][name].clone()
+    };
+    for (values, scheme) in [
+        ("{}", Value::Null),
+        ("podMonitor: {scheme: https}", "HTTPS".into()),
+        ("podMonitor: {scheme: HTTPS, enabled: true}", "HTTPS".into()),
+        ("{podMonitor: {scheme: https}, livenessProbe: {httpGet: {scheme: HTTP}}}", "HTTP".into()),
+    ] {
+        let liveness = probe(values, "livenessProbe");
+        assert_eq!((&liveness["httpGet"]["scheme"], &liveness["httpGet"]["path"]), (&scheme, &"/healthz".into()));
+    }
+    let readiness = probe(EVERYTHING, "readinessProbe");
+    assert_eq!((&readiness["httpGet"]["scheme"], &readiness["httpGet"]["path"]), (&"HTTPS".into(), &"/readyz".into()));
+    assert_eq!(readiness["httpGet"]["httpHeaders"][0]["name"], "Authorization");
+    let connecting = "{podMonitor: {scheme: https}, livenessProbe: {httpGet: null, tcpSocket: {port: metrics}}}";
+    let connecting = probe(connecting, "livenessProbe");
+    assert_eq!((connecting.get("httpGet"), &connecting["tcpSocket"]["port"]), (None, &"metrics".into()));
+}
+
+#[test]
+fn app_armor_lets_it_look_in_whatever_the_cluster_calls_that() {
+    for (kubernetes, has_field) in
+        [("v1.24.0", false), ("v1.29.9-gke.1", false), ("v1.30.0-eks-1", true), (KUBERNETES, true)]
+    {
+        let agent = of_kind(&render_for(kubernetes, "tlsclose", "{}"), "DaemonSet");
+        let pod = &agent["spec"]["template"];
+        let field = &pod["spec"]["containers"][0]["securityContext"]["appArmorProfile"]["type"];
+        let annotation = &pod["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/agent"];
+        let expected =
+            if has_field { (&"Unconfined".into(), &Value::Null) } else { (&Value::Null, &"unconfined".into()) };
+        assert_eq!((field, annotation), expected, "{kubernetes}");
+    }
 }
 
 #[test]

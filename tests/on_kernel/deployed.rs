@@ -68,7 +68,9 @@ fn the_agent_of_the_manifest_names_the_leak_of_another_pod() {
     for (place, _) in &privileges.mounts {
         assert!(manifest.contains(&format!("mountPath: {place}")), "{place} is not in the manifest");
     }
-    for right in ["hostPID: true", "privileged: false", "readOnlyRootFilesystem: true", "type: Unconfined"] {
+    for right in
+        ["hostPID: true", "privileged: false", "readOnlyRootFilesystem: true", "seccompProfile: {type: Unconfined}"]
+    {
         assert!(manifest.contains(right), "the manifest has no {right}");
     }
 

@@ -82,6 +82,23 @@ fn a_site_in_the_address_is_open_and_its_paths_stand_side_by_side() {
 }
 
 #[test]
+fn an_address_that_changes_opens_its_site_and_a_broken_one_opens_none() {
+    if !on_kernel(&TOOLS) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let site = wait_for_site(&agent, &leaky, 4);
+    let browser = page(agent.port(), "#%");
+    let row = format!("{}[{}]", leaky.comm, leaky.pid());
+    let text = browser.wait_for("the leak", |text| text.contains(&row));
+    assert!(!text.contains("usually closed"), "{text}");
+    browser.script(&format!("location.hash = {}", site["site"]));
+    browser.wait_for("its paths", |text| text.contains("usually closed"));
+    assert_no_complaints(&browser);
+}
+
+#[test]
 fn a_hostile_name_stays_text() {
     if !on_kernel(&TOOLS) {
         return;

@@ -20,5 +20,7 @@ function check(value, type) {
 check(monitor.spec, "PodMonitorSpec");
 for (const endpoint of monitor.spec.podMetricsEndpoints) {
   check(endpoint, "PodMetricsEndpoint");
+  check(endpoint.tlsConfig ?? {}, "SafeTLSConfig");
+  check(endpoint.basicAuth ?? {}, "BasicAuth");
   for (const relabeling of endpoint.relabelings ?? []) check(relabeling, "RelabelConfig");
 }

@@ -1,7 +1,7 @@
 // Renders a chart as `helm template` does: Go's own templates, with the functions that Helm has (sprig, include,
 // toYaml, fromYaml, required, fail, tpl). It knows no subcharts, no lookup and no hooks.
 //
-//	render CHART RELEASE NAMESPACE [VALUES.yaml]
+//	render CHART RELEASE NAMESPACE VALUES.yaml KUBERNETES
 //
 // Stricter than Helm: a value that values.yaml does not have is an error, and not empty.
 package main
@@ -87,14 +87,12 @@ func functions(all *template.Template) template.FuncMap {
 }
 
 func main() {
-	if len(os.Args) < 4 {
-		fail(errors.New("usage: render CHART RELEASE NAMESPACE [VALUES.yaml]"))
+	if len(os.Args) < 6 {
+		fail(errors.New("usage: render CHART RELEASE NAMESPACE VALUES.yaml KUBERNETES"))
 	}
 	directory := os.Args[1]
 	values := read(filepath.Join(directory, "values.yaml"))
-	if len(os.Args) > 4 {
-		merge(read(os.Args[4]), values)
-	}
+	merge(read(os.Args[4]), values)
 	chart := map[string]interface{}{}
 	for key, value := range read(filepath.Join(directory, "Chart.yaml")) {
 		chart[strings.ToUpper(key[:1])+key[1:]] = value
@@ -102,6 +100,9 @@ func main() {
 	data := map[string]interface{}{
 		"Values": values,
 		"Chart":  chart,
+		"Capabilities": map[string]interface{}{
+			"KubeVersion": map[string]interface{}{"Version": os.Args[5]},
+		},
 		"Release": map[string]interface{}{
 			"Name": os.Args[2], "Namespace": os.Args[3], "Service": "Helm",
 			"IsInstall": true, "IsUpgrade": false, "Revision": 1,

@@ -68,6 +68,10 @@ pub struct Places {
     #[arg(long, env = "TLSCLOSE_PROCFS", default_value = "/proc", value_name = "PATH", hide_env = true)]
     pub procfs: PathBuf,
 
+    /// The host's cgroups, for what `tlsclose doctor` says of them
+    #[arg(long, env = "TLSCLOSE_CGROUPFS", default_value = "/sys/fs/cgroup", value_name = "PATH", hide_env = true)]
+    pub cgroupfs: PathBuf,
+
     /// Where the container runtime listens, for the names of pods; looked for unless given
     #[arg(long, env = "TLSCLOSE_CRI_SOCKET", value_name = "PATH", hide_env = true)]
     pub cri_socket: Option<PathBuf>,

@@ -40,6 +40,23 @@ fn the_agents_defaults_are_those_of_the_contract() {
     assert_eq!(args.bounds.max_stacks_per_second, 1000);
     assert_eq!(args.bounds.max_stack_copies_per_second, 100);
     assert_eq!(args.places.procfs.to_str(), Some("/proc"));
+    assert_eq!(args.places.cgroupfs.to_str(), Some("/sys/fs/cgroup"));
+}
+
+#[test]
+fn every_command_that_looks_at_the_host_is_told_where_it_is() {
+    let given = "--procfs /host/proc --cgroupfs /host/sys/fs/cgroup";
+    for command in ["agent", "leaks --standalone", "doctor"] {
+        let line = format!("tlsclose {command} {given}");
+        let places = match parse(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Agent(args)) => args.places,
+            Ok(Command::Leaks(args)) => args.places,
+            Ok(Command::Doctor(args)) => args.places,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(places.procfs.to_str(), Some("/host/proc"), "{line}");
+        assert_eq!(places.cgroupfs.to_str(), Some("/host/sys/fs/cgroup"), "{line}");
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub fn run(args: AgentArgs) -> Done {
         cri_socket: args.places.cri_socket.clone(),
         show_cmdline: args.web.show_cmdline,
         rules,
-        host: facts::of_this_host(args.places.btf.as_deref()),
+        host: facts::of_this_host(args.places.btf.as_deref(), &args.places.cgroupfs),
     };
     let options = Options {
         max_sockets: args.bounds.max_sockets,

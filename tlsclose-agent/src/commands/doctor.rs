@@ -19,7 +19,7 @@ use crate::{
 pub fn run(args: DoctorArgs) -> Done {
     logging::start(&args.log);
     let (_, kernel) = host::name_and_kernel();
-    let host = facts::of_this_host(args.places.btf.as_deref());
+    let host = facts::of_this_host(args.places.btf.as_deref(), &args.places.cgroupfs);
     let (refusal, features) = match load(&args.places, Options::default()) {
         Ok(loaded) => (None, loaded.features.iter().map(|feature| feature.described()).collect()),
         Err(error) => (Some(error.to_string()), refused()),

@@ -81,7 +81,7 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
         cri_socket: args.places.cri_socket.clone(),
         show_cmdline: false,
         rules: Rules::default(),
-        host: facts::of_this_host(args.places.btf.as_deref()),
+        host: facts::of_this_host(args.places.btf.as_deref(), &args.places.cgroupfs),
     };
     let snapshots = ArcSwap::from_pointee(Snapshot::before_first_census());
     let stop = Arc::new(AtomicBool::new(false));

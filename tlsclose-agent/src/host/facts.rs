@@ -28,12 +28,13 @@ const MAPS: u64 = 256 << 20;
 /// Where the kernel shows its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// Looks at this host; `btf` is where its types are, if not where the kernel shows them.
-pub fn of_this_host(btf: Option<&Path>) -> Vec<HostFact> {
-    of_host(Path::new("/"), btf.unwrap_or(Path::new(BTF)))
+/// Looks at this host; `btf` is where its types are, if not where the kernel shows them, and `cgroupfs`
+/// where its cgroups are.
+pub fn of_this_host(btf: Option<&Path>, cgroupfs: &Path) -> Vec<HostFact> {
+    of_host(Path::new("/"), btf.unwrap_or(Path::new(BTF)), cgroupfs)
 }
 
-fn of_host(root: &Path, btf: &Path) -> Vec<HostFact> {
+fn of_host(root: &Path, btf: &Path, cgroupfs: &Path) -> Vec<HostFact> {
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let status = read("proc/self/status").unwrap_or_default();
     let mounts = read("proc/self/mounts").unwrap_or_default();
@@ -45,7 +46,7 @@ fn of_host(root: &Path, btf: &Path) -> Vec<HostFact> {
         memlock(getrlimit(Resource::Memlock).current, charges_locked_memory(btf), holds(&status, &SYS_RESOURCE)),
         tracefs(root, &mounts),
         bpffs(&mounts),
-        cgroups(root),
+        cgroups(cgroupfs),
         pid_namespace(root),
     ]
 }
@@ -144,9 +145,9 @@ fn is_mounted(mounts: &str, file_system: &str) -> bool {
     mounts.lines().any(|line| line.split_whitespace().nth(2) == Some(file_system))
 }
 
-fn cgroups(root: &Path) -> HostFact {
-    let has = |path: &str| root.join("sys/fs/cgroup").join(path).exists();
-    let version = match (has("cgroup.controllers"), has("unified/cgroup.controllers"), has("")) {
+fn cgroups(cgroupfs: &Path) -> HostFact {
+    let has = |path: &str| cgroupfs.join(path).exists();
+    let version = match (has("cgroup.controllers"), has("unified/cgroup.controllers"), cgroupfs.exists()) {
         (true, ..) => "v2",
         (_, true, _) => "v1 and v2",
         (.., true) => "v1",
@@ -253,14 +254,26 @@ mod tests {
     #[test]
     fn a_bare_root_is_no_panic() {
         let directory = tempfile::tempdir().unwrap();
-        let facts = of_host(directory.path(), &directory.path().join("btf"));
+        let cgroupfs = directory.path().join("cgroup");
+        let facts = of_host(directory.path(), &directory.path().join("btf"), &cgroupfs);
         let names: Vec<&str> = facts.iter().map(|fact| fact.name.as_str()).collect();
         let expected = "lockdown lsm btf capabilities memlock tracefs bpffs cgroups pid_namespace";
         assert_eq!(names.join(" "), expected);
         assert!(facts.iter().any(|fact| fact.name == "tracefs" && !fact.costs.is_empty()));
-        let mounted = directory.path().join("sys/fs/cgroup/unified");
-        fs::create_dir_all(&mounted).unwrap();
-        fs::write(mounted.join("cgroup.controllers"), "").unwrap();
-        assert_eq!(cgroups(directory.path()).found, "v1 and v2");
+        assert!(facts.iter().any(|fact| fact.name == "cgroups" && fact.found == "not mounted"));
+    }
+
+    #[test]
+    fn the_version_of_cgroups_is_that_of_the_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroupfs = directory.path().join("cgroup");
+        let found = || cgroups(&cgroupfs).found;
+        assert_eq!(found(), "not mounted");
+        fs::create_dir_all(cgroupfs.join("unified")).unwrap();
+        assert_eq!(found(), "v1");
+        fs::write(cgroupfs.join("unified/cgroup.controllers"), "").unwrap();
+        assert_eq!(found(), "v1 and v2");
+        fs::write(cgroupfs.join("cgroup.controllers"), "").unwrap();
+        assert_eq!(found(), "v2");
     }
 }

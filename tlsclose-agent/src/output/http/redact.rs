@@ -1,7 +1,8 @@
 //! What a client sees that is not the owner: counts, kinds, identity and names of functions.
 //!
 //! Left out: files, lines, modules and offsets of stacks, addresses and descriptors of
-//! sockets, and command lines. Every field is named below: a new one does not compile until
+//! sockets, and command lines. (The metrics tell of each site the two places that it is known by,
+//! `tlsclose_site_info`.) Every field is named below: a new one does not compile until
 //! somebody has decided whether it is a detail.
 
 use crate::finding::{

@@ -12,7 +12,7 @@ use axum::routing::get;
 use hyper::body::Bytes;
 use tokio::sync::Semaphore;
 
-use super::access::passwords::Passwords;
+use super::access::passwords::{Outcome, Passwords};
 use super::answer::{HTML, JSON, Parts, TEXT, answer, error};
 use super::cache::{Cache, json};
 use super::{Config, host, query};
@@ -90,12 +90,15 @@ async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: N
 }
 
 async fn check_password(State(passwords): State<Arc<Passwords>>, request: Request, next: Next) -> Response<Body> {
-    if passwords.allow(request.headers()).await {
-        return next.run(request).await;
+    match passwords.check(request.headers()).await {
+        Outcome::Right => next.run(request).await,
+        Outcome::Wrong => {
+            let mut refused = error(StatusCode::UNAUTHORIZED, "name and password are wanted");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tlsclose\""));
+            refused
+        }
+        Outcome::Busy => error(StatusCode::SERVICE_UNAVAILABLE, "too many passwords at once: try again"),
     }
-    let mut refused = error(StatusCode::UNAUTHORIZED, "name and password are wanted");
-    refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tlsclose\""));
-    refused
 }
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! What did not fit somewhere and was lost, by reason: all zero proves that nothing was.
+//! What did not fit somewhere and was lost, by reason. What a full LRU map pushes out is not counted.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,8 +4,16 @@ const REFRESH_MS = 5000;
 const byId = (id) => document.getElementById(id);
 const rows = new Map(); // key of a site -> its row
 let report = { sites: [] };
-// #SITE opens a site: alerts and people can point to it.
-let wanted = decodeURIComponent(location.hash.slice(1));
+let wanted = pointedTo();
+
+/** #SITE opens a site: alerts and people can point to it. */
+function pointedTo() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // no site is called so
+  }
+}
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -128,11 +136,15 @@ function makeRow(site) {
   box.append(summary);
   const row = { box, summary, cells, line, last, site };
   box.addEventListener("toggle", () => fillBody(row));
-  if (wanted && wanted === site.site) {
-    wanted = ""; // once, so that what was closed stays closed
-    box.open = true;
-  }
+  openIfWanted(row);
   return row;
+}
+
+function openIfWanted(row) {
+  if (!wanted || wanted !== row.site.site) return;
+  wanted = ""; // once, so that what was closed stays closed
+  row.box.open = true;
+  row.box.scrollIntoView({ block: "nearest" });
 }
 
 function fillBody(row) {
@@ -232,6 +244,10 @@ async function refresh() {
   setTimeout(refresh, REFRESH_MS);
 }
 
+addEventListener("hashchange", () => {
+  wanted = pointedTo();
+  rows.forEach(openIfWanted);
+});
 byId("filters").addEventListener("input", draw);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 refresh();

@@ -5,6 +5,7 @@ use axum::http::header::{AUTHORIZATION, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::passwords::Outcome;
 use super::*;
 
 /// Of `secret`, as cheap as bcrypt allows.
@@ -65,14 +66,14 @@ async fn only_a_user_with_the_right_password_gets_in() {
     assert!(access.authenticates());
     let passwords = access.passwords.unwrap();
     for _ in 0..2 {
-        assert!(passwords.allow(&with("alice:secret")).await);
+        assert_eq!(passwords.check(&with("alice:secret")).await, Outcome::Right);
         for wrong in ["alice:", "alice:Secret", "bob:secret", ":secret", "alice", "alice:secret:", ""] {
-            assert!(!passwords.allow(&with(wrong)).await, "{wrong}");
+            assert_eq!(passwords.check(&with(wrong)).await, Outcome::Wrong, "{wrong}");
         }
     }
-    assert!(!passwords.allow(&HeaderMap::new()).await);
+    assert_eq!(passwords.check(&HeaderMap::new()).await, Outcome::Wrong);
     for header in ["Bearer abc", "Basic", "Basic %%%", "basic"] {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]);
-        assert!(!passwords.allow(&headers).await, "{header}");
+        assert_eq!(passwords.check(&headers).await, Outcome::Wrong, "{header}");
     }
 }
