@@ -1,9 +1,13 @@
 //! Who holds a socket now, when that is not who held it first, or not one process with one table of descriptors.
 
+use std::fs;
+
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::child::Child;
+use tlsclose_tests::host::{leaky_c, on_kernel, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
@@ -178,4 +182,28 @@ fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_na
             && sockets_of(report, pid) == 5
     };
     agent.wait_for("its new name", seconds(20), is_sleep);
+}
+
+#[test]
+fn a_launcher_whose_connection_was_seen_gives_the_program_that_it_becomes_no_name() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let directory = TempDir::new().expect("a directory");
+    let go = directory.path().join("go");
+    let mut launcher = namespace.command(tool("python3"));
+    launcher.arg(root().join("tests/leaky/python/launcher.py")).arg(&go).arg(leaky_c());
+    let mut launcher = Child::spawn(launcher.args(["eof_forget", "--count", "5", "--for", "60"]));
+    launcher.wait_for_line("launches", seconds(10));
+    let pid = launcher.pid();
+    let has_aborted = |report: &Value| list(&report["aborted_sites"]).any(|site| process_of(site, pid).is_some());
+    agent.wait_for("its reset", seconds(20), has_aborted);
+    fs::write(&go, "").expect("a file");
+    let report = agent.wait_for("its sockets", seconds(20), |report| sockets_of(report, pid) == 5);
+    for site in sites_of(&report, pid) {
+        let process = process_of(site, pid).expect("its process");
+        assert_eq!(process["exe"], leaky_c().to_str().expect("UTF-8"), "{site:#}");
+        assert_eq!(process["comm"], "leaky", "{site:#}");
+    }
 }
