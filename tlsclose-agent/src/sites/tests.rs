@@ -26,3 +26,31 @@ fn the_labels_of_a_pod_go_five_minutes_after_it() {
         assert_eq!(sites.knows(&GROUP), shown == 1);
     }
 }
+
+#[test]
+fn of_workers_that_have_ended_one_is_kept_for_their_site() {
+    let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
+    let worker = |tgid| Group { process: ProcessKey { tgid, started_at: 7 }, ..GROUP };
+    let described = || Described { site: Some("9f2c41d0a7be".to_owned()), ..Described::default() };
+    for tgid in 1..=100 {
+        sites.place(worker(tgid), described(), at(0));
+    }
+    sites.forget(at(1), |process| process.tgid == 100);
+    assert_eq!((sites.places.len(), sites.knows(&worker(100))), (1, true), "the living one will do");
+    sites.place(worker(101), described(), at(2));
+    sites.place(worker(102), Described { site: Some("another".to_owned()), ..described() }, at(2));
+    sites.forget(at(3), |_| false);
+    assert_eq!((sites.places.len(), sites.sites.len(), sites.series.len()), (2, 2, 2));
+}
+
+#[test]
+fn groups_with_lingering_sockets_stay_whatever_became_of_their_process() {
+    let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
+    for tgid in 1..=3 {
+        let group = Group { process: ProcessKey { tgid, started_at: 7 }, ..GROUP };
+        sites.place(group, Described { site: Some("9f2c41d0a7be".to_owned()), ..Described::default() }, at(0));
+        sites.lingering.insert(group);
+    }
+    sites.forget(at(1), |_| false);
+    assert_eq!(sites.places.len(), 3);
+}
