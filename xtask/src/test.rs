@@ -19,8 +19,9 @@ use crate::workspace;
 /// Tests on this kernel that run at once. They wait most of their time: three keep two processors half busy.
 const AT_ONCE: &str = "3";
 
-/// What the tests on one other kernel may take.
+/// What the tests on one other kernel may take, and those on all of them.
 const KERNEL_LIMIT: Duration = Duration::from_secs(420);
+const KERNELS_LIMIT: Duration = Duration::from_secs(1200);
 
 /// Run all checks and tests; those on the kernel need root.
 ///
@@ -161,7 +162,7 @@ impl Tests {
             self.summary.skipped(WHAT, &reason, in_ci());
             return Ok(());
         }
-        match vm::on_all(KERNEL_LIMIT) {
+        match vm::on_all(KERNEL_LIMIT, KERNELS_LIMIT) {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     let passed = outcome.passed();

@@ -9,7 +9,7 @@ mod table;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -123,7 +123,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let guest = |kernel| Plan { kernel, is_locked: options.lockdown, filters: &filters, connections: CONNECTIONS };
     let plans: Vec<Plan> = wanted.into_iter().map(guest).collect();
-    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60))?;
+    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60), Duration::MAX)?;
     if is_here {
         outcomes.push(here::run(&filters)?);
     }
@@ -139,13 +139,16 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a few tests on all kernels, one after the other, and on some of them once more, locked down.
-pub fn on_all(limit: Duration) -> Result<Vec<Outcome>> {
+/// Runs a few tests on all kernels, one after the other, and on some of them once more, locked down; each no longer than
+/// `limit`, and no longer than `total` together. Prints the table.
+pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
     let open = KERNELS.iter().map(|kernel| plan(kernel, false, &FEW[..]));
     let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
     let locked = lockable.map(|kernel| plan(kernel, true, &LOCKED_DOWN[..]));
-    outcomes(&open.chain(locked).collect::<Vec<_>>(), limit)
+    let outcomes = outcomes(&open.chain(locked).collect::<Vec<_>>(), limit, total)?;
+    println!("\n{}", Table::of(&outcomes).text());
+    Ok(outcomes)
 }
 
 /// What one guest is for.
@@ -167,7 +170,7 @@ impl Plan<'_> {
     }
 }
 
-fn outcomes(plans: &[Plan], limit: Duration) -> Result<Vec<Outcome>> {
+fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
@@ -188,8 +191,10 @@ fn outcomes(plans: &[Plan], limit: Duration) -> Result<Vec<Outcome>> {
     let kernels: Vec<&Kernel> = plans.iter().map(|plan| plan.kernel).collect();
     let modules = kernels::modules(&directory, &kernels);
     let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
+    let started = Instant::now();
     for guest in guests {
-        let outcome = guest.run(&directory, &initramfs, &tests, limit)?;
+        let left = total.saturating_sub(started.elapsed());
+        let outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
         say(&outcome.in_words());
         if !outcome.is_good() {
             guest.show_console(&directory)?;
