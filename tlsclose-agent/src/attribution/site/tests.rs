@@ -54,12 +54,54 @@ fn a_rebuild_that_moves_code_keeps_the_site() {
 
 #[test]
 fn marks_of_the_compiler_do_not_count() {
-    let plain = site(&own(&["accept_loop"]), &[]);
-    for function in ["accept_loop.cold", "accept_loop.constprop.0", "accept_loop.isra.0.cold"] {
-        assert_eq!(site(&own(&[function]), &[]), plain, "{function}");
+    for (function, plain) in [
+        ("accept_loop.cold", "accept_loop"),
+        ("accept_loop.cold.0", "accept_loop"),
+        ("accept_loop.cold.12", "accept_loop"),
+        ("accept_loop.part.0", "accept_loop"),
+        ("accept_loop.part.0.cold", "accept_loop"),
+        ("accept_loop.constprop.0", "accept_loop"),
+        ("accept_loop.constprop.1.isra.0", "accept_loop"),
+        ("accept_loop.isra.0.cold", "accept_loop"),
+        ("accept_loop.isra.0.localalias", "accept_loop"),
+        ("accept_loop.llvm.123456", "accept_loop"),
+        ("accept_loop.llvm.16041284357312023401.cold.1", "accept_loop"),
+        ("accept_loop.lto_priv.0", "accept_loop"),
+        ("accept_loop.avx2.cold", "accept_loop.avx2"),
+        ("payments::accept.cold", "payments::accept"),
+        ("Server::accept() [clone .cold]", "Server::accept()"),
+        ("Server::accept() [clone .isra.0] [clone .cold]", "Server::accept()"),
+        // No marks.
+        ("store.coldRead", "store.coldRead"),
+        ("store.coldRead.func1", "store.coldRead.func1"),
+        ("main.part.func1", "main.part.func1"),
+        ("main.part", "main.part"),
+        ("cold.read", "cold.read"),
+        (".cold", ".cold"),
+        ("a.partial.0", "a.partial.0"),
+        ("a.part.0x", "a.part.0x"),
+        ("a.part.", "a.part."),
+    ] {
+        assert_eq!(without_clone(function), plain, "{function}");
     }
-    let plain = site(&own(&["Server::accept()"]), &[]);
-    assert_eq!(site(&own(&["Server::accept() [clone .cold]"]), &[]), plain);
+    assert_eq!(site(&own(&["accept_loop.isra.0.cold"]), &[]), site(&own(&["accept_loop"]), &[]));
+}
+
+#[test]
+fn functions_that_are_called_like_a_mark_have_sites_of_their_own() {
+    let go = |function: &str| Frame { file: Some("/src/store.go".into()), ..frame("/srv/payments", function) };
+    // Of Python or Java.
+    let script = |function: &str| Frame { module: None, ..frame("", function) };
+    let pairs = [
+        [go("store.coldRead"), go("store.coldWrite")],
+        [go("store.cold"), go("store")],
+        [script("Cache.cold_get"), script("Cache.cold_put")],
+        [script("Cache.cold"), script("Cache")],
+        [script("com.acme.coldstorage.A.read(int)"), script("com.acme.coldstorage.A.write(int)")],
+    ];
+    for [one, other] in pairs {
+        assert_ne!(site(std::slice::from_ref(&one), &[]), site(&[other], &[]), "{one:?}");
+    }
 }
 
 #[test]
