@@ -15,7 +15,7 @@ const FRAMES_COUNTED: usize = 16;
 
 /// Twelve hexadecimal digits over the kind, the program (base name of its executable) and the
 /// program's own frames of both stacks, innermost first. An own frame counts by its function,
-/// else by build id and offset; its line does not count, nor how often it recurs in a row.
+/// else by build id and offset; its line does not count, nor how often it, or a cycle of calls, recurs in a row.
 ///
 /// Where neither stack has an own frame, all frames count, so that two causes never share a site
 /// only because nothing but libc was seen.
@@ -29,9 +29,7 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
     for stack in stacks {
         hash.update(&[STACK_END]);
         let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
-        let mut keys: Vec<String> = counted.map(key).collect();
-        keys.dedup();
-        for key in keys.iter().take(FRAMES_COUNTED) {
+        for key in once(counted.map(key)).iter().take(FRAMES_COUNTED) {
             hash.update(key.as_bytes());
             hash.update(&[FRAME_END]);
         }
@@ -46,6 +44,20 @@ pub fn is_runtime_module(path: &str) -> bool {
         ["libc.so", "libc-2.", "libpthread.so", "libpthread-2.", "ld-linux", "ld-2.", "ld.so", "ld-musl", "libc.musl"];
     let name = base_name(path);
     name == "[vdso]" || RUNTIME.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Without the second of two cycles of calls that follow each other: how deep a recursion went does not count.
+fn once(keys: impl Iterator<Item = String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for key in keys {
+        once.push(key);
+        let len = once.len();
+        let is_twice = |cycle: &usize| once[len - cycle..] == once[len - 2 * cycle..len - cycle];
+        if let Some(cycle) = (1..=FRAMES_COUNTED.min(len / 2)).find(is_twice) {
+            once.truncate(len - cycle);
+        }
+    }
+    once
 }
 
 fn is_own(frame: &Frame) -> bool {

@@ -121,6 +121,28 @@ fn recursion_counts_once() {
 }
 
 #[test]
+fn a_cycle_of_calls_counts_once_however_often_it_went_round() {
+    let cycles: [&[&str]; 5] =
+        [&["b", "a"], &["c", "b", "a"], &["a", "a", "b"], &["a", "b", "a", "c"], &["a", "b", "c", "d", "e", "f", "g"]];
+    for cycle in cycles {
+        for before in [&[][..], &["connect"], &[cycle[cycle.len() - 1]]] {
+            let times = |times: usize| site(&own(&[before, &cycle.repeat(times), &["main"]].concat()), &[]);
+            for depth in [2, 3, 4, 40] {
+                assert_eq!(times(depth), times(1), "{before:?} {cycle:?} {depth}");
+            }
+            assert_ne!(times(1), times(0), "{before:?} {cycle:?}");
+        }
+    }
+}
+
+#[test]
+fn a_function_that_comes_again_on_another_way_counts_again() {
+    let sites = [["poll", "send", "poll", "main"], ["poll", "recv", "poll", "main"], ["poll", "send", "main", "poll"]];
+    let distinct: std::collections::HashSet<_> = sites.iter().map(|functions| site(&own(functions), &[])).collect();
+    assert_eq!(distinct.len(), sites.len());
+}
+
+#[test]
 fn every_cause_has_its_own_site() {
     let a = own(&["a"]);
     let b = own(&["b"]);
