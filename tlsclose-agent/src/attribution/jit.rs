@@ -146,6 +146,7 @@ impl PerfMapFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribution::symbols::tests::symbolizer;
     use rustix::fs::{FileType, Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -163,6 +164,41 @@ mod tests {
             Reading { at, took: Duration::from_millis(took), was_there: true }.may_come_again()
         };
         assert!(may(100, 1) && !may(99, 30) && may(5_000, 2_000) && !may(4_000, 2_000));
+    }
+
+    /// The map of a process, gone when dropped.
+    struct Map(String);
+
+    impl Drop for Map {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_last_map_of_a_process_outlives_it_but_not_its_program() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let map = Map(format!("/tmp/perf-{}.map", child.id()));
+        fs::write(&map.0, "1000 10 f\n").unwrap();
+        let procfs = Procfs::new("/proc");
+        let process = ProcessId { tgid: child.id(), started_at: procfs.started_at(child.id()).unwrap() };
+        let (mut jit, mut symbols) = (Jit::default(), symbolizer());
+        let mut maps = HostMaps { jit: &mut jit, procfs: &procfs, symbols: &mut symbols };
+        let look_again = |maps: &mut HostMaps<'_>| {
+            while !maps.look(process) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        assert_eq!(maps.numbers(process, &[0x1008]), [None], "nobody has looked");
+        assert!(!maps.is_young(process) && maps.look(process) && maps.is_young(process));
+        assert_eq!(maps.numbers(process, &[0x1008, 0x1010]), [Some(0), None]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        look_again(&mut maps);
+        assert_eq!(maps.numbers(process, &[0x1008]), [Some(0)]);
+        maps.jit.forget(process);
+        look_again(&mut maps);
+        assert_eq!(maps.numbers(process, &[0x1008]), [None], "it may be another program by now");
     }
 
     #[test]
