@@ -272,7 +272,7 @@ impl Watch {
         for (image, interpreter) in interpreters {
             self.kernel.set_python(image, interpreter);
         }
-        attribution.paths.name_waiting(&attribution.modules, &mut attribution.symbols);
+        attribution.name_waiting();
         let python = attribution.python.forgotten();
         for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
             self.kernel.forget_stack(key);
@@ -306,6 +306,9 @@ impl Watch {
             self.kernel.follow_sends();
             std::thread::sleep(BATCH);
             self.drain();
+        } else {
+            // What waits is not to wait for other stacks.
+            self.attribution.name_waiting();
         }
     }
 }

@@ -107,7 +107,7 @@ impl Attribution {
 
     /// The process ended, or runs another program.
     pub fn process_ended(&mut self, process: ProcessKey, exec: bool) {
-        self.paths.forget_process(process.into());
+        self.paths.forget_process(process.into(), &self.modules, &mut self.symbols);
         self.vitals.remove(&process);
         if exec {
             self.identities.forget(process);
@@ -160,6 +160,11 @@ impl Attribution {
         let path = self.paths.by_key(key)?;
         let (stack, whole) = self.frames(path);
         touch(call, stack, whole, None)
+    }
+
+    /// Names stacks that wait for the map of a JIT compiler, where one may be read now.
+    pub fn name_waiting(&mut self) {
+        self.paths.name_waiting(&self.modules, &mut self.symbols);
     }
 
     /// For a stack of native frames that is to be dropped because its process is CPython: how the

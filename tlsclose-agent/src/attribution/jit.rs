@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 
+use super::paths::waiting::Maps;
 use super::process::{ProcessId, Procfs};
 use super::regular::{self, Wanted};
 use super::symbols::{JitName, Symbolizer};
@@ -33,6 +34,8 @@ const NAMES_MAX: usize = 16_384;
 struct Reading {
     at: Instant,
     took: Duration,
+    /// It was there, now or before. That of a process that is gone stays true.
+    was_there: bool,
 }
 
 impl Reading {
@@ -54,38 +57,6 @@ pub struct Jit {
 }
 
 impl Jit {
-    /// The numbers of the functions at addresses of a process, as far as they have names.
-    pub fn numbers(
-        &mut self,
-        process: ProcessId,
-        addresses: &[u64],
-        procfs: &Procfs,
-        symbols: &mut Symbolizer,
-    ) -> Vec<Option<u64>> {
-        let nameless = || vec![None; addresses.len()];
-        let reading = self.read.get(&process);
-        let has_names = reading.is_some_and(|reading| reading.is_young() && symbols.has_jit(process));
-        let mut names = if has_names { symbols.jit_names(process, addresses) } else { nameless() };
-        if names.contains(&None) && reading.is_none_or(Reading::may_come_again) {
-            let at = Instant::now();
-            let map = PerfMapFile::of(process, procfs);
-            let loaded = map.and_then(|map| symbols.load_jit(process, move || map.open()));
-            if loaded.is_some() {
-                names = symbols.jit_names(process, addresses);
-            }
-            if self.read.len() >= PROCESSES_MAX {
-                self.read.clear();
-            }
-            self.read.insert(process, Reading { at, took: loaded.unwrap_or_else(|| at.elapsed()) });
-        }
-        names.into_iter().map(|name| name.and_then(|name| self.number(name))).collect()
-    }
-
-    /// Whether the map of the process, or its place, was looked at since then.
-    pub fn has_looked_since(&self, process: ProcessId, then: Instant) -> bool {
-        self.read.get(&process).is_some_and(|reading| reading.at >= then)
-    }
-
     fn number(&mut self, name: JitName) -> Option<u64> {
         if let Some(number) = self.numbers.get(&name) {
             return Some(*number);
@@ -108,6 +79,46 @@ impl Jit {
 
     pub fn forget(&mut self, process: ProcessId) {
         self.read.remove(&process);
+    }
+}
+
+/// The maps on this host, of which the helper keeps some.
+pub struct HostMaps<'a> {
+    pub jit: &'a mut Jit,
+    pub procfs: &'a Procfs,
+    pub symbols: &'a mut Symbolizer,
+}
+
+impl Maps for HostMaps<'_> {
+    fn is_young(&self, process: ProcessId) -> bool {
+        self.jit.read.get(&process).is_some_and(Reading::is_young)
+    }
+
+    fn look(&mut self, process: ProcessId) -> bool {
+        let read = &mut self.jit.read;
+        let before = read.get(&process);
+        if before.is_some_and(|reading| !reading.may_come_again()) {
+            return false;
+        }
+        let was_there = before.is_some_and(|reading| reading.was_there);
+        let at = Instant::now();
+        let map = PerfMapFile::of(process, self.procfs);
+        let loaded = map.and_then(|map| self.symbols.load_jit(process, move || map.open()));
+        if read.len() >= PROCESSES_MAX {
+            read.clear();
+        }
+        let took = loaded.unwrap_or_else(|| at.elapsed());
+        read.insert(process, Reading { at, took, was_there: was_there || loaded.is_some() });
+        true
+    }
+
+    fn numbers(&mut self, process: ProcessId, addresses: &[u64]) -> Vec<Option<u64>> {
+        let was_there = self.jit.read.get(&process).is_some_and(|reading| reading.was_there);
+        if !(was_there && self.symbols.has_jit(process)) {
+            return vec![None; addresses.len()];
+        }
+        let names = self.symbols.jit_names(process, addresses).into_iter();
+        names.map(|name| name.and_then(|name| self.jit.number(name))).collect()
     }
 }
 
@@ -135,6 +146,7 @@ impl PerfMapFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribution::symbols::tests::symbolizer;
     use rustix::fs::{FileType, Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -149,9 +161,44 @@ mod tests {
     fn a_map_that_was_not_there_is_looked_for_soon_and_a_slow_one_later() {
         let may = |age: u64, took: u64| {
             let at = Instant::now() - Duration::from_millis(age);
-            Reading { at, took: Duration::from_millis(took) }.may_come_again()
+            Reading { at, took: Duration::from_millis(took), was_there: true }.may_come_again()
         };
         assert!(may(100, 1) && !may(99, 30) && may(5_000, 2_000) && !may(4_000, 2_000));
+    }
+
+    /// The map of a process, gone when dropped.
+    struct Map(String);
+
+    impl Drop for Map {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_last_map_of_a_process_outlives_it_but_not_its_program() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let map = Map(format!("/tmp/perf-{}.map", child.id()));
+        fs::write(&map.0, "1000 10 f\n").unwrap();
+        let procfs = Procfs::new("/proc");
+        let process = ProcessId { tgid: child.id(), started_at: procfs.started_at(child.id()).unwrap() };
+        let (mut jit, mut symbols) = (Jit::default(), symbolizer());
+        let mut maps = HostMaps { jit: &mut jit, procfs: &procfs, symbols: &mut symbols };
+        let look_again = |maps: &mut HostMaps<'_>| {
+            while !maps.look(process) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        assert_eq!(maps.numbers(process, &[0x1008]), [None], "nobody has looked");
+        assert!(!maps.is_young(process) && maps.look(process) && maps.is_young(process));
+        assert_eq!(maps.numbers(process, &[0x1008, 0x1010]), [Some(0), None]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        look_again(&mut maps);
+        assert_eq!(maps.numbers(process, &[0x1008]), [Some(0)]);
+        maps.jit.forget(process);
+        look_again(&mut maps);
+        assert_eq!(maps.numbers(process, &[0x1008]), [None], "it may be another program by now");
     }
 
     #[test]

@@ -7,12 +7,11 @@ mod interned;
 mod keys;
 mod needs;
 mod unwound;
-mod waiting;
+pub mod waiting;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
 };
 
 use tlsclose_common::{
@@ -22,7 +21,7 @@ use tlsclose_common::{
 
 use super::{
     images::Images,
-    jit::Jit,
+    jit::{HostMaps, Jit},
     modules::{MappedModules, ModuleId, Modules},
     process::ProcessId,
     python::{self, Python},
@@ -191,7 +190,10 @@ impl Paths {
     }
 
     /// The address space of a process is gone, or another program's now.
-    pub fn forget_process(&mut self, process: ProcessId) {
+    pub fn forget_process(&mut self, process: ProcessId, modules: &Modules, symbols: &mut Symbolizer) {
+        let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
+        let named = self.waiting.settle(process, &mut maps);
+        self.insert(named);
         self.images.forget_process(process);
         self.jit.forget(process);
     }
@@ -227,49 +229,26 @@ impl Paths {
         (frames.flatten().chain(python).collect(), is_whole)
     }
 
-    /// Names the JIT code of stacks that came before the map of their process had it.
+    /// Names the JIT code of stacks that came before the map of their process had it, where that map may be read now.
     pub fn name_waiting(&mut self, modules: &Modules, symbols: &mut Symbolizer) {
-        for (stack, since) in self.waiting.take() {
-            let path = self.with_jit_names(&stack, modules, symbols);
-            if path.len() == stack.path.len() || self.jit.has_looked_since(stack.process, since) {
-                self.insert(&stack, &path);
-            } else {
-                self.waiting.add(stack, since);
-            }
-        }
+        let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
+        let named = self.waiting.look_again(&mut maps);
+        self.insert(named);
     }
 
     /// Takes in a path, or lets it wait for names of JIT code.
     fn keep(&mut self, stack: Stack, modules: &Modules, symbols: &mut Symbolizer) {
-        let path = self.with_jit_names(&stack, modules, symbols);
-        if path.len() == stack.path.len() || self.waiting.is_full() {
-            self.insert(&stack, &path);
-        } else {
-            self.waiting.add(stack, Instant::now());
-        }
+        let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
+        let named = self.waiting.take_in(stack, &mut maps);
+        self.insert(named);
     }
 
-    fn insert(&mut self, stack: &Stack, path: &[Place]) {
-        let Some(id) = self.intern(path) else { return };
-        let keys = if stack.is_copy { &mut self.copied } else { &mut self.walked };
-        keys.insert(stack.key, id);
-    }
-
-    /// The path with functions in place of the addresses of JIT code, up to the first without a name.
-    fn with_jit_names(&mut self, stack: &Stack, modules: &Modules, symbols: &mut Symbolizer) -> Vec<Place> {
-        // Of all but the leaf the call before the return address is meant.
-        let address = |(depth, place): (usize, &Place)| place.1 - u64::from(depth > 0);
-        let made = stack.path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
-        let addresses: Vec<u64> = made.map(address).collect();
-        if addresses.is_empty() {
-            return stack.path.clone();
+    fn insert(&mut self, stacks: Vec<Stack>) {
+        for stack in stacks {
+            let Some(id) = self.intern(&stack.path) else { continue };
+            let keys = if stack.is_copy { &mut self.copied } else { &mut self.walked };
+            keys.insert(stack.key, id);
         }
-        let mut numbers = self.jit.numbers(stack.process, &addresses, modules.procfs(), symbols).into_iter();
-        let named = stack.path.iter().map_while(|place| match place.0 {
-            ModuleId::JIT => Some((ModuleId::JIT, numbers.next()??)),
-            _ => Some(*place),
-        });
-        named.collect()
     }
 
     /// Where the program's own frames end, and only such follow as start a program or a thread.

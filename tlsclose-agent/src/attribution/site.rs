@@ -15,7 +15,7 @@ const FRAMES_COUNTED: usize = 16;
 
 /// Twelve hexadecimal digits over the kind, the program (base name of its executable) and the
 /// program's own frames of both stacks, innermost first. An own frame counts by its function,
-/// else by build id and offset; its line does not count, nor how often it recurs in a row.
+/// else by build id and offset; its line does not count, nor how often it, or a cycle of calls, recurs in a row.
 ///
 /// Where neither stack has an own frame, all frames count, so that two causes never share a site
 /// only because nothing but libc was seen.
@@ -29,9 +29,7 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
     for stack in stacks {
         hash.update(&[STACK_END]);
         let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
-        let mut keys: Vec<String> = counted.map(key).collect();
-        keys.dedup();
-        for key in keys.iter().take(FRAMES_COUNTED) {
+        for key in once(counted.map(key)).iter().take(FRAMES_COUNTED) {
             hash.update(key.as_bytes());
             hash.update(&[FRAME_END]);
         }
@@ -48,6 +46,20 @@ pub fn is_runtime_module(path: &str) -> bool {
     name == "[vdso]" || RUNTIME.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Without the second of two cycles of calls that follow each other: how deep a recursion went does not count.
+fn once(keys: impl Iterator<Item = String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for key in keys {
+        once.push(key);
+        let len = once.len();
+        let is_twice = |cycle: &usize| once[len - cycle..] == once[len - 2 * cycle..len - cycle];
+        if let Some(cycle) = (1..=FRAMES_COUNTED.min(len / 2)).find(is_twice) {
+            once.truncate(len - cycle);
+        }
+    }
+    once
+}
+
 fn is_own(frame: &Frame) -> bool {
     !frame.module.as_deref().is_some_and(is_runtime_module)
 }
@@ -57,7 +69,8 @@ fn key(frame: &Frame) -> String {
     if let Some(function) = &frame.function {
         // Python's functions belong to a file; its directory is not the same on every host.
         let file = frame.file.as_deref().filter(|_| frame.module.is_none()).map(base_name);
-        return without_clone(function).to_owned() + file.unwrap_or_default();
+        let function = if may_be_clone(frame) { without_clone(function) } else { function };
+        return function.to_owned() + file.unwrap_or_default();
     }
     let offset = frame.offset.as_deref().unwrap_or_default();
     match (&frame.build_id, &frame.module) {
@@ -67,13 +80,31 @@ fn key(frame: &Frame) -> String {
     }
 }
 
+/// Whether a compiler may have put a mark behind its name: not of Python and JIT code, which belong to no module, nor
+/// of Go, where a function may be called `cold` and stand behind a dot.
+fn may_be_clone(frame: &Frame) -> bool {
+    frame.module.is_some() && !frame.file.as_deref().is_some_and(|file| file.ends_with(".go"))
+}
+
 /// The function without the marks of a compiler that split or specialised it: they come and go
-/// with every build.
+/// with every build. `.cold` may end a name, all others have a number behind them.
 fn without_clone(function: &str) -> &str {
-    const CLONES: [&str; 7] = [" [clone ", ".cold", ".constprop.", ".part.", ".isra.", ".llvm.", ".lto_priv."];
-    let ends = CLONES.iter().filter_map(|mark| function.find(mark));
+    let dots = function.match_indices('.').map(|(at, _)| at);
+    let mark = dots.filter(|at| is_mark(&function[at + 1..]));
+    let ends = mark.chain(function.find(" [clone "));
     let end = ends.filter(|end| *end > 0).min().unwrap_or(function.len());
     &function[..end]
+}
+
+/// Whether a mark stands here, behind a dot.
+fn is_mark(text: &str) -> bool {
+    const MARKS: [&str; 6] = ["cold", "constprop", "part", "isra", "llvm", "lto_priv"];
+    let mut parts = text.split('.');
+    let mark = parts.next().unwrap_or_default();
+    match parts.next() {
+        None => mark == "cold",
+        Some(number) => MARKS.contains(&mark) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()),
+    }
 }
 
 fn base_name(path: &str) -> &str {

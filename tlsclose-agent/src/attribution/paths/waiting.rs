@@ -1,36 +1,102 @@
 //! Stacks with JIT code that had no name yet when they came.
 
-use std::time::Instant;
+use std::collections::HashMap;
 
 use super::Place;
+use crate::attribution::modules::ModuleId;
 use crate::attribution::process::ProcessId;
 
-/// Stacks that wait at once.
+/// Stacks that wait at once, of all processes. Those beyond are kept as they are, cut at the first function without
+/// a name: a program that makes new stacks all the time shall not take memory for it.
 const MAX: usize = 256;
 
+/// The maps of JIT compilers. Somebody keeps them, but not for ever, and not all of them.
+pub trait Maps {
+    /// Whether what was read of the map can still be trusted with addresses that are used again.
+    fn is_young(&self, process: ProcessId) -> bool;
+
+    /// Reads the map of the process again, if that may be done now; false if not. What there is of the map stays
+    /// there until that of another process is read.
+    fn look(&mut self, process: ProcessId) -> bool;
+
+    /// The numbers of the functions at addresses, by what was read last and is still kept.
+    fn numbers(&mut self, process: ProcessId, addresses: &[u64]) -> Vec<Option<u64>>;
+}
+
 /// A stack, as places in modules.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
     /// The kernel side's.
     pub key: u64,
     pub is_copy: bool,
     pub process: ProcessId,
+    /// The offset of JIT code is its address, until it is named: then it is the number of a function.
     pub path: Vec<Place>,
 }
 
-/// Each waits until the map of its process was looked at once more.
+/// A stack without all its names waits for one more look at the map of its process. With each look all that wait for
+/// it are looked up, before another map is read, and are final: as many processes as there are may wait together.
 #[derive(Default)]
-pub struct Waiting(Vec<(Stack, Instant)>);
+pub struct Waiting {
+    stacks: HashMap<ProcessId, Vec<Stack>>,
+    count: usize,
+}
 
 impl Waiting {
-    pub fn is_full(&self) -> bool {
-        self.0.len() >= MAX
+    /// Takes in a stack. Gives back those that are final now, this one or others, named as far as they can be.
+    pub fn take_in(&mut self, stack: Stack, maps: &mut impl Maps) -> Vec<Stack> {
+        if stack.path.iter().all(|place| place.0 != ModuleId::JIT) {
+            return vec![stack];
+        }
+        let process = stack.process;
+        let mut done = if maps.is_young(process) { Vec::new() } else { self.look(process, maps) };
+        let mut named = stack.named(maps);
+        if named.path.len() < stack.path.len() && maps.look(process) {
+            done.extend(self.settle(process, maps));
+            named = stack.named(maps);
+        }
+        if named.path.len() == stack.path.len() || self.count >= MAX {
+            done.push(named);
+        } else {
+            self.stacks.entry(process).or_default().push(stack);
+            self.count += 1;
+        }
+        done
     }
 
-    pub fn add(&mut self, stack: Stack, since: Instant) {
-        self.0.push((stack, since));
+    /// Looks at the maps of all processes that have stacks waiting, where that may be done now.
+    pub fn look_again(&mut self, maps: &mut impl Maps) -> Vec<Stack> {
+        let processes: Vec<_> = self.stacks.keys().copied().collect();
+        processes.into_iter().flat_map(|process| self.look(process, maps)).collect()
     }
 
-    pub fn take(&mut self) -> Vec<(Stack, Instant)> {
-        std::mem::take(&mut self.0)
+    /// The process is gone: what is left of its map is all that there will be.
+    pub fn settle(&mut self, process: ProcessId, maps: &mut impl Maps) -> Vec<Stack> {
+        let stacks = self.stacks.remove(&process).unwrap_or_default();
+        self.count -= stacks.len();
+        stacks.iter().map(|stack| stack.named(maps)).collect()
+    }
+
+    fn look(&mut self, process: ProcessId, maps: &mut impl Maps) -> Vec<Stack> {
+        if maps.look(process) { self.settle(process, maps) } else { Vec::new() }
     }
 }
+
+impl Stack {
+    /// With functions in place of the addresses of JIT code, up to the first without a name.
+    fn named(&self, maps: &mut impl Maps) -> Self {
+        // Of all but the leaf the call before the return address is meant.
+        let address = |(depth, place): (usize, &Place)| place.1 - u64::from(depth > 0);
+        let made = self.path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
+        let addresses: Vec<u64> = made.map(address).collect();
+        let mut numbers = maps.numbers(self.process, &addresses).into_iter();
+        let path = self.path.iter().map_while(|place| match place.0 {
+            ModuleId::JIT => Some((ModuleId::JIT, numbers.next()??)),
+            _ => Some(*place),
+        });
+        Self { path: path.collect(), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -54,12 +54,54 @@ fn a_rebuild_that_moves_code_keeps_the_site() {
 
 #[test]
 fn marks_of_the_compiler_do_not_count() {
-    let plain = site(&own(&["accept_loop"]), &[]);
-    for function in ["accept_loop.cold", "accept_loop.constprop.0", "accept_loop.isra.0.cold"] {
-        assert_eq!(site(&own(&[function]), &[]), plain, "{function}");
+    for (function, plain) in [
+        ("accept_loop.cold", "accept_loop"),
+        ("accept_loop.cold.0", "accept_loop"),
+        ("accept_loop.cold.12", "accept_loop"),
+        ("accept_loop.part.0", "accept_loop"),
+        ("accept_loop.part.0.cold", "accept_loop"),
+        ("accept_loop.constprop.0", "accept_loop"),
+        ("accept_loop.constprop.1.isra.0", "accept_loop"),
+        ("accept_loop.isra.0.cold", "accept_loop"),
+        ("accept_loop.isra.0.localalias", "accept_loop"),
+        ("accept_loop.llvm.123456", "accept_loop"),
+        ("accept_loop.llvm.16041284357312023401.cold.1", "accept_loop"),
+        ("accept_loop.lto_priv.0", "accept_loop"),
+        ("accept_loop.avx2.cold", "accept_loop.avx2"),
+        ("payments::accept.cold", "payments::accept"),
+        ("Server::accept() [clone .cold]", "Server::accept()"),
+        ("Server::accept() [clone .isra.0] [clone .cold]", "Server::accept()"),
+        // No marks.
+        ("store.coldRead", "store.coldRead"),
+        ("store.coldRead.func1", "store.coldRead.func1"),
+        ("main.part.func1", "main.part.func1"),
+        ("main.part", "main.part"),
+        ("cold.read", "cold.read"),
+        (".cold", ".cold"),
+        ("a.partial.0", "a.partial.0"),
+        ("a.part.0x", "a.part.0x"),
+        ("a.part.", "a.part."),
+    ] {
+        assert_eq!(without_clone(function), plain, "{function}");
     }
-    let plain = site(&own(&["Server::accept()"]), &[]);
-    assert_eq!(site(&own(&["Server::accept() [clone .cold]"]), &[]), plain);
+    assert_eq!(site(&own(&["accept_loop.isra.0.cold"]), &[]), site(&own(&["accept_loop"]), &[]));
+}
+
+#[test]
+fn functions_that_are_called_like_a_mark_have_sites_of_their_own() {
+    let go = |function: &str| Frame { file: Some("/src/store.go".into()), ..frame("/srv/payments", function) };
+    // Of Python or Java.
+    let script = |function: &str| Frame { module: None, ..frame("", function) };
+    let pairs = [
+        [go("store.coldRead"), go("store.coldWrite")],
+        [go("store.cold"), go("store")],
+        [script("Cache.cold_get"), script("Cache.cold_put")],
+        [script("Cache.cold"), script("Cache")],
+        [script("com.acme.coldstorage.A.read(int)"), script("com.acme.coldstorage.A.write(int)")],
+    ];
+    for [one, other] in pairs {
+        assert_ne!(site(std::slice::from_ref(&one), &[]), site(&[other], &[]), "{one:?}");
+    }
 }
 
 #[test]
@@ -76,6 +118,28 @@ fn recursion_counts_once() {
     // Also where libc lies between (qsort's comparison, for one).
     let through_libc = [frame("/p", "walk"), frame(LIBC, "qsort"), frame("/p", "walk")];
     assert_eq!(site(&through_libc, &[]), site(&own(&["walk"]), &[]));
+}
+
+#[test]
+fn a_cycle_of_calls_counts_once_however_often_it_went_round() {
+    let cycles: [&[&str]; 5] =
+        [&["b", "a"], &["c", "b", "a"], &["a", "a", "b"], &["a", "b", "a", "c"], &["a", "b", "c", "d", "e", "f", "g"]];
+    for cycle in cycles {
+        for before in [&[][..], &["connect"], &[cycle[cycle.len() - 1]]] {
+            let times = |times: usize| site(&own(&[before, &cycle.repeat(times), &["main"]].concat()), &[]);
+            for depth in [2, 3, 4, 40] {
+                assert_eq!(times(depth), times(1), "{before:?} {cycle:?} {depth}");
+            }
+            assert_ne!(times(1), times(0), "{before:?} {cycle:?}");
+        }
+    }
+}
+
+#[test]
+fn a_function_that_comes_again_on_another_way_counts_again() {
+    let sites = [["poll", "send", "poll", "main"], ["poll", "recv", "poll", "main"], ["poll", "send", "main", "poll"]];
+    let distinct: std::collections::HashSet<_> = sites.iter().map(|functions| site(&own(functions), &[])).collect();
+    assert_eq!(distinct.len(), sites.len());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The agent's side of one helper process.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
 
-use super::helper::JIT_MAX;
 use super::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
 use crate::attribution::modules::ModuleId;
 
@@ -62,8 +61,8 @@ pub struct Helper {
     child: Child,
     socket: UnixStream,
     loaded: HashMap<ModuleId, Loaded>,
-    /// Processes whose maps of JIT code it has.
-    jit: VecDeque<u64>,
+    /// Processes whose maps of JIT code it has, as it says.
+    jit: Vec<u64>,
     requests: u64,
     /// The user it runs as.
     pub uid: u32,
@@ -96,15 +95,8 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut helper = Self {
-            child,
-            socket: ours,
-            loaded: HashMap::new(),
-            jit: VecDeque::new(),
-            requests: 0,
-            uid: 0,
-            landlock: false,
-        };
+        let mut helper =
+            Self { child, socket: ours, loaded: HashMap::new(), jit: Vec::new(), requests: 0, uid: 0, landlock: false };
         match helper.receive(Instant::now() + READY_DEADLINE)? {
             Answer::Ready { uid, landlock } => (helper.uid, helper.landlock) = (uid, landlock),
             other => return Err(nonsense(&other)),
@@ -190,9 +182,8 @@ impl Helper {
     /// Hands over the map of a JIT compiler.
     pub fn load_jit(&mut self, process: u64, data: &OwnedFd, deadline: Instant) -> io::Result<()> {
         match self.ask(&Request::LoadJit { process }, Some(data.as_fd()), deadline)? {
-            Answer::Unloaded => {
-                self.jit.push_front(process);
-                self.jit.truncate(JIT_MAX);
+            Answer::Maps(kept) => {
+                self.jit = kept;
                 Ok(())
             }
             other => Err(nonsense(&other)),

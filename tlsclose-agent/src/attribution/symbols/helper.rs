@@ -2,7 +2,7 @@
 //!
 //! It may crash or hang; the agent notices, ends it and starts another one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -15,7 +15,7 @@ use super::confine::{Confined, confine};
 use super::elf::Elf;
 use super::go_table::GoTable;
 use super::names::Namer;
-use super::perf_map::PerfMap;
+use super::perf_map::{PerfMap, PerfMaps};
 use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
 use super::runtime::{Runtime, runtime};
 use super::starts::Starts;
@@ -49,14 +49,11 @@ fn serve(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Maps of JIT compilers kept: the last ones asked for.
-pub const JIT_MAX: usize = 4;
-
 /// What the agent has handed over.
 #[derive(Default)]
 struct Loaded {
     modules: HashMap<u32, Module>,
-    jit: VecDeque<(u64, PerfMap)>,
+    jit: PerfMaps,
 }
 
 fn answer(loaded: &mut Loaded, request: Request, fd: Option<OwnedFd>) -> io::Result<Answer> {
@@ -92,17 +89,16 @@ fn answer(loaded: &mut Loaded, request: Request, fd: Option<OwnedFd>) -> io::Res
             let Some(fd) = fd else {
                 return Ok(Answer::Refused("no file".into()));
             };
-            jit.retain(|(known, _)| *known != process);
-            jit.truncate(JIT_MAX - 1);
+            // Before there is another one.
+            jit.remove(process);
             let mut file = File::from(fd);
             // Whoever wrote the copy left the position at its end.
             io::Seek::rewind(&mut file)?;
-            jit.push_front((process, PerfMap::read(file)));
-            Answer::Unloaded
+            Answer::Maps(jit.keep(process, PerfMap::read(file)))
         }
         Request::JitNames { process, addresses } => {
-            let map = jit.iter().find(|(known, _)| *known == process);
-            let name = |address: &u64| map.and_then(|(_, map)| map.name(*address)).into_iter().collect();
+            let map = jit.get(process);
+            let name = |address: &u64| map.and_then(|map| map.name(*address)).into_iter().collect();
             Answer::Names(addresses.iter().map(name).collect())
         }
         Request::Caller { module, offset, is_leaf } => match modules.get_mut(&module) {

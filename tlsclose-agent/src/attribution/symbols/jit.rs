@@ -54,7 +54,10 @@ impl Symbolizer {
     /// The functions at addresses of a process whose map was handed over.
     pub fn jit_names(&mut self, process: ProcessId, addresses: &[u64]) -> Vec<Option<JitName>> {
         let key = jit_key(process);
-        let deadline = Instant::now() + NAMES_DEADLINE;
+        // It may have ended meanwhile, which is not the map's fault.
+        self.helper.take_if(|helper| !helper.is_alive());
+        self.used_at = Instant::now();
+        let deadline = self.used_at + NAMES_DEADLINE;
         let names = self.helper.as_mut().map(|helper| helper.jit_names(key, addresses, deadline));
         let Some(names) = self.jit_done(key, names) else { return vec![None; addresses.len()] };
         let name = |names: Vec<Name>| {

@@ -1,6 +1,7 @@
 //! `/tmp/perf-PID.map`: where JIT compilers say what their code is called. One line for each
 //! function, `start size name`, both numbers hexadecimal, with or without `0x` (JDK 17 writes it).
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 
 use super::demangle::cut;
@@ -12,17 +13,51 @@ const ENTRIES_MAX: usize = 1 << 20;
 /// Longest line looked at, in bytes.
 const LINE_MAX: u64 = 16 * 1024;
 
+/// Maps kept: this many, and of so much memory in all, in bytes; the last one whatever it takes.
+const MAPS_MAX: usize = 16;
+const MAPS_BYTES_MAX: usize = 256 << 20;
+
+/// Maps of processes, the last ones that were read or asked for.
+#[derive(Default)]
+pub struct PerfMaps(VecDeque<(u64, PerfMap)>);
+
+impl PerfMaps {
+    /// Takes in the map of a process; returns the processes whose maps are kept now.
+    pub fn keep(&mut self, process: u64, map: PerfMap) -> Vec<u64> {
+        self.remove(process);
+        self.0.push_front((process, map));
+        self.0.truncate(MAPS_MAX);
+        while self.0.len() > 1 && self.0.iter().map(|(_, map)| map.bytes()).sum::<usize>() > MAPS_BYTES_MAX {
+            self.0.pop_back();
+        }
+        self.0.iter().map(|(process, _)| *process).collect()
+    }
+
+    pub fn get(&mut self, process: u64) -> Option<&PerfMap> {
+        let at = self.0.iter().position(|(known, _)| *known == process)?;
+        let found = self.0.remove(at)?;
+        self.0.push_front(found);
+        self.0.front().map(|(_, map)| map)
+    }
+
+    pub fn remove(&mut self, process: u64) {
+        self.0.retain(|(known, _)| *known != process);
+    }
+}
+
 /// All functions of one process, by address.
 pub struct PerfMap {
     /// Start, end, and the number of its line.
     entries: Vec<(u64, u64, u32)>,
     names: Vec<Box<str>>,
+    /// Of all names together.
+    name_bytes: usize,
 }
 
 impl PerfMap {
     /// What is no entry is skipped.
     pub fn read(file: impl Read) -> Self {
-        let mut map = Self { entries: Vec::new(), names: Vec::new() };
+        let mut map = Self { entries: Vec::new(), names: Vec::new(), name_bytes: 0 };
         let mut file = BufReader::new(file);
         let mut line = Vec::new();
         while map.entries.len() < ENTRIES_MAX {
@@ -33,11 +68,21 @@ impl PerfMap {
             }
             if let Some((start, end, name)) = entry(&line) {
                 map.entries.push((start, end, map.names.len() as u32));
+                map.name_bytes += name.len();
                 map.names.push(name.into());
             }
         }
+        map.entries.shrink_to_fit();
+        map.names.shrink_to_fit();
         map.entries.sort_unstable();
         map
+    }
+
+    /// Memory that it takes.
+    fn bytes(&self) -> usize {
+        /// Two numbers beside each name, and what an allocation takes beyond what was asked for.
+        const EACH: usize = size_of::<(u64, u64, u32)>() + size_of::<Box<str>>() + 24;
+        self.names.len() * EACH + self.name_bytes
     }
 
     /// The youngest function that holds the address. Addresses are used again when code is thrown away.
@@ -127,6 +172,24 @@ mod tests {
         ] {
             assert_eq!(map.name(address), expected, "{address:#x}");
         }
+    }
+
+    #[test]
+    fn the_maps_used_last_are_kept_and_all_are_bounded() {
+        let map = |bytes| PerfMap { name_bytes: bytes, ..PerfMap::read(MAP) };
+        let mut maps = PerfMaps::default();
+        for process in 0..MAPS_MAX as u64 {
+            maps.keep(process, map(0));
+        }
+        assert!(maps.get(0).is_some());
+        let kept = maps.keep(0, map(0));
+        assert_eq!(kept.len(), MAPS_MAX, "one for each process");
+        let kept = maps.keep(100, map(0));
+        assert!(kept.len() == MAPS_MAX && kept[..2] == [100, 0] && !kept.contains(&1), "{kept:?}");
+        assert!(maps.get(1).is_none() && maps.get(2).is_some());
+        assert_eq!(maps.keep(101, map(MAPS_BYTES_MAX / 2)).len(), MAPS_MAX);
+        assert_eq!(maps.keep(102, map(MAPS_BYTES_MAX / 2)), [102]);
+        assert_eq!(maps.keep(103, map(MAPS_BYTES_MAX * 2)), [103]);
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub enum Answer {
         debug_link: Option<String>,
     },
     Unloaded,
+    /// The map was taken; the processes whose maps are kept now.
+    Maps(Vec<u64>),
     /// For every place its functions, innermost first. Empty where nothing is known.
     Names(Vec<Vec<Name>>),
     Caller(Rule),

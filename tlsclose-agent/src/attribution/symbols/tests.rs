@@ -129,6 +129,34 @@ fn functions_of_a_jit_compiler_are_named_by_its_map() {
     assert_eq!(symbolizer.failures, 0);
 }
 
+#[test]
+fn the_agent_knows_which_maps_the_helper_still_has() {
+    let mut symbolizer = symbolizer();
+    let process = |tgid: u32| ProcessId { tgid, started_at: 7 };
+    let load = |symbolizer: &mut Symbolizer, tgid: u32| {
+        let open = move || {
+            let mut file = tempfile::tempfile().ok()?;
+            let line = format!("1000 10 of_{tgid}\n");
+            io::Write::write_all(&mut file, line.as_bytes()).ok()?;
+            Some((file, line.len() as u64))
+        };
+        assert!(symbolizer.load_jit(process(tgid), open).is_some());
+    };
+    for tgid in [1, 2, 1, 1, 1].into_iter().chain(3..40) {
+        load(&mut symbolizer, tgid);
+        // The last one asked for stays.
+        assert!(symbolizer.jit_names(process(2), &[0x1000]).len() == 1);
+    }
+    let mut kept = 0;
+    for tgid in 1..40 {
+        let named = symbolizer.jit_names(process(tgid), &[0x1000])[0].is_some();
+        assert_eq!(symbolizer.has_jit(process(tgid)), named, "{tgid}");
+        kept += usize::from(named);
+    }
+    assert!(symbolizer.has_jit(process(2)) && !symbolizer.has_jit(process(1)) && kept > 4, "{kept}");
+    assert_eq!(symbolizer.failures, 0);
+}
+
 /// What the helper could do although it is confined.
 pub fn escapes() -> String {
     let path = Path::new("/etc/passwd");
