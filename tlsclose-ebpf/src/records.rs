@@ -192,14 +192,17 @@ pub fn is_alert_of_kernel(which: u8) -> Option<bool> {
 /// Bytes of all pieces; None where there are more than are looked at.
 #[inline(always)]
 fn length_of(iovec: u64, pieces: u64) -> Option<u64> {
+    if pieces > TLS_BATCH_PIECES {
+        return None;
+    }
     let mut length = 0;
     for i in 0..TLS_BATCH_PIECES {
         if i >= pieces {
-            return Some(length);
+            break;
         }
         length += user_pair(iovec + i * IOVEC)?.1;
     }
-    None
+    Some(length)
 }
 
 #[inline(always)]
