@@ -219,11 +219,11 @@ impl Direction {
         match (self.stage, kind) {
             (stage::QUIET, _) => self.stage = stage::HELLO,
             (stage::HELLO, record::CHANGE_CIPHER_SPEC) => self.stage = stage::CHANGED,
-            (stage::CHANGED, record::HANDSHAKE) if length <= LONGEST_FINISHED_12 => {
+            (stage::CHANGED, record::HANDSHAKE) if is_finished_12(length) => {
                 self.stage = stage::ENCRYPTED_12;
                 self.marks |= mark::ESTABLISHED;
             }
-            // A second hello, after a HelloRetryRequest.
+            // A second hello, or the one that a HelloRetryRequest put off.
             (stage::CHANGED, record::HANDSHAKE) => self.stage = stage::HELLO,
             (stage::HELLO | stage::CHANGED, record::APPLICATION_DATA) => self.stage = stage::ENCRYPTED_13,
             _ => {}
@@ -271,6 +271,13 @@ impl Direction {
         }
         marks
     }
+}
+
+/// A record of TLS 1.2 may be an encrypted Finished: 16 bytes, to which every cipher adds a multiple of 4. A ServerHello
+/// with X25519 is of 90 bytes.
+#[inline(always)]
+fn is_finished_12(length: u16) -> bool {
+    length <= LONGEST_FINISHED_12 && length.is_multiple_of(4)
 }
 
 const _: () = assert!(size_of::<Direction>() == 20);

@@ -48,6 +48,8 @@ fn walked(records: &[(u8, u16)]) -> Direction {
 const CLIENT_12: [(u8, u16); 4] = [(22, 200), (22, 37), (20, 1), (22, 40)];
 const CLIENT_13: [(u8, u16); 4] = [(22, 512), (20, 1), (23, 53), (23, 120)];
 const SERVER_13: [(u8, u16); 4] = [(22, 122), (20, 1), (23, 900), (23, 234)];
+/// OpenSSL, asked by a client without compatibility mode: a HelloRetryRequest, and a hello with X25519.
+const RETRIED_13: [(u8, u16); 7] = [(22, 56), (20, 1), (22, 90), (23, 23), (23, 415), (23, 97), (23, 69)];
 const JSSE_13: [(u8, u16); 4] = [(22, 440), (20, 1), (23, 85), (23, 136)];
 
 const GOODBYE: u8 = mark::ESTABLISHED | mark::GOODBYE;
@@ -79,6 +81,12 @@ fn the_last_record_says_whether_it_was_a_goodbye() {
         ("1.3, a hello was asked for again", &[(22, 512), (20, 1), (22, 518), (23, 53)], &[(23, 19)], GOODBYE),
         ("1.3 without compatibility mode", &[(22, 250), (23, 53)], &[(23, 90), (23, 19)], GOODBYE),
         ("1.3, a certificate that was refused", &[(22, 512), (20, 1)], &[(23, 19)], mark::GOODBYE),
+        ("1.3, a hello was asked for again, of a client", &RETRIED_13, &[(23, 2000), (23, 19)], GOODBYE),
+        ("1.3, the same without a goodbye", &RETRIED_13, &[(23, 2000)], OPEN),
+        ("1.2, resumed, AES128-SHA", &[(22, 90), (20, 1), (22, 64)], &[(23, 300), (21, 48)], GOODBYE),
+        ("1.2, resumed, AES256-SHA384", &[(22, 90), (20, 1), (22, 96)], &[(23, 300), (21, 80)], GOODBYE),
+        ("1.0, 3DES", &[(22, 200), (22, 70), (20, 1), (22, 40)], &[(23, 304), (21, 24)], GOODBYE),
+        ("1.0, RC4", &[(22, 200), (22, 70), (20, 1), (22, 36)], &[(23, 320), (21, 22)], GOODBYE),
         ("a handshake that failed", &[(22, 512)], &[(21, 2)], 0),
         ("a handshake that was refused at once", &[], &[(21, 2)], 0),
         ("nothing", &[], &[], 0),
