@@ -1,5 +1,6 @@
 //! How TLS connections end is counted exactly, however records reach the kernel.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -7,12 +8,30 @@ use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::seconds;
-use tlsclose_tests::tls::{Wire, after_data, assert_outcomes, exchange, watching};
+use tlsclose_tests::tls::{Wire, after_data, assert_outcomes, exchange, python, watching};
 
 type Outcomes = [(&'static str, u64)];
 
 /// Bodies of the records that `tls_wire.py` sends.
-const MARKER: &str = "tlsclose-must-never-see-this!";
+const MARKER: &str = "Zq7~vK3!xW9@pJ5#hB2$nM8%tD4";
+
+/// Ways of `tls_wire.py` to hand records to the kernel. Before the last three something is said in clear.
+const SENDS: [&str; 11] = [
+    "send",
+    "write",
+    "writev",
+    "sendmsg",
+    "sendmmsg",
+    "sendmmsg_16",
+    "sendmmsg_full",
+    "bytewise",
+    "starttls",
+    "proxy",
+    "connect",
+];
+
+/// Its ways to read them.
+const RECEIVES: [&str; 7] = ["recv", "read", "readv", "recvmsg", "bytewise", "peek", "header_first"];
 
 #[test]
 fn every_way_to_send_and_to_read_records_is_followed() {
@@ -22,10 +41,8 @@ fn every_way_to_send_and_to_read_records_is_followed() {
     const COUNT: u64 = 20;
     let namespace = Netns::new();
     let agent = watching(&namespace);
-    let sends = ["send", "write", "writev", "sendmsg", "sendmmsg", "sendmmsg_full", "bytewise", "starttls"];
-    let receives = ["recv", "read", "readv", "recvmsg", "bytewise", "peek", "header_first"];
-    let ways = sends.map(|send| (send, "recv")).into_iter().chain(receives.map(|receive| ("sendmsg", receive)));
-    for (send, receive) in ways {
+    let sends = SENDS.map(|send| (send, "recv"));
+    for (send, receive) in sends.into_iter().chain(RECEIVES.map(|receive| ("sendmsg", receive))) {
         for (end, sent, answered) in [("none", "truncated", "truncated"), ("clean", "clean", "unanswered")] {
             let wire = exchange(&namespace, &["--send", send, "--receive", receive, "--end", end], COUNT);
             let what = format!("{send}, {receive}, {end}");
@@ -40,9 +57,9 @@ fn kernel_tls_is_followed_by_its_control_messages() {
     if !on_kernel(&["python3"]) {
         return;
     }
-    let protocols = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
-    if !protocols.split_whitespace().any(|name| name == "tls") {
-        // This kernel is built without it. Those in `cargo xtask vm` have it, from 6.1 on.
+    if !has_kernel_tls() {
+        // Those in `cargo xtask vm` have it, from 6.1 on.
+        println!("skipped: this kernel has no TLS of its own");
         return;
     }
     const COUNT: u64 = 5;
@@ -56,6 +73,20 @@ fn kernel_tls_is_followed_by_its_control_messages() {
         assert_outcomes(&agent, &wire.client, &[(seen(sent), COUNT)], &[("unknown", COUNT)], end);
         assert_outcomes(&agent, &wire.server, &[(seen(answered), COUNT)], &[(seen(sent), COUNT)], end);
     }
+}
+
+/// Whether a socket can be given over to kernel TLS, which the kernel loads where it has it as a module.
+fn has_kernel_tls() -> bool {
+    // ENOTCONN and its like come from TLS itself.
+    let ask = "import errno, socket\n\
+               try: socket.socket().setsockopt(socket.SOL_TCP, 31, b'tls')\n\
+               except OSError as error: print(errno.errorcode.get(error.errno, error.errno))";
+    let answer = run(Command::new(python()).args(["-c", ask]), seconds(20));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let protocols = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
+    let is_there = answer.stdout.trim() != "ENOENT";
+    assert_eq!(protocols.split_whitespace().any(|name| name == "tls"), is_there, "{} {protocols}", answer.stdout);
+    is_there
 }
 
 #[test]
@@ -72,7 +103,7 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
     let namespace = Netns::new();
     let agent = watching(&namespace);
     // Of the client: its own direction. Of the server: its own direction, and the client's.
-    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 9] = [
+    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 10] = [
         (&["--end", "padded"], CLEAN, UNANSWERED, CLEAN),
         (&["--end", "could_be_data"], UNKNOWN, UNKNOWN, UNKNOWN),
         (&["--end", "data_after"], TRUNCATED, TRUNCATED, TRUNCATED),
@@ -82,6 +113,7 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
         (&["--end", "one_shot"], ABORTED, ABORTED, CLEAN),
         // The kernel's own copy passes no memory of the program.
         (&["--send", "sendfile"], UNKNOWN, TRUNCATED, TRUNCATED),
+        (&["--send", "sendmmsg_17"], UNKNOWN, TRUNCATED, TRUNCATED),
         (&["--receive", "truncate"], TRUNCATED, UNKNOWN, UNKNOWN),
         // More records in one call than are followed.
         (&["--send", "many", "--receive", "header_first"], UNKNOWN, TRUNCATED, TRUNCATED),
@@ -121,12 +153,39 @@ fn a_leak_on_tls_says_how_the_goodbye_stands() {
     }
     let namespace = Netns::new();
     let agent = watching(&namespace);
-    for (end, remote, sentence) in [
-        ("clean", "said", " On TLS: they sent close_notify and FIN; we answered neither."),
-        ("none", "not_said", " On TLS: they sent their FIN without close_notify; we sent neither."),
-    ] {
+    let cases: [(&[&str], _, _, _, _); 4] = [
+        (
+            &["--end", "clean"],
+            "close_wait_eof_read",
+            "not_said",
+            "said",
+            " On TLS: they sent close_notify and FIN; we answered neither.",
+        ),
+        (
+            &["--end", "none"],
+            "close_wait_eof_read",
+            "not_said",
+            "not_said",
+            " On TLS: they sent their FIN without close_notify; we sent neither.",
+        ),
+        (
+            &["--half", "--end", "clean"],
+            "fin_wait2_held",
+            "said",
+            "not_said",
+            " On TLS: we sent close_notify and FIN; they answered neither.",
+        ),
+        (
+            &["--half", "--end", "none"],
+            "fin_wait2_held",
+            "not_said",
+            "not_said",
+            " On TLS: we sent our FIN without close_notify; they sent neither.",
+        ),
+    ];
+    for (end, kind, local, remote, sentence) in cases {
         let wire = Wire::new();
-        let arguments = ["--end", end, "--count", "5", "--hold", "60"];
+        let arguments = [end, &["--count", "5", "--hold", "60"]].concat();
         let mut holder = Child::spawn(&mut wire.command(&namespace, &arguments));
         holder.wait_for_line("holding 5", seconds(20));
         let is_its = |site: &&serde_json::Value| {
@@ -138,8 +197,9 @@ fn a_leak_on_tls_says_how_the_goodbye_stands() {
         };
         let report = agent.wait_for("5 sockets", seconds(30), |report| of_server(report).is_some());
         let site = of_server(&report).expect("a site");
+        assert_eq!(site["kind"], kind, "{site:#}");
         assert_eq!(site["examples"][0]["tls"]["remote"], remote, "{site:#}");
-        assert_eq!(site["examples"][0]["tls"]["local"], "not_said", "{site:#}");
+        assert_eq!(site["examples"][0]["tls"]["local"], local, "{site:#}");
         assert!(site["why"].as_str().expect("why").ends_with(sentence), "{site:#}");
     }
 }
@@ -151,34 +211,65 @@ fn nothing_but_headers_leaves_the_memory_of_programs() {
     }
     let namespace = Netns::new();
     let agent = watching(&namespace);
-    let wire = Wire::new();
-    // Sockets that stay, so that their entries do.
-    let arguments = ["--send", "writev", "--end", "clean", "--count", "30", "--hold", "60"];
-    let mut holder = Child::spawn(&mut wire.command(&namespace, &arguments));
-    holder.wait_for_line("holding 30", seconds(20));
+    let kernel = has_kernel_tls().then_some(("kernel", "recv"));
+    let others = [("sendfile", "recv"), ("sendmmsg_17", "recv"), ("many", "header_first"), ("send", "truncate")];
+    let sends = SENDS.map(|send| (send, "recv"));
+    let receives = RECEIVES.map(|receive| ("sendmsg", receive));
+    let mut holders = Vec::new();
+    for (send, receive) in sends.into_iter().chain(receives).chain(others).chain(kernel) {
+        // Sockets that stay, so that their entries do.
+        let arguments = ["--send", send, "--receive", receive, "--end", "clean", "--count", "3", "--hold", "120"];
+        let mut holder = Child::spawn(&mut Wire::new().command(&namespace, &arguments));
+        holder.wait_for_line("holding 3", seconds(20));
+        holders.push(holder);
+    }
     agent.wait_for_censuses(2);
-    let maps = run(Command::new("bpftool").args(["-j", "map", "show"]), seconds(20));
-    let maps: serde_json::Value = serde_json::from_str(&maps.stdout).expect("a list of maps");
-    let mut dumped = 0;
-    for map in maps.as_array().expect("maps") {
-        let name = map["name"].as_str().unwrap_or_default();
-        if !name.starts_with("TLS_") {
-            continue;
+    let mut followed = 0;
+    for (name, bytes) in dumps(agent.pid()) {
+        if name == "TLS_SOCKETS" {
+            followed = bytes.chars().count() / (8 + 80);
         }
-        let id = map["id"].to_string();
-        // Of another test, and gone since: nothing to look at.
-        let dump = run(Command::new("bpftool").args(["-j", "map", "dump", "id", &id]), seconds(20));
-        let Ok(entries) = serde_json::from_str::<serde_json::Value>(&dump.stdout) else { continue };
-        let mut bytes = String::new();
-        collect(&entries, &mut bytes);
-        dumped += usize::from(name == "TLS_SOCKETS" && bytes.len() >= 30 * 80);
-        for window in MARKER.as_bytes().windows(4) {
+        // What is of programs' memory by design: names and such. Four bytes of a body could be there by chance.
+        let length = if name.starts_with("TLS_") { 4 } else { 8 };
+        for window in MARKER.as_bytes().windows(length) {
             let text = String::from_utf8_lossy(window);
             assert!(!bytes.contains(&*text), "{text:?} in {name}");
         }
     }
-    assert!(dumped > 0, "the sockets' map was not looked at");
+    assert!(followed >= 3 * holders.len(), "{followed} entries for {} programs", holders.len());
     assert_not_in_memory(agent.pid());
+}
+
+/// The maps of a process's kernel programs, all that can be looked at: a ring buffer cannot.
+fn dumps(pid: u32) -> Vec<(String, String)> {
+    let list = |of: &str| -> Vec<serde_json::Value> {
+        let shown = run(Command::new("bpftool").args(["-j", of, "show"]), seconds(20));
+        serde_json::from_str(&shown.stdout).expect("a list")
+    };
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors").flatten();
+    let all: String = files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let of_process: BTreeSet<u64> =
+        all.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok()).collect();
+    let programs = list("prog");
+    let programs = programs.iter().filter(|program| program["id"].as_u64().is_some_and(|id| of_process.contains(&id)));
+    let ids: BTreeSet<u64> = programs
+        .flat_map(|program| program["map_ids"].as_array().cloned().unwrap_or_default())
+        .filter_map(|id| id.as_u64())
+        .collect();
+    let mut dumps = Vec::new();
+    for map in list("map") {
+        if !map["id"].as_u64().is_some_and(|id| ids.contains(&id)) || map["type"] == "ringbuf" {
+            continue;
+        }
+        let dump = run(Command::new("bpftool").args(["-j", "map", "dump", "id", &map["id"].to_string()]), seconds(60));
+        let entries: serde_json::Value = serde_json::from_str(&dump.stdout).expect("its entries");
+        assert!(entries.is_array(), "{map}: {entries}");
+        let mut bytes = String::new();
+        collect(&entries, &mut bytes);
+        dumps.push((map["name"].as_str().unwrap_or_default().to_owned(), bytes));
+    }
+    assert!(dumps.len() > 30, "{} maps of {of_process:?}", dumps.len());
+    dumps
 }
 
 /// All bytes of a dump, as characters.

@@ -11,7 +11,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::marked_line;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{
-    Certificate, assert_outcomes, local_outcomes, python, python_program, wait_for_tls_site, watching,
+    Certificate, after_data, assert_outcomes, local_outcomes, python, python_program, wait_for_tls_site, watching,
 };
 
 type Outcomes<'a> = &'a [(&'static str, u64)];
@@ -34,8 +34,11 @@ fn python_peers(namespace: &Netns, certificate: &Certificate, arguments: &[&str]
     names
 }
 
-/// Every cipher family of TLS 1.2, and TLS 1.3.
-const VERSIONS: [&[&str]; 6] = [
+/// Every cipher family of TLS 1.2, and the other versions.
+const VERSIONS: [&[&str]; 9] = [
+    &["--version", "1.0", "--ciphers", "ECDHE-ECDSA-AES128-SHA@SECLEVEL=0"],
+    &["--version", "1.1", "--ciphers", "ECDHE-ECDSA-AES128-SHA@SECLEVEL=0"],
+    &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES128-CCM8@SECLEVEL=0"],
     &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"],
     &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"],
     &["--version", "1.2", "--ciphers", "ECDHE-ECDSA-CHACHA20-POLY1305"],
@@ -69,6 +72,64 @@ fn python_truncates_unless_it_unwraps() {
             assert_outcomes(&agent, &names[0], &[(server[0], COUNT)], &[(server[1], COUNT)], &what);
         }
     }
+}
+
+#[test]
+fn who_only_shakes_hands_makes_nobody_hang_up_after_data() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    const COUNT: u64 = 10;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    for version in ["1.2", "1.3"] {
+        // The server sends tickets when the handshake is done, which nobody has asked for.
+        for (end, remote, expected) in [("check", "truncated", 0), ("close", "unknown", COUNT)] {
+            let names = python_peers(&namespace, &certificate, &["--version", version, "--end", end], COUNT);
+            let what = format!("{version} {end}");
+            assert_outcomes(&agent, &names[1], &[("truncated", COUNT)], &[(remote, COUNT)], &what);
+            assert_outcomes(&agent, &names[0], &[("truncated", COUNT)], &[("truncated", COUNT)], &what);
+            assert_eq!(names.each_ref().map(|comm| after_data(&agent, comm)), [expected, 0], "{what}");
+            let peer_first = names.map(|comm| sum(&sites_of(&agent, &comm), "peer_first"));
+            assert_eq!(peer_first, [COUNT, 0], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_that_was_asked_for_again_changes_nothing() {
+    if !on_kernel(&["python3", "openssl"]) {
+        return;
+    }
+    const COUNT: u64 = 3;
+    let certificate = Certificate::new();
+    let namespace = Netns::new();
+    let agent = watching(&namespace);
+    let port = free_port();
+    let (_server_directory, server, server_comm) = renamed("openssl");
+    let mut command = namespace.command(&server);
+    command.args(["s_server", "-www", "-accept", &port.to_string(), "-groups", "X25519"]);
+    command.arg("-cert").arg(certificate.certificate()).arg("-key").arg(certificate.key());
+    let _server = Child::spawn(&mut command);
+    namespace.wait_for_listener(port);
+    // It offers a key that the server does not take. Without compatibility mode the ServerHello that follows the
+    // ChangeCipherSpec is as short as a Finished of TLS 1.2.
+    let (_client_directory, client, client_comm) = renamed("openssl");
+    for mode in ["-no_middlebox", ""] {
+        for _ in 0..COUNT {
+            let script = format!(
+                "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {} s_client -quiet -verify_quiet -tls1_3 {mode} \
+                 -groups P-256:X25519 -connect 127.0.0.1:{port}",
+                client.display()
+            );
+            let output = run(namespace.command("sh").args(["-c", &script]), seconds(20));
+            assert!(output.stdout.starts_with("HTTP/1.0 200"), "{output:?}");
+        }
+    }
+    let all: Outcomes<'_> = &[("clean", 2 * COUNT)];
+    assert_outcomes(&agent, &client_comm, all, all, "client");
+    assert_outcomes(&agent, &server_comm, all, all, "server");
 }
 
 #[test]
@@ -232,8 +293,11 @@ fn the_code_path_that_hangs_up_is_named() {
     rustls.wait_for_line("done", seconds(60));
     // Client and server are one program here, and every one of their closes counts once.
     assert_outcomes(&agent, &comm, &[("truncated", 6000)], &[("truncated", 3000), ("unknown", 3000)], "rustls");
-    let all: u64 = sites_of(&agent, &comm).iter().map(|site| site["closes"].as_u64().expect("closes")).sum();
-    assert_eq!(all, 6000);
+    assert_eq!(sum(&sites_of(&agent, &comm), "closes"), 6000);
+}
+
+fn sum(sites: &[serde_json::Value], field: &str) -> u64 {
+    sites.iter().map(|site| site[field].as_u64().expect("a count")).sum()
 }
 
 fn sites_of(agent: &Agent, comm: &str) -> Vec<serde_json::Value> {

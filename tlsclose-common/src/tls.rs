@@ -21,11 +21,13 @@ const ALERT_13_CCM8: u16 = 11;
 const ALERT_13_PADDED: u16 = 35;
 /// No encrypted Finished of TLS 1.2 is longer (an explicit vector, 16 bytes padded, a MAC of 48).
 const LONGEST_FINISHED_12: u16 = 100;
+/// Encrypted records of TLS 1.3 that a handshake takes at most: a Certificate of two, CertificateVerify, Finished.
+const HANDSHAKE_RECORDS_13: u8 = 4;
 /// The shortest Finished of TLS 1.3 is 45 bytes: what is longer than an alert proves a session.
 const LONGEST_ALERT_13: u16 = 40;
 
 /// Record types.
-mod record {
+pub mod record {
     pub const CHANGE_CIPHER_SPEC: u8 = 20;
     pub const ALERT: u8 = 21;
     pub const HANDSHAKE: u8 = 22;
@@ -49,6 +51,18 @@ pub mod stage {
     pub const KERNEL: u8 = 6;
     /// Out of step, or bytes went a way that is not watched: nothing is known any more.
     pub const LOST: u8 = 5;
+}
+
+/// Values of [`Direction::phase`], which counts the encrypted records of a handshake of TLS 1.3 until one is known to be
+/// its last.
+mod phase {
+    pub const FIRST: u8 = 0;
+    /// The handshake has passed.
+    pub const FINISHED: u8 = 253;
+    /// Data of the program has passed.
+    pub const DATA: u8 = 254;
+    /// The server's: it is not looked at. What follows its handshake may be tickets.
+    pub const SERVER: u8 = 255;
 }
 
 /// What is known of one direction, as bits: what [`Direction::marks`] gives.
@@ -87,7 +101,7 @@ pub struct Direction {
     marks: u8,
     /// Calls in which nothing looked like TLS.
     pub quiet_calls: u8,
-    pad: u8,
+    phase: u8,
 }
 
 impl Direction {
@@ -103,7 +117,7 @@ impl Direction {
         last_type: 0,
         marks: 0,
         quiet_calls: 0,
-        pad: 0,
+        phase: phase::FIRST,
     };
 
     /// These bytes may be the first header of TLS in a direction: a handshake, or an alert in
@@ -156,15 +170,24 @@ impl Direction {
         self.stage == stage::KERNEL
     }
 
-    /// The kernel made or took apart a record, an alert or data. Its headers pass nobody else.
+    /// What is sent here is a server's.
     #[inline(always)]
-    pub fn record_of_kernel(&mut self, is_alert: bool) {
+    pub fn serves(&mut self) {
+        self.phase = phase::SERVER;
+    }
+
+    /// The kernel made or took apart a record of this type. Its headers pass nobody else.
+    #[inline(always)]
+    pub fn record_of_kernel(&mut self, kind: u8) {
         self.stage = stage::KERNEL;
         self.header = 0;
         self.have = 0;
         self.remaining = 0;
-        self.last_type = if is_alert { record::ALERT } else { record::APPLICATION_DATA };
+        self.last_type = kind;
         self.marks &= !mark::LATE;
+        if kind == record::APPLICATION_DATA && self.phase != phase::SERVER {
+            self.phase = phase::DATA;
+        }
     }
 
     /// A header begins with the next byte.
@@ -173,10 +196,18 @@ impl Direction {
         self.remaining == 0 && self.have == 0
     }
 
-    /// The last record holds data of the program, as far as headers tell.
+    /// The last record holds data of the program, as far as headers tell; in TLS 1.3 it may hold a handshake.
     #[inline(always)]
     pub fn carries_data(&self) -> bool {
         self.last_type == record::APPLICATION_DATA && !self.says_goodbye()
+    }
+
+    /// It does, and no handshake. TLS 1.3 hides handshakes and tickets: then only what a client sends after its Finished
+    /// counts, and what a server sends after it has read some of that.
+    #[inline(always)]
+    pub fn carries_data_for_sure(&self, other: &Self) -> bool {
+        let asked = if self.phase == phase::SERVER { other.phase } else { self.phase };
+        self.carries_data() && (self.stage != stage::ENCRYPTED_13 || asked == phase::DATA)
     }
 
     /// `length` bytes of the body have passed, at most [`Self::body`].
@@ -219,17 +250,26 @@ impl Direction {
         match (self.stage, kind) {
             (stage::QUIET, _) => self.stage = stage::HELLO,
             (stage::HELLO, record::CHANGE_CIPHER_SPEC) => self.stage = stage::CHANGED,
-            (stage::CHANGED, record::HANDSHAKE) if length <= LONGEST_FINISHED_12 => {
+            (stage::CHANGED, record::HANDSHAKE) if is_finished_12(length) => {
                 self.stage = stage::ENCRYPTED_12;
                 self.marks |= mark::ESTABLISHED;
             }
-            // A second hello, after a HelloRetryRequest.
+            // A second hello, or the one that a HelloRetryRequest put off.
             (stage::CHANGED, record::HANDSHAKE) => self.stage = stage::HELLO,
             (stage::HELLO | stage::CHANGED, record::APPLICATION_DATA) => self.stage = stage::ENCRYPTED_13,
             _ => {}
         }
-        if self.stage == stage::ENCRYPTED_13 && kind == record::APPLICATION_DATA && length > LONGEST_ALERT_13 {
-            self.marks |= mark::ESTABLISHED;
+        if self.stage == stage::ENCRYPTED_13 && kind == record::APPLICATION_DATA {
+            if length > LONGEST_ALERT_13 {
+                self.marks |= mark::ESTABLISHED;
+            }
+            self.phase = match self.phase {
+                // No data, or too little to tell.
+                same if same == phase::SERVER || matches!(length, ALERT_13 | ALERT_13_CCM8) => same,
+                phase::FINISHED | phase::DATA | HANDSHAKE_RECORDS_13 => phase::DATA,
+                _ if is_finished_13(length) => phase::FINISHED,
+                records => records + 1,
+            };
         }
     }
 
@@ -271,6 +311,20 @@ impl Direction {
         }
         marks
     }
+}
+
+/// A record of TLS 1.2 may be an encrypted Finished: 16 bytes, to which every cipher adds a multiple of 4. A ServerHello
+/// with X25519 is of 90 bytes.
+#[inline(always)]
+fn is_finished_12(length: u16) -> bool {
+    length <= LONGEST_FINISHED_12 && length.is_multiple_of(4)
+}
+
+/// A record of TLS 1.3 is as long as a Finished: 4 bytes and a hash of 32 or 48, the hidden type, and a tag of 16, or of 8
+/// (CCM_8); JSSE pads it by 16.
+#[inline(always)]
+fn is_finished_13(length: u16) -> bool {
+    matches!(length, 45 | 53 | 61 | 69 | 85)
 }
 
 const _: () = assert!(size_of::<Direction>() == 20);

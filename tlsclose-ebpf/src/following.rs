@@ -6,7 +6,7 @@
 use tlsclose_common::{
     facts::{TlsSocket, call, state},
     limits::TLS_QUIET_CALLS,
-    tls::{Direction, HEADER},
+    tls::{Direction, HEADER, record::APPLICATION_DATA},
 };
 
 use crate::{
@@ -64,12 +64,17 @@ fn is_one_record(direction: &mut Direction, header: [u8; 5], bytes: u32) -> bool
 fn moved(sk: Tcp, entry: *mut TlsSocket, which: u8) {
     // SAFETY: as in `tls::known`.
     let entry = unsafe { &mut *entry };
-    let direction = if which == call::READ { &mut entry.remote } else { &mut entry.local };
+    let (direction, other) = match which {
+        call::READ => (&mut entry.remote, &entry.local),
+        _ => (&mut entry.local, &entry.remote),
+    };
     if direction.says_goodbye() {
         if is_late(sk, entry.ended_from, which) {
             direction.mark_late();
         }
-    } else if direction.carries_data() && !direction.is_lost() {
+    } else if !direction.is_lost()
+        && if which == call::READ { direction.carries_data() } else { direction.carries_data_for_sure(other) }
+    {
         entry.last_data = which;
     }
     let tgid = stack::current_tgid();
@@ -143,11 +148,11 @@ fn take_in(sk: Tcp, sequences: Sequences, direction: &mut Direction, moved: Call
         skipped = 0;
     }
     if direction.is_of_kernel() || (skipped != 0 && sequences.has_kernel_tls()) {
-        match records::is_alert_of_kernel(which) {
-            Some(is_alert) => direction.record_of_kernel(is_alert),
+        match records::type_by_kernel(which) {
+            Some(kind) => direction.record_of_kernel(kind),
             // Calls that have no room for a type move nothing but data. What they read may be missing a header
             // for another reason, though, unless it is known that the kernel takes records apart here.
-            None if which == call::SEND || direction.is_of_kernel() => direction.record_of_kernel(false),
+            None if which == call::SEND || direction.is_of_kernel() => direction.record_of_kernel(APPLICATION_DATA),
             None => direction.lose(),
         }
         return 0;

@@ -65,6 +65,9 @@ fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u
     if peer_fin {
         facts |= tls_close::PEER_FIN;
     }
+    if matches!(before, state::CLOSE_WAIT | state::LAST_ACK) {
+        facts |= tls_close::PEER_FIRST;
+    }
     if sequences.rcv_nxt().wrapping_sub(sequences.copied_seq()) > peer_fin as u32 {
         facts |= tls_close::UNREAD;
     }

@@ -155,16 +155,15 @@ fn header_at(at: u64) -> Option<[u8; 5]> {
     }
 }
 
-/// What kernel TLS says of the record that the current sendmsg() or recvmsg() moved: whether it is an alert. None
-/// where the call has no room for that (KERNEL: Documentation/networking/tls.rst).
+/// What kernel TLS says of the record that the current sendmsg() or recvmsg() moved: its type. None where the call has no
+/// room for that (KERNEL: Documentation/networking/tls.rst).
 #[inline(always)]
-pub fn is_alert_of_kernel(which: u8) -> Option<bool> {
+pub fn type_by_kernel(which: u8) -> Option<u8> {
     /// `cmsg_len` of a message of one byte (include/linux/socket.h).
     const LENGTH: u64 = 17;
     const SOL_TLS: u64 = 282;
     const TLS_SET_RECORD_TYPE: u64 = 1;
     const TLS_GET_RECORD_TYPE: u64 = 2;
-    const ALERT: u8 = 21;
     if !reads_by_address() {
         return None;
     }
@@ -186,20 +185,23 @@ pub fn is_alert_of_kernel(which: u8) -> Option<bool> {
     // SAFETY: one byte; the helper checks the address.
     let read = unsafe { bpf_probe_read_user((&raw mut record).cast(), 1, (control + IOVEC) as *const c_void) };
     let is_its = length >= LENGTH && level_and_kind == SOL_TLS | kind << 32 && read == 0;
-    is_its.then_some(record == ALERT)
+    is_its.then_some(record)
 }
 
 /// Bytes of all pieces; None where there are more than are looked at.
 #[inline(always)]
 fn length_of(iovec: u64, pieces: u64) -> Option<u64> {
+    if pieces > TLS_BATCH_PIECES {
+        return None;
+    }
     let mut length = 0;
     for i in 0..TLS_BATCH_PIECES {
         if i >= pieces {
-            return Some(length);
+            break;
         }
         length += user_pair(iovec + i * IOVEC)?.1;
     }
-    None
+    Some(length)
 }
 
 #[inline(always)]

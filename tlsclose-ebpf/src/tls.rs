@@ -9,7 +9,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
-    facts::{Comm, Lost, TlsSeen, TlsSocket, record, state, tls_now},
+    facts::{Comm, Lost, TlsSeen, TlsSocket, call, record, state, tls_now},
     limits::TLS_SEEN_STEP_NS,
     tls::{Direction, mark},
 };
@@ -81,7 +81,13 @@ pub fn begins(sk: Tcp, bytes: u32, which: u8) -> bool {
     }
     let Some(entry) = TLS_SOCKETS.get_ptr_mut(sk.address()) else { return false };
     // SAFETY: as in `known`.
-    unsafe { (*entry).peer = sk.peer() };
+    unsafe {
+        (*entry).peer = sk.peer();
+        if which == call::READ {
+            // The first hello is the client's.
+            (*entry).local.serves();
+        }
+    }
     seen();
     true
 }

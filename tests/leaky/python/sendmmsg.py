@@ -25,15 +25,19 @@ class Message(ctypes.Structure):
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def sendmmsg(sock, bodies):
-    """Sends messages of two pieces each with one call; gives back the bytes that it took."""
-    halves = [[body[: len(body) // 2], body[len(body) // 2 :]] for body in bodies]
-    pieces = [(Piece * 2)(*[Piece(half, len(half)) for half in pair]) for pair in halves]
-    messages = (Message * len(bodies))(*[Message(None, 0, pair, 2, None, 0, 0, 0) for pair in pieces])
+def cut(body, count):
+    bounds = [len(body) * at // count for at in range(count + 1)]
+    return [body[begin:end] for begin, end in zip(bounds, bounds[1:])]
+
+
+def sendmmsg(sock, bodies, count=2):
+    """Sends messages of `count` pieces each with one call; gives back the bytes that it took."""
+    pieces = [(Piece * count)(*[Piece(piece, len(piece)) for piece in cut(body, count)]) for body in bodies]
+    messages = (Message * len(bodies))(*[Message(None, 0, all_of, count, None, 0, 0, 0) for all_of in pieces])
     while True:
-        count = libc.sendmmsg(sock.fileno(), messages, len(messages), 0)
-        if count >= 0:
-            return sum(message.sent for message in messages[:count])
+        sent = libc.sendmmsg(sock.fileno(), messages, len(messages), 0)
+        if sent >= 0:
+            return sum(message.sent for message in messages[:sent])
         if ctypes.get_errno() != errno.EAGAIN:
             raise OSError(ctypes.get_errno(), "sendmmsg")
         select.select([], [sock], [])

@@ -14,7 +14,7 @@ arguments.add_argument("--client", required=True, help="name of the client's pro
 arguments.add_argument("--certificate", required=True, help="certificate and key, as PEM")
 arguments.add_argument("--version", default="1.3")
 arguments.add_argument("--ciphers")
-arguments.add_argument("--end", default="close", help="close, unwrap, with, reset or kill")
+arguments.add_argument("--end", default="close", help="close, unwrap, with, reset, kill or check")
 arguments.add_argument("--alert", action="store_true", help="the server answers a truncation with a fatal alert")
 arguments.add_argument("--count", type=int, default=1)
 options = arguments.parse_args()
@@ -26,9 +26,12 @@ def call_myself(name):
         comm.write(name)
 
 
+VERSIONS = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2}
+
+
 def limit(context):
-    if options.version == "1.2":
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if options.version in VERSIONS:
+        context.minimum_version = context.maximum_version = VERSIONS[options.version]
     if options.ciphers:
         context.set_ciphers(options.ciphers)
     return context
@@ -46,8 +49,8 @@ def serve(listener):
         plain, _ = listener.accept()
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = context.wrap_socket(plain, server_side=True)
-        connection.recv(100)
-        connection.sendall(b"x" * RESPONSE)
+        if connection.recv(100):
+            connection.sendall(b"x" * RESPONSE)
         try:
             while connection.recv(100):
                 pass
@@ -58,10 +61,23 @@ def serve(listener):
         connection.close()
 
 
-def request(context, port):
+def shake_hands(context, port):
     plain = socket.create_connection(("127.0.0.1", port))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection = context.wrap_socket(plain, server_hostname="localhost")
+    return context.wrap_socket(plain, server_hostname="localhost")
+
+
+def check(context, port):
+    """As a health checker does, which sends nothing."""
+    connection = shake_hands(context, port)
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(4096):
+        pass
+    connection.close()
+
+
+def request(context, port):
+    connection = shake_hands(context, port)
     connection.sendall(b"hello")
     left = RESPONSE
     while left:
@@ -72,6 +88,9 @@ def request(context, port):
 def connect(port):
     context = limit(ssl.create_default_context(cafile=options.certificate))
     for _ in range(options.count):
+        if options.end == "check":
+            check(context, port)
+            continue
         connection = request(context, port)
         if options.end == "unwrap":
             connection.unwrap()

@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-MARKER = b"tlsclose-must-never-see-this!"
+MARKER = b"Zq7~vK3!xW9@pJ5#hB2$nM8%tD4"
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--server", required=True, help="name of the server's process")
@@ -22,6 +22,7 @@ arguments.add_argument("--end", default="none")
 arguments.add_argument("--linger", type=float, default=0, help="seconds from the end of a stream to the close")
 arguments.add_argument("--count", type=int, default=1)
 arguments.add_argument("--hold", type=float, default=0, help="seconds that the server keeps its sockets open")
+arguments.add_argument("--half", action="store_true", help="the server ends its direction, and both keep their sockets")
 options = arguments.parse_args()
 
 
@@ -72,12 +73,14 @@ def send(sock, data):
     elif way == "sendmsg":
         while data:
             data = data[sock.sendmsg(chunks(data, 7)[:300]) :]
-    elif way in ("sendmmsg", "sendmmsg_full"):
+    elif way.startswith("sendmmsg"):
         from sendmmsg import sendmmsg
 
         # Messages of which some, where the buffers are full, are sent in part or not at all.
+        size = 1000 if way == "sendmmsg_full" else 110
+        pieces = {"sendmmsg_16": 16, "sendmmsg_17": 17}.get(way, 2)
         while data:
-            data = data[sendmmsg(sock, chunks(data, 110 if way == "sendmmsg" else 1000)[:20]) :]
+            data = data[sendmmsg(sock, chunks(data, size)[:20], pieces) :]
     elif way == "bytewise":
         # TLS is recognised by five bytes in one piece.
         sock.send(data[:5])
@@ -142,19 +145,36 @@ def receive_by_kernel(sock, wanted):
             return
 
 
-def starttls(sock, lines):
-    """A dialogue in clear before the records, each side in turn."""
-    for at in range(lines):
-        sock.sendall(b"250 ready when you are\r\n")
-        sock.recv(24, socket.MSG_WAITALL)
+# What is said in clear before the records, and whether the client says it.
+DIALOGUES = {
+    "starttls": [
+        (False, b"220 mail.example.org ESMTP\r\n"),
+        (True, b"EHLO example.net\r\n"),
+        (False, b"250-mail.example.org\r\n250 STARTTLS\r\n"),
+        (True, b"STARTTLS\r\n"),
+        (False, b"220 2.0.0 ready when you are\r\n"),
+    ],
+    "proxy": [(True, b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 443\r\n")],
+    "connect": [
+        (True, b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"),
+        (False, b"HTTP/1.1 200 Connection established\r\n\r\n"),
+    ],
+}
+
+
+def talk_in_clear(sock, is_client):
+    for by_client, line in DIALOGUES.get(options.send, []):
+        if by_client == is_client:
+            sock.sendall(line)
+        else:
+            sock.recv(len(line), socket.MSG_WAITALL)
 
 
 def serve(listener):
     held = []
     for _ in range(options.count):
         sock, _ = listener.accept()
-        if options.send == "starttls":
-            starttls(sock, 3)
+        talk_in_clear(sock, is_client=False)
         if options.send == "kernel":
             receive(sock, sum(map(len, CLIENT[:3])))
             sock.sendall(b"".join(SERVER[:3]))
@@ -164,6 +184,11 @@ def serve(listener):
         else:
             receive(sock, sum(map(len, CLIENT)))
             sock.sendall(b"".join(SERVER))
+        if options.half:
+            sock.sendall(ENDS[options.end])
+            sock.shutdown(socket.SHUT_WR)
+            held.append(sock)
+            continue
         try:
             if options.send == "kernel":
                 receive_by_kernel(sock, None)
@@ -193,13 +218,13 @@ def talk_by_kernel(sock):
 
 
 def connect(port):
+    held = []
     for _ in range(options.count):
         sock = socket.create_connection(("127.0.0.1", port))
         if options.send == "sendmmsg_full":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             sock.setblocking(False)
-        if options.send == "starttls":
-            starttls(sock, 3)
+        talk_in_clear(sock, is_client=True)
         if options.send == "kernel":
             talk_by_kernel(sock)
             continue
@@ -220,11 +245,16 @@ def connect(port):
             select.select([sock], [], [])
         while left:
             left -= len(sock.recv(left))
+        if options.half:
+            held.append(sock)
+            continue
         if ENDS[options.end]:
             send(sock, ENDS[options.end])
         if options.end == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
+    if held:
+        time.sleep(options.hold)
 
 
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)

@@ -64,6 +64,9 @@ pub struct TlsSite {
     pub closes: u64,
     /// How our direction ended in them.
     pub outcomes: TlsOutcomes,
+    /// Truncated closes where the peer's FIN had arrived before ours was sent: it hung up first.
+    #[serde(default)]
+    pub peer_first: u64,
     /// Truncated closes that the kernel made because the process ended.
     pub process_exit: u64,
     /// Truncated closes within a second after the program had sent data, and none had come since.

@@ -252,6 +252,7 @@ pub fn truncating() -> TlsSite {
         exe: "/srv/payments".to_owned(),
         closes: 40,
         outcomes,
+        peer_first: 12,
         process_exit: 0,
         after_data: 30,
         per_minute: 7.4,

@@ -52,6 +52,7 @@ fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) 
         exe: record.exe,
         closes,
         outcomes: record.outcomes,
+        peer_first: record.peer_first,
         process_exit: record.process_exit,
         after_data: record.after_data,
         per_minute: (per_minute * 10.0).round() / 10.0,

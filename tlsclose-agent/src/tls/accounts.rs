@@ -53,6 +53,8 @@ pub struct TlsRecord {
     pub exe: String,
     /// How our direction ended.
     pub outcomes: TlsOutcomes,
+    /// Truncated after the peer had hung up.
+    pub peer_first: u64,
     /// Truncated because the process ended.
     pub process_exit: u64,
     /// Truncated right after data that the program had sent.
@@ -173,10 +175,18 @@ impl Accounts {
 }
 
 impl Close {
+    /// How many of these truncated after the peer had hung up.
+    fn peer_first(&self, local: TlsOutcome) -> u64 {
+        self.truncated_as(local, tls_close::PEER_FIRST)
+    }
+
     /// How many of these truncated right after data that the program had sent.
     fn after_data(&self, local: TlsOutcome) -> u64 {
-        let is = local == TlsOutcome::Truncated && self.facts & tls_close::SENT_LAST != 0;
-        if is { self.count } else { 0 }
+        self.truncated_as(local, tls_close::SENT_LAST)
+    }
+
+    fn truncated_as(&self, local: TlsOutcome, fact: u32) -> u64 {
+        if local == TlsOutcome::Truncated && self.facts & fact != 0 { self.count } else { 0 }
     }
 }
 
@@ -189,6 +199,7 @@ impl TlsRecord {
             self.process_exit += truncated;
         }
         self.after_data += close.after_data(outcome);
+        self.peer_first += close.peer_first(outcome);
         if self.processes.len() >= PROCESSES
             && !self.processes.contains_key(&close.process)
             && let Some(least) = self.processes.iter().min_by_key(|(_, closes)| closes.0).map(|(process, _)| *process)
@@ -209,6 +220,7 @@ impl TlsRecord {
         let taken = close.count.min(*there);
         *there -= taken;
         self.after_data = self.after_data.saturating_sub(close.after_data(outcome).min(taken));
+        self.peer_first = self.peer_first.saturating_sub(close.peer_first(outcome).min(taken));
         let truncated = if outcome == TlsOutcome::Truncated { taken } else { 0 };
         if let Some(process) = self.processes.get_mut(&close.process) {
             process.0 = process.0.saturating_sub(taken);

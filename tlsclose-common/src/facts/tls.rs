@@ -81,6 +81,8 @@ pub mod tls_close {
     pub const BY_EXIT: u32 = 1 << 20;
     /// The last data on the connection was sent by the program, within the second before.
     pub const SENT_LAST: u32 = 1 << 21;
+    /// The peer's FIN had arrived before ours was sent.
+    pub const PEER_FIRST: u32 = 1 << 22;
 }
 
 /// Bits of a census record's `tls`: how the goodbye stands on a half-closed socket.

@@ -48,6 +48,8 @@ fn walked(records: &[(u8, u16)]) -> Direction {
 const CLIENT_12: [(u8, u16); 4] = [(22, 200), (22, 37), (20, 1), (22, 40)];
 const CLIENT_13: [(u8, u16); 4] = [(22, 512), (20, 1), (23, 53), (23, 120)];
 const SERVER_13: [(u8, u16); 4] = [(22, 122), (20, 1), (23, 900), (23, 234)];
+/// OpenSSL, asked by a client without compatibility mode: a HelloRetryRequest, and a hello with X25519.
+const RETRIED_13: [(u8, u16); 7] = [(22, 56), (20, 1), (22, 90), (23, 23), (23, 415), (23, 97), (23, 69)];
 const JSSE_13: [(u8, u16); 4] = [(22, 440), (20, 1), (23, 85), (23, 136)];
 
 const GOODBYE: u8 = mark::ESTABLISHED | mark::GOODBYE;
@@ -79,6 +81,12 @@ fn the_last_record_says_whether_it_was_a_goodbye() {
         ("1.3, a hello was asked for again", &[(22, 512), (20, 1), (22, 518), (23, 53)], &[(23, 19)], GOODBYE),
         ("1.3 without compatibility mode", &[(22, 250), (23, 53)], &[(23, 90), (23, 19)], GOODBYE),
         ("1.3, a certificate that was refused", &[(22, 512), (20, 1)], &[(23, 19)], mark::GOODBYE),
+        ("1.3, a hello was asked for again, of a client", &RETRIED_13, &[(23, 2000), (23, 19)], GOODBYE),
+        ("1.3, the same without a goodbye", &RETRIED_13, &[(23, 2000)], OPEN),
+        ("1.2, resumed, AES128-SHA", &[(22, 90), (20, 1), (22, 64)], &[(23, 300), (21, 48)], GOODBYE),
+        ("1.2, resumed, AES256-SHA384", &[(22, 90), (20, 1), (22, 96)], &[(23, 300), (21, 80)], GOODBYE),
+        ("1.0, 3DES", &[(22, 200), (22, 70), (20, 1), (22, 40)], &[(23, 304), (21, 24)], GOODBYE),
+        ("1.0, RC4", &[(22, 200), (22, 70), (20, 1), (22, 36)], &[(23, 320), (21, 22)], GOODBYE),
         ("a handshake that failed", &[(22, 512)], &[(21, 2)], 0),
         ("a handshake that was refused at once", &[], &[(21, 2)], 0),
         ("nothing", &[], &[], 0),
@@ -87,6 +95,50 @@ fn the_last_record_says_whether_it_was_a_goodbye() {
         let records: Vec<_> = session.iter().chain(*end).copied().collect();
         assert_eq!(walked(&records).marks(), *expected, "{name}");
     }
+}
+
+/// What it is, what the client has sent, what the server has, and whether the last of each is data of the program.
+type Sent = (&'static str, &'static [(u8, u16)], &'static [(u8, u16)], [bool; 2]);
+
+#[test]
+fn handshakes_and_tickets_are_no_data_of_the_program() {
+    const CLIENT: &[(u8, u16)] = &[(22, 512), (20, 1)];
+    const SERVER: &[(u8, u16)] = &[(22, 122), (20, 1)];
+    const FLIGHT: &[(u8, u16)] = &[(23, 23), (23, 415), (23, 96), (23, 69)];
+    const WITH_TICKETS: &[(u8, u16)] = &[(23, 23), (23, 415), (23, 96), (23, 69), (23, 250), (23, 250)];
+    let cases: &[Sent] = &[
+        ("a health check", &[(23, 69)], WITH_TICKETS, [false, false]),
+        ("a health check, by SHA256", &[(23, 53)], WITH_TICKETS, [false, false]),
+        ("a health check of JSSE", &[(23, 85)], WITH_TICKETS, [false, false]),
+        ("one with a certificate", &[(23, 415), (23, 96), (23, 69)], WITH_TICKETS, [false, false]),
+        ("one with a long certificate", &[(23, 16401), (23, 900), (23, 281), (23, 69)], WITH_TICKETS, [false, false]),
+        ("one with all in one record", &[(23, 580)], WITH_TICKETS, [false, false]),
+        ("one that says goodbye", &[(23, 69), (23, 19)], WITH_TICKETS, [false, false]),
+        ("a request", &[(23, 69), (23, 120)], FLIGHT, [true, true]),
+        ("a request, and a reply", &[(23, 69), (23, 120)], &[(23, 900), (23, 69), (23, 250), (23, 2000)], [true, true]),
+        ("a request with a certificate", &[(23, 415), (23, 96), (23, 69), (23, 120)], WITH_TICKETS, [true, true]),
+        ("a reply, and a goodbye", &[(23, 69), (23, 120)], &[(23, 900), (23, 69), (23, 19)], [true, false]),
+        // It is not known which of them the first request is.
+        ("a request after all in one record", &[(23, 580), (23, 120)], WITH_TICKETS, [false, false]),
+        ("the fifth record", &[(23, 580), (23, 120), (23, 120), (23, 120), (23, 120)], WITH_TICKETS, [true, true]),
+    ];
+    for (name, client, server, expected) in cases {
+        let sent = walked(&[CLIENT, client].concat());
+        let mut answered = Direction::NEW;
+        answered.serves();
+        feed(&mut answered, &stream(&[SERVER, server].concat()));
+        let for_sure = [sent.carries_data_for_sure(&answered), answered.carries_data_for_sure(&sent)];
+        assert_eq!(for_sure, *expected, "{name}");
+        // Who reads that has been answered.
+        assert!(answered.carries_data() || answered.says_goodbye(), "{name}");
+    }
+    // TLS 1.2 has types for them.
+    let mut answered = walked(&CLIENT_12);
+    let of_client = walked(&CLIENT_12);
+    answered.serves();
+    assert!(!answered.carries_data_for_sure(&of_client));
+    feed(&mut answered, &stream(&[(23, 300)]));
+    assert!(answered.carries_data_for_sure(&of_client));
 }
 
 #[test]
@@ -214,16 +266,20 @@ proptest! {
 #[test]
 fn kernel_tls_says_itself_what_an_alert_is() {
     let mut direction = walked(&CLIENT_13);
-    direction.record_of_kernel(false);
-    assert_eq!((direction.marks(), direction.carries_data()), (OPEN, true));
-    direction.record_of_kernel(true);
+    let carries_data = |direction: &Direction| direction.carries_data_for_sure(&Direction::NEW);
+    direction.record_of_kernel(record::APPLICATION_DATA);
+    assert_eq!((direction.marks(), carries_data(&direction)), (OPEN, true));
+    // A ticket.
+    direction.record_of_kernel(record::HANDSHAKE);
+    assert_eq!((direction.marks(), carries_data(&direction)), (OPEN, false));
+    direction.record_of_kernel(record::ALERT);
     direction.mark_late();
-    assert_eq!((direction.marks(), direction.carries_data()), (GOODBYE | mark::LATE, false));
-    direction.record_of_kernel(false);
+    assert_eq!((direction.marks(), carries_data(&direction)), (GOODBYE | mark::LATE, false));
+    direction.record_of_kernel(record::APPLICATION_DATA);
     assert_eq!(direction.marks(), OPEN);
     // Whatever was left of a record before.
     let mut direction = walked(&CLIENT_13);
     feed(&mut direction, &stream(&[(23, 500)])[..100]);
-    direction.record_of_kernel(true);
+    direction.record_of_kernel(record::ALERT);
     assert_eq!(direction.marks(), GOODBYE);
 }

@@ -42,8 +42,10 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, P
     programs.extend(compile::leaky_tls_programs());
     programs.extend(TOOLS.map(PathBuf::from));
     programs.push(PYTHON.into());
+    let modules_of_python = python_library()?;
+    let is_binary = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "so");
     let mut libraries = BTreeSet::new();
-    for program in &programs {
+    for program in programs.iter().chain(modules_of_python.iter().filter(is_binary)) {
         libraries.extend(libraries_of(program)?);
     }
     for file in programs.iter().chain(&libraries) {
@@ -54,8 +56,8 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, P
             copy(&file, &root)?;
         }
     }
-    for module in python_library()? {
-        copy(&module, &root)?;
+    for module in &modules_of_python {
+        copy(module, &root)?;
     }
     for (position, (release, module)) in modules.iter().enumerate() {
         unpack(module, &root.join("modules").join(release), position)?;

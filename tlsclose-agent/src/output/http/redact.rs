@@ -84,6 +84,7 @@ fn tls_site(full: &TlsSite) -> TlsSite {
         exe: full.exe.clone(),
         closes: full.closes,
         outcomes: full.outcomes,
+        peer_first: full.peer_first,
         process_exit: full.process_exit,
         after_data: full.after_data,
         per_minute: full.per_minute,

@@ -186,7 +186,7 @@ fn code_paths_on_tls_have_counts_a_rate_and_a_share() {
         tls::sites(&report, &PLAIN),
         "\
 tls_truncated  37 of 40 closes (92.5 %)  7.4/min  payments[4117] /srv/payments  site 5a1e00c0ffee
-  clean 3  truncated 37  unanswered 0  aborted 0  unknown 0
+  clean 3  truncated 37 (12 after the peer's FIN)  unanswered 0  aborted 0  unknown 0
   closed by close
     hang_up  src/server.rs:140
   why  37 of 40 TLS connections were closed by close in hang_up (src/server.rs:140) without a close_notify, 30 of them right after the program had sent data: the peer cannot tell the end from a truncation.

@@ -33,8 +33,12 @@ fn block(text: &mut String, site: &TlsSite, layout: &Layout) {
         rounded(site.per_minute),
         escape(&site.site)
     );
+    let after_fin = match site.peer_first {
+        0 => String::new(),
+        count => format!(" ({count} after the peer's FIN)"),
+    };
     *text += &format!(
-        "  clean {}  truncated {}  unanswered {}  aborted {}  unknown {}\n",
+        "  clean {}  truncated {}{after_fin}  unanswered {}  aborted {}  unknown {}\n",
         outcomes.clean, outcomes.truncated, outcomes.unanswered, outcomes.aborted, outcomes.unknown
     );
     let closes =

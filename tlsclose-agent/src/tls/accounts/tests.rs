@@ -76,6 +76,20 @@ fn truncating_after_data_is_counted_for_program_and_site() {
 }
 
 #[test]
+fn truncating_after_the_peer_has_hung_up_is_counted_for_the_site() {
+    let mut accounts = accounts(100, 100);
+    let facts = TRUNCATED | tls_close::PEER_FIN | tls_close::PEER_FIRST;
+    accounts.book(&close("api", 7, facts, 10), at(1));
+    // We had shut down first.
+    accounts.book(&close("api", 7, TRUNCATED | tls_close::PEER_FIN, 4), at(1));
+    accounts.book(&close("api", 7, CLEAN | tls_close::PEER_FIRST, 5), at(1));
+    accounts.sampled(&sampled(close("api", 7, facts, 8), "a"), at(1));
+    accounts.sampled(&sampled(close("api", 7, TRUNCATED | tls_close::PEER_FIN, 1), "a"), at(1));
+    assert_eq!(record(&accounts, "api", "a").peer_first, 8);
+    assert_eq!(record(&accounts, "api", UNSAMPLED).peer_first, 2);
+}
+
+#[test]
 fn a_program_has_its_closes_for_both_sides() {
     let mut accounts = accounts(100, 100);
     accounts.book(&close("api", 7, CLEAN, 5), at(1));
