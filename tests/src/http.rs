@@ -104,9 +104,12 @@ fn talk(mut stream: impl Read + Write, request: &[u8], is_all: impl Fn(&[u8]) ->
     stream.write_all(request)?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
     while !is_all(&answer) {
-        match stream.read(&mut buffer)? {
-            0 => break,
-            read => answer.extend_from_slice(&buffer[..read]),
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            // Reads with a deadline are not begun again by the kernel.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(answer)

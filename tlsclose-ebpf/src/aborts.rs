@@ -12,7 +12,7 @@ use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Comm, Lost, abort,
 use crate::{
     budget, half_closed,
     kernel::{Hold, Task, Tcp, global, state_of},
-    maps::{ABORT_STACKS, ABORTS, CONTROL, lost},
+    maps::{ABORT_STACKS, ABORTS, CONTROL, lost, one_more},
     stack,
 };
 
@@ -147,7 +147,7 @@ pub fn count(cause: u8, by_current: bool) {
 fn add(key: AbortKey) {
     if let Some(aborts) = ABORTS.get_ptr_mut(key) {
         // SAFETY: this CPU's value of an entry that is freed after a grace period.
-        unsafe { (*aborts).count += 1 };
+        unsafe { one_more(&raw mut (*aborts).count) };
         return;
     }
     let comm = if key.tgid != 0 { Task::current().comm() } else { Comm::default() };
@@ -158,7 +158,7 @@ fn add(key: AbortKey) {
     // Another CPU was first, or the map is full.
     match ABORTS.get_ptr_mut(key) {
         // SAFETY: as above.
-        Some(aborts) => unsafe { (*aborts).count += 1 },
+        Some(aborts) => unsafe { one_more(&raw mut (*aborts).count) },
         None => lost(Lost::AbortsFull),
     }
 }

@@ -10,7 +10,7 @@ use tlsclose_common::{
 use crate::{
     budget,
     kernel::{Sequences, Task, Tcp},
-    maps::{CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
+    maps::{self, CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
     stack,
 };
 
@@ -141,7 +141,7 @@ fn add(close: TlsCloseKey, comm: Comm) {
 fn one_more(closes: *mut TlsCloses, comm: Comm) {
     // SAFETY: this CPU's value of an entry that is freed after a grace period.
     unsafe {
-        (*closes).count += 1;
+        maps::one_more(&raw mut (*closes).count);
         (*closes).comm = comm;
     }
 }

@@ -3,6 +3,7 @@
 //! The programs keep facts, never opinions. Each hook is a thin wrapper that
 //! names the kernel prototype it relies on, and a function that reads top to
 //! bottom. Kernel memory is read in `kernel.rs` only.
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,7 @@
 //! All maps, and the counters that every file may bump.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
@@ -198,12 +200,23 @@ pub static STACK_RING: RingBuf = RingBuf::with_byte_size(STACK_RING_BYTES, 0);
 #[map]
 pub static STREAM_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// One more. A program in process context may be interrupted in the midst of it by another one, which counts the same
+/// on the same CPU: so in one instruction.
+///
+/// # Safety
+/// `count` is aligned, and stays valid until the program ends.
+#[inline(always)]
+pub unsafe fn one_more(count: *mut u64) {
+    // SAFETY: the caller's promise. The compiler has no atomic types for BPF, whose oldest machines have this one.
+    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) count, in(reg) 1u64, options(nostack)) };
+}
+
 /// Counts an entry of `HALF_CLOSED` that came (0) or went (1).
 #[inline(always)]
 pub fn half_closed_count(slot: u32) {
     if let Some(count) = HALF_CLOSED_COUNTS.get_ptr_mut(slot) {
         // SAFETY: as in `lost`.
-        unsafe { *count += 1 };
+        unsafe { one_more(count) };
     }
 }
 
@@ -212,6 +225,6 @@ pub fn half_closed_count(slot: u32) {
 pub fn lost(what: Lost) {
     if let Some(count) = LOST.get_ptr_mut(what as u32) {
         // SAFETY: a per-CPU slot of a map that is never freed while the program runs.
-        unsafe { *count += 1 };
+        unsafe { one_more(count) };
     }
 }
