@@ -45,7 +45,7 @@ fn holders(example: &Value) -> Vec<(u64, &str)> {
 }
 
 fn assert_named(site: &Value) {
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
+    let source = fs::read_to_string(root().join(SOURCE)).expect("the source");
     for (which, name) in [("opened", "hands_accept"), ("touched", "hands_read")] {
         let own = frames_in(&site[which]["stack"], SOURCE);
         let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
@@ -101,7 +101,7 @@ fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_an
             agent.wait_for("5 sockets", seconds(20), |report| sockets_of(report, pid) == 5);
             leaky.child().signal(Signal::USR1);
         }
-        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+        let state = || fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
         wait_for("the first thread to end", seconds(5), || state().contains(") Z ").then_some(()));
         let site = site_of(&agent, pid);
         for example in list(&site["examples"]) {
