@@ -200,7 +200,7 @@ fn a_copy_that_was_used_after_the_close_is_what_leaks_and_the_close_is_evidence(
     }
 }
 
-/// Kernels before 5.13 have no way to walk a map: then the agent says so, and nothing else.
+/// Kernels before 5.15 are not asked to walk a map: then the agent says so, and nothing else.
 fn looks_for_unheld(agent: &Agent) -> bool {
     let available = agent.metrics().sum("tlsclose_feature", &[("feature", "unheld_sockets")]);
     let unheld = agent.metrics().sum("tlsclose_unheld_sockets", &[]);

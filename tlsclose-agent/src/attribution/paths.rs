@@ -132,8 +132,7 @@ impl Paths {
             }
             own_seen |= !is_runtime;
         }
-        let stack = Stack { key: header.key, is_copy: false, process: process_of(header), path: path[..end].to_vec() };
-        self.keep(stack, modules, symbols);
+        self.keep(header, false, &path[..end], modules, symbols);
         None
     }
 
@@ -158,9 +157,7 @@ impl Paths {
         let comes_again = left_copy && !(needs_copies && is_deep) || callers.contains(&None);
         let end = if is_whole { self.learn_root(&path, start) } else { path.len().min(start + 1) };
         if !comes_again {
-            let stack =
-                Stack { key: header.key, is_copy: true, process: process_of(header), path: path[..end].to_vec() };
-            self.keep(stack, modules, symbols);
+            self.keep(header, true, &path[..end], modules, symbols);
         }
         let learned = if needs_copies {
             self.needs.copies(key, left_copy || reach > COPY_REACH)
@@ -237,7 +234,16 @@ impl Paths {
     }
 
     /// Takes in a path, or lets it wait for names of JIT code.
-    fn keep(&mut self, stack: Stack, modules: &Modules, symbols: &mut Symbolizer) {
+    fn keep(
+        &mut self,
+        header: &StackHeader,
+        is_copy: bool,
+        path: &[Place],
+        modules: &Modules,
+        symbols: &mut Symbolizer,
+    ) {
+        let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
+        let stack = Stack { key: header.key, is_copy, process, path: path.to_vec() };
         let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
         let named = self.waiting.take_in(stack, &mut maps);
         self.insert(named);
@@ -323,10 +329,6 @@ impl Paths {
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
         self.images.look(header, address, modules)
     }
-}
-
-fn process_of(header: &StackHeader) -> ProcessId {
-    ProcessId { tgid: header.tgid, started_at: header.started_at }
 }
 
 fn is_runtime(module: ModuleId, modules: &Modules) -> bool {

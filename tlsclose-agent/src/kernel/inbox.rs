@@ -17,9 +17,6 @@ const BYTES_MAX: usize = 16 << 20;
 /// Who is done within this time needs no help.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// A record as it was in the ring.
-pub type Raw = Box<[u8]>;
-
 pub struct Inbox {
     shared: Arc<Shared>,
     /// The ring's.
@@ -35,7 +32,8 @@ struct Shared {
 
 struct Contents {
     ring: RingBuf<MapData>,
-    records: Vec<Raw>,
+    /// As they were in the ring.
+    records: Vec<Box<[u8]>>,
     bytes: usize,
 }
 
@@ -127,7 +125,7 @@ impl Contents {
         }
     }
 
-    fn take(&mut self) -> Vec<Raw> {
+    fn take(&mut self) -> Vec<Box<[u8]>> {
         self.fill();
         self.bytes = 0;
         mem::take(&mut self.records)
