@@ -1,5 +1,6 @@
 //! TLS peers for the tests, and what the agent counted of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -152,16 +153,14 @@ pub fn after_data(agent: &Agent, comm: &str) -> u64 {
 
 /// Waits until exactly these outcomes are there, and sees that no more come.
 ///
+/// Where tasks are preempted within the kernel, it skips a program now and then, and says so: as many connections may
+/// be unknown then, and nothing else. Returns how many of the local ones are.
+///
 /// # Panics
 /// When they are not there in time.
-pub fn assert_outcomes(agent: &Agent, comm: &str, local: &[(&str, u64)], remote: &[(&str, u64)], what: &str) {
-    let owned = |expected: &[(&str, u64)]| -> Vec<(String, u64)> {
-        expected.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect()
-    };
-    let expected = (owned(local), owned(remote));
+pub fn assert_outcomes(agent: &Agent, comm: &str, local: &[(&str, u64)], remote: &[(&str, u64)], what: &str) -> u64 {
     let total: u64 = local.iter().map(|(_, count)| count).sum();
-    let seen = || (outcomes(agent, comm, "local"), outcomes(agent, comm, "remote"));
-    let all_there = || seen().0.iter().map(|(_, count)| count).sum::<u64>() >= total;
+    let all_there = || outcomes(agent, comm, "local").iter().map(|(_, count)| count).sum::<u64>() >= total;
     let mut patience = 200;
     while !all_there() && patience > 0 {
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -171,7 +170,26 @@ pub fn assert_outcomes(agent: &Agent, comm: &str, local: &[(&str, u64)], remote:
     let metrics = agent.metrics();
     let lost = metrics.select("tlsclose_lost_total", &[]);
     let lost: Vec<_> = lost.into_iter().filter(|sample| sample.value > 0.0).collect();
-    assert_eq!(seen(), expected, "{what} ({comm}); lost: {lost:?}");
+    let skipped = lost.iter().find(|sample| sample.labels["reason"] == "recursion").map_or(0.0, |sample| sample.value);
+    let [unknown, _] = [("local", local), ("remote", remote)].map(|(side, expected)| {
+        let seen = outcomes(agent, comm, side);
+        let unknown = made_unknown(&seen, expected).filter(|unknown| *unknown <= skipped as u64);
+        unknown.unwrap_or_else(|| panic!("{what} ({comm}), {side}: {seen:?} instead of {expected:?}; lost: {lost:?}"))
+    });
+    unknown
+}
+
+/// How many of the expected outcomes are unknown instead. None where one is another.
+fn made_unknown(seen: &[(String, u64)], expected: &[(&str, u64)]) -> Option<u64> {
+    const UNKNOWN: &str = "unknown";
+    let seen: BTreeMap<&str, u64> = seen.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect();
+    let expected: BTreeMap<&str, u64> = expected.iter().copied().collect();
+    let of = |outcomes: &BTreeMap<&str, u64>, outcome: &str| outcomes.get(outcome).copied().unwrap_or(0);
+    let is_expected = |(outcome, count): (&&str, &u64)| *outcome == UNKNOWN || *count <= of(&expected, outcome);
+    if !seen.iter().all(is_expected) || seen.values().sum::<u64>() != expected.values().sum::<u64>() {
+        return None;
+    }
+    of(&seen, UNKNOWN).checked_sub(of(&expected, UNKNOWN))
 }
 
 /// How the program's own direction ended, once all connections have: what the peer answered is a
@@ -193,4 +211,24 @@ pub fn wait_for_tls_site(agent: &Agent, comm: &str) -> serde_json::Value {
         let sites = report["tls_sites"].as_array()?;
         sites.iter().find(|site| site["comm"] == comm && site["site"] != "unsampled").cloned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_unknown_is_excused() {
+        let made = |seen: &[(&str, u64)], expected: &[(&str, u64)]| {
+            let seen: Vec<_> = seen.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
+            made_unknown(&seen, expected)
+        };
+        assert_eq!(made(&[("clean", 20)], &[("clean", 20)]), Some(0));
+        assert_eq!(made(&[("clean", 18), ("unknown", 2)], &[("clean", 20)]), Some(2));
+        assert_eq!(made(&[("clean", 19), ("truncated", 1)], &[("clean", 20)]), None);
+        assert_eq!(made(&[("clean", 20), ("unknown", 1)], &[("clean", 20)]), None);
+        assert_eq!(made(&[("clean", 19)], &[("clean", 20)]), None);
+        assert_eq!(made(&[("clean", 1), ("unknown", 19)], &[("unknown", 20)]), None);
+        assert_eq!(made(&[("unknown", 20)], &[("unknown", 20)]), Some(0));
+    }
 }
