@@ -14,6 +14,7 @@ mod budgets;
 mod closers;
 mod command_line;
 mod containers;
+mod copies;
 mod dashboard;
 mod deployed;
 mod descriptors;

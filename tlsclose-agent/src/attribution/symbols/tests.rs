@@ -7,10 +7,13 @@ mod leaves;
 mod program;
 #[cfg(target_arch = "x86_64")]
 mod separate;
+#[cfg(target_arch = "x86_64")]
+mod twins;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
 use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use std::fs::File;
 use std::path::Path;
 
 const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
@@ -179,7 +182,8 @@ fn the_helper_cannot_do_what_it_need_not() {
     symbolizer.start().unwrap();
     let helper = symbolizer.helper.as_mut().unwrap();
     let deadline = Instant::now() + FIRST_DEADLINE;
-    let answer = helper.ask_about(ModuleId(0), &Request::Escape, deadline).unwrap();
+    let answer =
+        helper.ask_about(Load { contents: ContentsId(0), debug_info: true }, &Request::Escape, deadline).unwrap();
     let Answer::Refused(escapes) = answer else { panic!("{answer:?}") };
     let expected = if helper.landlock { "" } else { "read a file" };
     assert_eq!(escapes, expected);
