@@ -27,6 +27,7 @@ mod findings;
 mod half_open;
 mod hands;
 mod http;
+mod interrupted;
 mod jit;
 mod languages;
 mod last_close;

@@ -22,6 +22,7 @@ static void usage(const char *problem)
             "       leaky failed --way blocking|polled --count N [--family 4|6|mapped] --for SECONDS\n"
             "       leaky ended --way first|second|reset --count N --for SECONDS\n"
             "       leaky hands --way table|leader|late_leader|heir|exec --count N --for SECONDS\n"
+            "       leaky interrupted --way same|alternate --count N --for SECONDS\n"
             "       leaky again --way pid|address --count N --for SECONDS\n"
             "       leaky spins --way read|seldom|told|asks|rests|busy|elsewhere --count N --for SECONDS\n"
             "       leaky crossing --way TID --processes N --count N --for SECONDS\n"

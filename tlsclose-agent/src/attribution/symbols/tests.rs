@@ -108,6 +108,18 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
 }
 
+/// It is no file, and there is nothing to be had for its tables: no call that is watched goes through it.
+#[test]
+fn a_stack_is_cut_at_the_vdso() {
+    let own = Mapped::of(own_id());
+    let vdso = own.mapped.ids().find(|id| &*own.modules.get(*id).unwrap().path == "[vdso]").unwrap();
+    let mut symbolizer = symbolizer();
+    assert_eq!(symbolizer.caller(&own.modules, vdso, 0x600, false), Some(Caller::Unknown));
+    let named = symbolizer.names(&own.modules, &[(vdso, 0x600, true)]).concat();
+    assert_eq!((named[0].module.as_deref(), named[0].offset.as_deref()), (Some("[vdso]"), Some("0x600")));
+    assert!(symbolizer.helper.is_none());
+}
+
 #[test]
 fn functions_of_a_jit_compiler_are_named_by_its_map() {
     let process = own_id();
