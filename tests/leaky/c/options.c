@@ -21,6 +21,7 @@ static void usage(const char *problem)
             "       leaky aborts --way CAUSE|unacknowledged|probes_unanswered|idle --count N [--family 4|6] --for SECONDS\n"
             "       leaky failed --way blocking|polled --count N [--family 4|6|mapped] --for SECONDS\n"
             "       leaky ended --way first|second|reset --count N --for SECONDS\n"
+            "       leaky generated --count N --for SECONDS\n"
             "       leaky hands --way table|leader|late_leader|heir|exec --count N --for SECONDS\n"
             "       leaky interrupted --way same|alternate --count N --for SECONDS\n"
             "       leaky again --way pid|address --count N --for SECONDS\n"
