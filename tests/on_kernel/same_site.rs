@@ -6,7 +6,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{on_kernel, unique_comm};
-use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, way_named};
+use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{function, list};
 
@@ -104,5 +104,23 @@ fn every_cause_of_a_program_has_a_site_of_its_own() {
             let before = ways.insert(site, way);
             assert_eq!(before, None, "{language:?}: {way} has the same site");
         }
+    }
+}
+
+/// All that is known of them is that libc was called, from code that is in no file.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn causes_that_only_libc_was_seen_of_share_no_site() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    const GENERATED: Way = Way { name: "generated", ..WAYS[0] };
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    for language in [Language::C, Language::FramelessC] {
+        let mut leaky = Leaky::start(&namespace, language, &GENERATED, &["--count", "8", "--for", "60"]);
+        assert_eq!(leaky.ready(), 8);
+        let site = wait_for_site(&agent, &leaky, 8);
+        assert_eq!(site["site"], "unsampled", "{language:?}: {site:#}");
+        assert_eq!((&site["opened"], &site["touched"]), (&Value::Null, &Value::Null), "{language:?}: {site:#}");
     }
 }

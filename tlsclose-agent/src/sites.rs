@@ -27,7 +27,7 @@ use crate::{
 
 /// Label of what does not fit into `--max-sites` or `--max-series`.
 pub const OTHER: &str = "~other";
-/// Label of sockets of which no code path is known and that no site can be guessed for.
+/// Label of sockets of which no code path is known that says what the cause is, and that no site can be guessed for.
 pub const UNSAMPLED: &str = "unsampled";
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct Described {
     pub identity: Identity,
     /// Path of the program.
     pub exe: String,
-    /// Site of its code paths; None when it has none.
+    /// Site of its code paths; None when they do not say what the cause is.
     pub site: Option<String>,
     pub opened: Option<Touch>,
     pub touched: Option<Touch>,
@@ -178,7 +178,8 @@ impl Sites {
             }
         }
         let record = self.sites.entry(site.clone()).or_default();
-        if site.site != OTHER {
+        // Of what has no site of its own, the next group may come from elsewhere.
+        if site.site != OTHER && site.site != UNSAMPLED {
             record.opened = record.opened.take().or(described.opened);
             record.touched = record.touched.take().or(described.touched);
             if let Some(build) = described.build

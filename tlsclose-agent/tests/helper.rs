@@ -87,7 +87,7 @@ fn a_file_that_only_the_agent_could_read_is_named_by_the_confined_helper() {
     let loaded = message(&socket);
     assert!(loaded.contains("Loaded"), "{loaded}");
     let place = format!(r#"{{"offset":{offset},"is_return_address":false}}"#);
-    send(&socket, &format!(r#"{{"Names":{{"module":1,"places":[{place}]}}}}"#), None);
+    send(&socket, &format!(r#"{{"Names":{{"module":1,"by_debug":false,"places":[{place}]}}}}"#), None);
     let names = message(&socket);
     assert!(names.contains(r#""function":"main""#), "{names}");
     drop(socket);

@@ -69,7 +69,7 @@ int run_holder(const struct way *way, const struct options *options);
 pid_t start_peer(const struct options *options, int port, int listener);
 int run_peer(const struct options *options);
 
-/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, ended.c, exhausted.c, failed.c, hands.c, hog.c, last_close.c, load.c, queue.c, shared.c, spins.c, uring.c */
+/* activated.c, again.c, aborts.c, crossing.c, crowd.c, cut_off.c, ended.c, exhausted.c, failed.c, generated.c, hands.c, hog.c, interrupted.c, last_close.c, load.c, queue.c, shared.c, spins.c, uring.c */
 int run_activated(const struct options *options);
 int run_again(const struct options *options);
 int run_aborts(const struct options *options);
@@ -79,7 +79,9 @@ int run_cut_off(const struct options *options);
 int run_ended(const struct options *options);
 int run_exhausted(const struct options *options);
 int run_failed(const struct options *options);
+int run_generated(const struct options *options);
 int run_hands(const struct options *options);
+int run_interrupted(const struct options *options);
 int run_shared(const struct options *options);
 int run_spins(const struct options *options);
 pid_t fork_peer(void);

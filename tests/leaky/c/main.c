@@ -54,8 +54,12 @@ int main(int argc, char **argv)
         return run_exhausted(&options);
     if (strcmp(options.command, "failed") == 0 && options.way)
         return run_failed(&options);
+    if (strcmp(options.command, "generated") == 0)
+        return run_generated(&options);
     if (strcmp(options.command, "hands") == 0 && options.way)
         return run_hands(&options);
+    if (strcmp(options.command, "interrupted") == 0 && options.way)
+        return run_interrupted(&options);
     if (strcmp(options.command, "shared") == 0)
         return run_shared(&options);
     if (strcmp(options.command, "again") == 0 && options.way)

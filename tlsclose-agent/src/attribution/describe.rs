@@ -15,7 +15,7 @@ use super::{
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
     python::Python,
-    site::site_id,
+    site::{Trace, site_id},
     symbols::Symbolizer,
     worker::Worker,
 };
@@ -130,8 +130,8 @@ impl Attribution {
         let container = self.container(group.process);
         let (opened, opened_whole) = self.frames(group.opened);
         let (touched, touched_whole) = self.frames(group.touched);
-        let told = if touch_tells(group.kind) { touched.as_slice() } else { &[] };
-        let site = (!opened.is_empty() || !told.is_empty()).then(|| site_id(group.kind, &exe, &opened, told));
+        let told = if touch_tells(group.kind) { Trace::new(&touched, touched_whole) } else { Trace::default() };
+        let site = site_id(group.kind, &exe, Trace::new(&opened, opened_whole), told);
         let build = opened
             .iter()
             .chain(&touched)

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use super::{Attribution, site::site_id};
+use super::{
+    Attribution,
+    site::{Trace, site_id},
+};
 use crate::{
     finding::{Kind, Touch},
     tracker::PathId,
@@ -89,7 +92,7 @@ impl ClosingSites {
         Self { kind, known: HashMap::new() }
     }
 
-    /// The site of a path, and its stack; None when nothing of it can be named.
+    /// The site of a path, and its stack; None when it says nothing about the cause.
     pub fn site(
         &mut self,
         path: PathId,
@@ -102,10 +105,7 @@ impl ClosingSites {
             return Some(known.clone());
         }
         let (stack, whole) = attribution.frames(path);
-        if stack.is_empty() {
-            return None;
-        }
-        let site = site_id(self.kind, exe, &[], &stack);
+        let site = site_id(self.kind, exe, Trace::default(), Trace::new(&stack, whole))?;
         let touch = Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack };
         if self.known.len() >= MAX_WAITING {
             self.known.clear();

@@ -2,8 +2,10 @@
 //!
 //! A module is known by what its file is, not by its name: a program that was replaced under the
 //! same path is another module, and one that two containers share is the same. Its file is kept
-//! open from when it is first seen, because its process may be gone when names are wanted.
+//! open from when it is first seen, because its process may be gone when names are wanted. Copies
+//! of a file are modules of their own, and share their contents.
 
+pub mod contents;
 pub mod debug;
 mod mapped;
 pub mod maps;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::process::{ProcessId, Procfs, printable};
 use super::worker::Worker;
+use contents::Contents;
 use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
 use mapped::Range;
@@ -61,8 +64,8 @@ pub struct Module {
     hung: bool,
     /// In bytes.
     pub size: u64,
-    build_id: OnceLock<String>,
-    debug_link: OnceLock<String>,
+    /// None as long as nobody has read it.
+    contents: OnceLock<Arc<Contents>>,
     /// When it was last seen, in calls of [`Modules::of_process`], and in which process.
     seen: u64,
     seen_in: Option<ProcessId>,
@@ -76,21 +79,17 @@ impl Module {
 
     /// Hexadecimal; None as long as nobody has read it.
     pub fn build_id(&self) -> Option<&str> {
-        self.build_id.get().map(String::as_str)
+        self.contents()?.build_id()
     }
 
-    /// What the file says that its separate debug file is called: any text.
-    pub(super) fn debug_link(&self) -> Option<&str> {
-        self.debug_link.get().map(String::as_str)
+    /// None as long as nobody has read it.
+    pub fn contents(&self) -> Option<&Arc<Contents>> {
+        self.contents.get()
     }
 
-    pub(super) fn set_debug_link(&self, link: String) {
-        let _ = self.debug_link.set(link);
-    }
-
-    pub(super) fn set_build_id(&self, build_id: String) {
+    pub(super) fn set_contents(&self, contents: Arc<Contents>) {
         // The first answer stays: the file is the same.
-        let _ = self.build_id.set(build_id);
+        let _ = self.contents.set(contents);
     }
 }
 
@@ -137,11 +136,20 @@ impl Modules {
         self.modules.get(&id)
     }
 
+    /// The file of a module, or one that held the same when it was read.
+    pub fn file_of(&self, id: ModuleId) -> Option<&Arc<File>> {
+        let module = self.modules.get(&id)?;
+        let is_twin =
+            |other: &&Module| matches!((&other.contents(), module.contents()), (Some(a), Some(b)) if a.id == b.id);
+        module.file().or_else(|| self.modules.values().filter(is_twin).find_map(Module::file))
+    }
+
     /// Where a separate debug file of the module may be, by its build id and by the link in it:
     /// in the root of the host, and in that of a process that was seen with it, if that lives.
-    pub fn debug_search(&self, id: ModuleId, build_id: Option<&str>, link: Option<&str>) -> Option<DebugSearch> {
+    pub fn debug_search(&self, id: ModuleId) -> Option<DebugSearch> {
         let module = self.modules.get(&id)?;
-        let paths = debug::paths(&module.path, build_id, link);
+        let contents = module.contents()?;
+        let paths = debug::paths(&module.path, contents.build_id(), contents.debug_link());
         if paths.is_empty() {
             return None;
         }
@@ -241,8 +249,7 @@ impl Modules {
             file: None,
             hung: false,
             size: 0,
-            build_id: OnceLock::new(),
-            debug_link: OnceLock::new(),
+            contents: OnceLock::new(),
             seen: self.looks,
             seen_in: None,
         };

@@ -9,10 +9,7 @@ mod needs;
 mod unwound;
 pub mod waiting;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, StackHeader, leaf, told},
@@ -36,8 +33,6 @@ use needs::{Needs, rule};
 use unwound::Unwound;
 use waiting::{Stack, Waiting};
 
-/// Places whose unwind rule is remembered.
-const MAX_RULES: usize = 65_536;
 /// Places remembered for programs and threads to start at.
 const MAX_ROOTS: usize = 8_192;
 
@@ -69,7 +64,6 @@ pub struct Paths {
     copied: Generations,
     interned: Interned,
     images: Images,
-    callers: HashMap<(Place, bool), Caller>,
     /// Return addresses that only the start of the program or of a thread lies behind.
     roots: HashSet<Place>,
     needs: Needs,
@@ -104,7 +98,7 @@ impl Paths {
             let call = (place.0, place.1.saturating_sub(1));
             let caller = (depth > 0).then(|| match place.0 {
                 ModuleId::JIT if hides_callers => Some(Caller::Unknown),
-                _ => self.caller(call, false, modules, symbols),
+                _ => caller_of(call, false, modules, symbols),
             });
             let is_start = match caller {
                 // The leaf's own rule was followed.
@@ -283,21 +277,6 @@ impl Paths {
         }
     }
 
-    /// How to get from a place to its caller; None when that cannot be said now.
-    fn caller(&mut self, place: Place, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
-        if place.0 == ModuleId::JIT {
-            return Some(Caller::FramePointer);
-        }
-        if let Some(caller) = self.callers.get(&(place, is_leaf)) {
-            return Some(*caller);
-        }
-        let caller = symbols.caller(modules, place.0, place.1, is_leaf)?;
-        if self.callers.len() < MAX_RULES {
-            self.callers.insert((place, is_leaf), caller);
-        }
-        Some(caller)
-    }
-
     fn intern(&mut self, path: &[(ModuleId, u64)]) -> Option<PathId> {
         if path.is_empty() {
             self.lost.no_file += 1;
@@ -328,6 +307,14 @@ impl Paths {
     /// As [`Self::mapped`], where a process that is gone is no loss yet.
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
         self.images.look(header, address, modules)
+    }
+}
+
+/// How to get from a place to its caller; None when that cannot be said now.
+fn caller_of(place: Place, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
+    match place.0 {
+        ModuleId::JIT => Some(Caller::FramePointer),
+        module => symbols.caller(modules, module, place.1, is_leaf),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::finding::{Frame, Kind};
+use crate::finding::{Frame, Kind, Touch};
 
 /// Between frames, and between the two stacks. Neither occurs in a printable name.
 const FRAME_END: u8 = 0x1e;
@@ -13,20 +13,46 @@ const STACK_END: u8 = 0x1d;
 /// deeper than every way of taking a stack reaches.
 const FRAMES_COUNTED: usize = 16;
 
+/// A code path, as far as it was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trace<'a> {
+    /// Innermost first; none where no stack was taken.
+    pub stack: &'a [Frame],
+    /// It reaches the start of the program or of a thread.
+    pub whole: bool,
+}
+
+impl<'a> Trace<'a> {
+    pub fn new(stack: &'a [Frame], whole: bool) -> Self {
+        Self { stack, whole }
+    }
+}
+
+impl<'a> From<&'a Touch> for Trace<'a> {
+    fn from(touch: &'a Touch) -> Self {
+        Self::new(&touch.stack, touch.whole)
+    }
+}
+
 /// Twelve hexadecimal digits over the kind, the program (base name of its executable) and the
 /// program's own frames of both stacks, innermost first. An own frame counts by its function,
 /// else by build id and offset; its line does not count, nor how often it, or a cycle of calls, recurs in a row.
 ///
-/// Where neither stack has an own frame, all frames count, so that two causes never share a site
-/// only because nothing but libc was seen.
-pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -> String {
-    let stacks = [opened, touched];
-    let any_own = stacks.iter().any(|stack| stack.iter().any(is_own));
+/// Where neither stack has an own frame, all frames count, if one of the stacks is whole: then
+/// libc and the like were all there was. Else what was cut off was the cause, and any other cause
+/// that makes the same call looks the same: such stacks have no site.
+pub fn site_id(kind: Kind, program: &str, opened: Trace<'_>, touched: Trace<'_>) -> Option<String> {
+    let traces = [opened, touched];
+    let any_own = traces.iter().any(|trace| trace.stack.iter().any(is_own));
+    let any_whole = traces.iter().any(|trace| trace.whole && !trace.stack.is_empty());
+    if !any_own && !any_whole {
+        return None;
+    }
     let mut hash = Xxh3::new();
     hash.update(kind_name(kind).as_bytes());
     hash.update(&[FRAME_END]);
     hash.update(base_name(program).as_bytes());
-    for stack in stacks {
+    for Trace { stack, .. } in traces {
         hash.update(&[STACK_END]);
         let counted = stack.iter().filter(|frame| !any_own || is_own(frame));
         for key in once(counted.map(key)).iter().take(FRAMES_COUNTED) {
@@ -34,7 +60,7 @@ pub fn site_id(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -
             hash.update(&[FRAME_END]);
         }
     }
-    format!("{:012x}", hash.digest() >> 16)
+    Some(format!("{:012x}", hash.digest() >> 16))
 }
 
 /// libc, its threads and its loader, and the vDSO: a module that every program has, so that its

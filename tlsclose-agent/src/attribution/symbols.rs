@@ -7,9 +7,12 @@
 //!      └──────────────────── answer ◄──────────────────────┘
 //! ```
 //!
+//! Modules that hold the same bytes are loaded once, and what was learned of one is known of all.
+//!
 //! A helper that crashes, hangs or talks nonsense is killed and counted; what it was asked for
 //! stays module and offset. Of a module that cost a helper only the symbol table is read the next
-//! time; one that cost two is never handed to one again.
+//! time; one that cost two is never handed to one again. That is not held against its copies: it
+//! may have been the places that were asked for, which the process can choose, or the debug file.
 
 pub mod helper;
 
@@ -29,27 +32,28 @@ mod protocol;
 mod returns;
 mod runtime;
 mod sandbox;
+mod separate;
 mod starts;
 mod strikes;
 mod unwind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::modules::contents::{ContentsId, KnownContents};
 use super::modules::{ModuleId, Modules};
-use super::site::is_runtime_module;
 use super::stacks::Caller;
 use super::worker::Worker;
 use crate::finding::Frame;
 use cache::Cache;
-use client::{Copy, Helper, Launch, nonsense};
+use client::{Copy, Helper, Launch, Load, nonsense};
 use frames::{checked, clean, frames, is_build_id};
 pub use jit::JitName;
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
 pub use runtime::Runtime;
+use separate::{DebugFiles, DebugId};
 use strikes::{Starts, Strikes};
 
 /// For names, in a module that was asked about before.
@@ -72,7 +76,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Places whose names are remembered: at least this many, at most twice.
 const NAMES_KEPT: usize = 16_384;
 
+/// Places whose way to their caller is remembered: at least this many, at most twice.
+const CALLERS_KEPT: usize = 32_768;
+
 type Names = HashMap<(ModuleId, Place), Arc<[Name]>>;
+
+/// Where names come from: what the module holds, and its separate debug file.
+type Source = (Load, Option<DebugId>);
 
 /// Names places and learns leaf rules. All its calls may take as long as the deadlines above, so
 /// call it from a thread that may wait, and that lives on: a helper ends with the thread that
@@ -86,8 +96,12 @@ pub struct Symbolizer {
     strikes: Strikes,
     /// Processes whose maps of JIT code cost a helper.
     jit_struck: BTreeSet<u64>,
+    contents: KnownContents,
+    debug_files: DebugFiles,
     /// What was named lately.
-    names: Cache<(ModuleId, Place), Arc<[Name]>>,
+    names: Cache<(Source, Place), Arc<[Name]>>,
+    /// By file offset, and whether the code there made a system call.
+    callers: Cache<(ContentsId, u64, bool), Caller>,
     used_at: Instant,
     /// Helpers that crashed, hung, talked nonsense or could not be started.
     pub failures: u64,
@@ -108,7 +122,10 @@ impl Symbolizer {
             worker: Worker::default(),
             strikes: Strikes::default(),
             jit_struck: BTreeSet::new(),
+            contents: KnownContents::default(),
+            debug_files: DebugFiles::default(),
             names: Cache::new(NAMES_KEPT),
+            callers: Cache::new(CALLERS_KEPT),
             used_at: Instant::now(),
             failures: 0,
         }
@@ -123,7 +140,7 @@ impl Symbolizer {
         // Modules that cost a helper before come last.
         let mut missing = BTreeMap::<(u8, ModuleId), BTreeSet<Place>>::new();
         for (module, place) in places.iter().map(of_tuple) {
-            if let Some(names) = self.names.get(&(module, place)) {
+            if let Some(names) = self.known_names(modules, module, place) {
                 known.insert((module, place), names);
             } else {
                 let order = (self.strikes.of(module), module);
@@ -144,15 +161,22 @@ impl Symbolizer {
     /// How to find the caller of the code at an offset; of a return address, the offset of the
     /// call. None when that cannot be said now.
     pub fn caller(&mut self, modules: &Modules, module: ModuleId, offset: u64, is_leaf: bool) -> Option<Caller> {
-        let known = modules.get(module)?;
-        if known.file().is_none() || self.strikes.is_out(module) {
+        let known = modules.get(module)?.contents().map(|contents| (contents.id, offset, is_leaf));
+        if let Some(caller) = known.and_then(|place| self.callers.get(&place)) {
+            return Some(caller);
+        }
+        if self.is_out_of_reach(modules, module) {
             return Some(Caller::Unknown);
         }
-        let first = self.load(modules, module)?;
+        let (load, first) = self.load(modules, module)?;
         let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
-        let request = Request::Caller { module: module.0, offset, is_leaf };
-        match self.ask(module, &request, deadline)? {
-            Answer::Caller(rule) => Some(checked(rule)),
+        let request = Request::Caller { module: load.number(), offset, is_leaf };
+        match self.ask(module, load, &request, deadline)? {
+            Answer::Caller(rule) => {
+                let caller = checked(rule);
+                self.callers.insert((load.contents, offset, is_leaf), caller);
+                Some(caller)
+            }
             other => {
                 self.failed(Some(module), &nonsense(&other));
                 None
@@ -163,13 +187,13 @@ impl Symbolizer {
     /// Where a module keeps CPython's runtime. None when that cannot be said now, Some(None) when
     /// it is no CPython.
     pub fn python(&mut self, modules: &Modules, module: ModuleId) -> Option<Option<Runtime>> {
-        let has_file = modules.get(module)?.file().is_some();
-        if !has_file || self.strikes.is_out(module) {
+        modules.get(module)?;
+        if self.is_out_of_reach(modules, module) {
             return Some(None);
         }
-        self.load(modules, module)?;
-        let request = Request::Python { module: module.0 };
-        match self.ask(module, &request, FIRST_DEADLINE)? {
+        let (load, _) = self.load(modules, module)?;
+        let request = Request::Python { module: load.number() };
+        match self.ask(module, load, &request, FIRST_DEADLINE)? {
             Answer::Python(runtime) => Some(runtime),
             other => {
                 self.failed(Some(module), &nonsense(&other));
@@ -190,23 +214,20 @@ impl Symbolizer {
             if Instant::now() >= end {
                 return;
             }
-            let Some(mut first) = self.load(modules, module) else {
+            let Some((load, first)) = self.load(modules, module) else {
                 return;
             };
-            if self.helper.as_mut().is_some_and(|helper| helper.should_get_debug(module)) {
-                first = true;
-                if self.load_debug(modules, module).is_none() {
-                    return;
-                }
-            }
-            let deadline = if first { FIRST_DEADLINE } else { NAMES_DEADLINE };
-            let request = Request::Names { module: module.0, places: places.to_vec() };
-            match self.ask(module, &request, deadline) {
+            let Some((debug, searched)) = self.load_debug(modules, module, load) else {
+                return;
+            };
+            let deadline = if first || searched { FIRST_DEADLINE } else { NAMES_DEADLINE };
+            let request = Request::Names { module: load.number(), by_debug: debug.is_some(), places: places.to_vec() };
+            match self.ask(module, load, &request, deadline) {
                 Some(Answer::Names(names)) if names.len() == places.len() => {
                     for (place, names) in places.iter().zip(names) {
                         let names = names.into_iter().take(INLINED_MAX).map(clean);
                         let names = Arc::<[Name]>::from_iter(names);
-                        self.names.insert((module, *place), Arc::clone(&names));
+                        self.names.insert(((load, debug), *place), Arc::clone(&names));
                         known.insert((module, *place), names);
                     }
                 }
@@ -216,37 +237,59 @@ impl Symbolizer {
         }
     }
 
-    /// Sees to it that a helper has the module. True when it got it just now.
-    fn load(&mut self, modules: &Modules, module: ModuleId) -> Option<bool> {
+    /// What was answered for such a place before: the more that was read for it, the better.
+    fn known_names(&mut self, modules: &Modules, module: ModuleId, place: Place) -> Option<Arc<[Name]>> {
+        let contents = modules.get(module)?.contents()?.id;
+        let debug = self.debug_files.of(module)?;
+        let source = (Load { contents, debug_info: true }, debug);
+        let struck = (Load { contents, debug_info: false }, None);
+        let names = self.names.get(&(source, place));
+        names.or_else(|| if self.strikes.of(module) > 0 { self.names.get(&(struck, place)) } else { None })
+    }
+
+    /// There is no file, or it is not to be handed to a helper again.
+    fn is_out_of_reach(&self, modules: &Modules, module: ModuleId) -> bool {
+        modules.file_of(module).is_none() || self.strikes.is_out(module)
+    }
+
+    /// Sees to it that a helper has what the module holds. True when it got it just now.
+    fn load(&mut self, modules: &Modules, module: ModuleId) -> Option<(Load, bool)> {
         if self.strikes.is_out(module) {
             return None;
         }
         // It may have ended meanwhile, which is nobody's fault.
         self.helper.take_if(|helper| !helper.is_alive());
-        if self.helper.as_ref().is_some_and(|h| h.has_loaded(module)) {
-            return Some(false);
-        }
         let known = modules.get(module)?;
-        let (file, size) = (Arc::clone(known.file()?), known.size);
+        let debug_info = self.strikes.of(module) == 0;
+        let is_loaded = |this: &Self, load| this.helper.as_ref().is_some_and(|helper| helper.has_loaded(load));
+        let load = known.contents().map(|contents| Load { contents: contents.id, debug_info });
+        if let Some(load) = load.filter(|load| is_loaded(self, *load)) {
+            return Some((load, false));
+        }
+        let (file, size) = (Arc::clone(modules.file_of(module)?), known.size);
         self.start()?;
-        let copying = move || copy::sealed_copy(&file, size);
-        let Some(data) = self.worker.run(FIRST_DEADLINE, copying).flatten() else {
+        let copying = move || copy::sealed_copy_and_digest(&file, size);
+        let copied = self.worker.run(FIRST_DEADLINE, copying).flatten();
+        // What is not any more what it was says nothing of what is executed.
+        let is_changed = |digest| known.contents().is_some_and(|contents| contents.digest != digest);
+        let Some((data, digest)) = copied.filter(|(_, digest)| !is_changed(*digest)) else {
             self.strikes.add(module);
             return None;
         };
-        let copy = Copy { data, size, debug_info: self.strikes.of(module) == 0 };
+        let contents = self.contents.of(digest);
+        known.set_contents(Arc::clone(&contents));
+        let load = Load { contents: contents.id, debug_info };
+        // Another module's.
+        if is_loaded(self, load) {
+            return Some((load, false));
+        }
+        let copy = Copy { data, size };
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
-        let helper = self.helper.as_mut()?;
-        match helper.load(module, &copy, deadline) {
+        match self.helper.as_mut()?.load(load, &copy, deadline) {
             Ok(Answer::Loaded { build_id, debug_link, .. }) => {
-                if let Some(build_id) = build_id.filter(|id| is_build_id(id)) {
-                    known.set_build_id(build_id);
-                }
-                if let Some(link) = debug_link {
-                    known.set_debug_link(link);
-                }
-                Some(true)
+                contents.set(build_id.filter(|id| is_build_id(id)), debug_link);
+                Some((load, true))
             }
             Ok(other) => {
                 self.failed(Some(module), &nonsense(&other));
@@ -257,34 +300,6 @@ impl Symbolizer {
                 None
             }
         }
-    }
-
-    /// Hands over the separate debug file of a module, if there is one. None when the helper failed.
-    fn load_debug(&mut self, modules: &Modules, module: ModuleId) -> Option<()> {
-        let known = modules.get(module)?;
-        let Some(search) = modules.debug_search(module, known.build_id(), known.debug_link()) else {
-            return Some(());
-        };
-        // Of libc the names do: its lines say nothing about the cause, and take long to read.
-        let debug_info = !is_runtime_module(&known.path);
-        let copied = self.worker.run(DEBUG_DEADLINE, move || {
-            let found = search.find().into_iter();
-            let copy =
-                |(file, size): (File, u64)| Some(Copy { data: copy::sealed_copy(&file, size)?, size, debug_info });
-            found.filter_map(copy).collect::<Vec<_>>()
-        });
-        for copy in copied.unwrap_or_default() {
-            let deadline = Instant::now() + FIRST_DEADLINE;
-            match self.helper.as_mut()?.load_debug(module, &copy, deadline) {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => {
-                    self.failed(Some(module), &error);
-                    return None;
-                }
-            }
-        }
-        Some(())
     }
 
     fn start(&mut self) -> Option<()> {
@@ -310,10 +325,10 @@ impl Symbolizer {
         }
     }
 
-    fn ask(&mut self, module: ModuleId, request: &Request, deadline: Duration) -> Option<Answer> {
+    fn ask(&mut self, module: ModuleId, load: Load, request: &Request, deadline: Duration) -> Option<Answer> {
         let deadline = Instant::now() + deadline;
         let helper = self.helper.as_mut()?;
-        let answer = helper.ask_about(module, request, deadline);
+        let answer = helper.ask_about(load, request, deadline);
         self.used_at = Instant::now();
         match answer {
             Ok(answer) => Some(answer),

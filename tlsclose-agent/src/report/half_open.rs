@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{seconds, sites::address};
 use crate::{
-    attribution::site::site_id,
+    attribution::site::{Trace, site_id},
     clock::Moment,
     finding::*,
     half_open::Suspect,
@@ -32,8 +32,11 @@ pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
     for ((process, opened, call), suspects) in groups {
         let Some(who) = watch.attribution.identity(process).cloned() else { continue };
         let opened = watch.attribution.opening(opened, call);
-        let label = opened.as_ref().map(|touch| site_id(Kind::HalfOpen, &who.exe, &touch.stack, &[]));
-        let label = label.unwrap_or_else(|| UNSAMPLED.to_owned());
+        let site = |touch: &Touch| site_id(Kind::HalfOpen, &who.exe, touch.into(), Trace::default());
+        let (label, opened) = match opened.as_ref().and_then(site) {
+            Some(site) => (site, opened),
+            None => (UNSAMPLED.to_owned(), None),
+        };
         let site = sites.entry((label.clone(), who.exe.clone())).or_insert_with(|| HalfOpenSite {
             site: label,
             kind: Kind::HalfOpen,

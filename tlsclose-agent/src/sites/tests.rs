@@ -54,3 +54,20 @@ fn groups_with_lingering_sockets_stay_whatever_became_of_their_process() {
     sites.forget(at(1), |_| false);
     assert_eq!(sites.places.len(), 3);
 }
+
+/// They may have come by any way.
+#[test]
+fn sockets_without_a_site_show_no_code_path_of_others() {
+    let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
+    let touch = |call: &str| {
+        let whole = false;
+        Some(Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack: Vec::new() })
+    };
+    for (site, shown) in [(None, false), (Some("9f2c41d0a7be".to_owned()), true)] {
+        let described = Described { site: site.clone(), opened: touch("accept4"), ..Described::default() };
+        sites.place(GROUP, described, at(0));
+        let label = site.as_deref().unwrap_or(UNSAMPLED);
+        let record = sites.sites.iter().find(|(key, _)| key.site == label).expect("its site").1;
+        assert_eq!(record.opened.is_some(), shown, "{label}");
+    }
+}

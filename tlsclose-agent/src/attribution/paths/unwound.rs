@@ -2,7 +2,7 @@
 
 use tlsclose_common::facts::StackHeader;
 
-use super::{Paths, Place};
+use super::{Paths, Place, caller_of};
 use crate::attribution::{
     modules::{MappedModules, ModuleId, Modules},
     stacks::{Caller, NO_TABLES, Step, Walk, normalize, walk_copy},
@@ -61,7 +61,7 @@ impl Paths {
             let call = pc - u64::from(depth > 0);
             let caller = match mapped.find(call) {
                 Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Some(Caller::Unknown),
-                Some(place) => self.caller(place, depth == 0, modules, symbols),
+                Some(place) => caller_of(place, depth == 0, modules, symbols),
                 None => {
                     unknown = Some(call);
                     Some(Caller::Unknown)

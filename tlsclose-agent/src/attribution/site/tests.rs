@@ -28,8 +28,16 @@ fn own(functions: &[&str]) -> Vec<Frame> {
     functions.iter().map(|f| frame("/srv/payments", f)).collect()
 }
 
+fn whole(stack: &[Frame]) -> Trace<'_> {
+    Trace::new(stack, true)
+}
+
 fn site(opened: &[Frame], touched: &[Frame]) -> String {
-    site_id(KIND, "/srv/payments", opened, touched)
+    site_of(KIND, "/srv/payments", opened, touched)
+}
+
+fn site_of(kind: Kind, program: &str, opened: &[Frame], touched: &[Frame]) -> String {
+    site_id(kind, program, whole(opened), whole(touched)).expect("a site")
 }
 
 #[test]
@@ -37,7 +45,6 @@ fn a_site_is_twelve_hexadecimal_digits_that_never_change() {
     let id = site(&own(&["accept_loop", "main"]), &own(&["handle_request"]));
     assert_eq!(id, "dd9891d5b99b");
     assert!(id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()));
-    assert_eq!(site(&[], &[]).len(), 12);
 }
 
 #[test]
@@ -108,7 +115,7 @@ fn functions_that_are_called_like_a_mark_have_sites_of_their_own() {
 fn another_path_of_the_program_or_another_libc_keeps_the_site() {
     let here = [frame(LIBC, "accept4"), frame("/srv/payments", "accept_loop"), frame(LIBC, "__libc_start_main")];
     let there = [unnamed("/lib/ld-musl-x86_64.so.1", "aa", "0x1"), frame("/opt/v2/payments", "accept_loop")];
-    assert_eq!(site_id(KIND, "/srv/payments", &here, &[]), site_id(KIND, "/opt/v2/payments", &there, &[]));
+    assert_eq!(site_of(KIND, "/srv/payments", &here, &[]), site_of(KIND, "/opt/v2/payments", &there, &[]));
 }
 
 #[test]
@@ -158,9 +165,8 @@ fn every_cause_has_its_own_site() {
         site(&ab, &[]),
         site(&ba, &[]),
         site(&own(&["ab"]), &[]),
-        site(&[], &[]),
-        site_id(Kind::CloseWaitUnread, "/srv/payments", &a, &[]),
-        site_id(KIND, "/srv/orders", &a, &[]),
+        site_of(Kind::CloseWaitUnread, "/srv/payments", &a, &[]),
+        site_of(KIND, "/srv/orders", &a, &[]),
     ];
     let distinct: std::collections::HashSet<_> = sites.iter().collect();
     assert_eq!(distinct.len(), sites.len());
@@ -199,6 +205,38 @@ fn two_causes_do_not_share_a_site_because_only_libc_was_seen() {
     assert_ne!(site(&read, &[]), site(&recv, &[]));
     // With an own frame on either side, libc's do not count on the other.
     assert_eq!(site(&read, &own(&["a"])), site(&recv, &own(&["a"])));
+}
+
+#[test]
+fn a_path_that_was_cut_before_the_programs_own_code_has_no_site() {
+    const NONE: &[Frame] = &[];
+    let libc = [frame(LIBC, "accept4")];
+    let vdso = [unnamed("[vdso]", "aa", "0x5e9")];
+    let own = own(&["accept_loop"]);
+    let python = [Frame { function: Some("serve".into()), file: Some("app.py".into()), ..Frame::default() }];
+    let jit = [frame(LIBC, "connect"), Frame { function: Some("dial (net.js:7:1)".into()), ..Frame::default() }];
+    let stripped = [frame(LIBC, "connect"), unnamed("/srv/payments", "aa", "0x1")];
+    for (opened, touched, has_site) in [
+        ((NONE, false), (NONE, false), false),
+        ((&libc, false), (NONE, false), false),
+        ((NONE, false), (&libc, false), false),
+        ((&libc, false), (&libc, false), false),
+        ((NONE, false), (&vdso, false), false),
+        ((&libc, false), (&vdso, false), false),
+        // All there was: a thread of libc's own, say.
+        ((&libc, true), (NONE, false), true),
+        ((NONE, false), (&libc, true), true),
+        ((&libc, true), (&libc, false), true),
+        ((&own, false), (NONE, false), true),
+        ((&own, false), (&libc, false), true),
+        ((&libc, false), (&own, false), true),
+        ((&python, false), (NONE, false), true),
+        ((&jit, false), (NONE, false), true),
+        ((&stripped, false), (NONE, false), true),
+    ] {
+        let site = site_id(KIND, "/srv/payments", Trace::new(opened.0, opened.1), Trace::new(touched.0, touched.1));
+        assert_eq!(site.is_some(), has_site, "{opened:?} {touched:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The agent's side of one helper process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::net::SendFlags;
 
 use super::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
-use crate::attribution::modules::ModuleId;
+use super::separate::DebugId;
+use crate::attribution::modules::contents::ContentsId;
+use crate::attribution::modules::{MODULES_MAX, ModuleId};
 
 /// Copies of modules held for a helper, in bytes and in number.
 const LOADED_BYTES_MAX: u64 = 768 << 20;
@@ -45,14 +47,27 @@ impl Default for Launch {
     }
 }
 
-/// The contents of a module, to be handed over.
+/// What a helper has loaded, or is to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Load {
+    pub contents: ContentsId,
+    /// Whether more than its symbol table is read.
+    pub debug_info: bool,
+}
+
+impl Load {
+    /// As the helper knows it.
+    pub fn number(self) -> u32 {
+        self.contents.0 << 1 | u32::from(self.debug_info)
+    }
+}
+
+/// The contents of a file, to be handed over.
 #[derive(Debug)]
 pub struct Copy {
     pub data: OwnedFd,
     /// In bytes.
     pub size: u64,
-    /// Whether more than its symbol table is to be read.
-    pub debug_info: bool,
 }
 
 /// A running helper. Killed and reaped when dropped.
@@ -60,7 +75,7 @@ pub struct Copy {
 pub struct Helper {
     child: Child,
     socket: UnixStream,
-    loaded: HashMap<ModuleId, Loaded>,
+    loaded: HashMap<Load, Loaded>,
     /// Processes whose maps of JIT code it has, as it says.
     jit: Vec<u64>,
     requests: u64,
@@ -76,8 +91,12 @@ struct Loaded {
     size: u64,
     /// [`Helper::requests`] when it was last asked about.
     used: u64,
-    /// A separate debug file is not needed, or was looked for.
-    has_debug: bool,
+    /// There may be separate debug files.
+    wants_debug: bool,
+    /// The separate debug file that it has now, and its size in bytes.
+    debug: Option<(DebugId, u64)>,
+    /// Modules whose separate debug file was looked for.
+    searched: HashSet<ModuleId>,
 }
 
 impl Helper {
@@ -114,66 +133,79 @@ impl Helper {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    pub fn has_loaded(&self, module: ModuleId) -> bool {
-        self.loaded.contains_key(&module)
+    pub fn has_loaded(&self, load: Load) -> bool {
+        self.loaded.contains_key(&load)
     }
 
-    /// Hands over the contents of a module, after making room for it.
+    /// Hands over contents of modules, after making room for them.
     /// Answers [`Answer::Loaded`] or [`Answer::Refused`].
-    pub fn load(&mut self, module: ModuleId, copy: &Copy, deadline: Instant) -> io::Result<Answer> {
-        while self.loaded.len() >= LOADED_MAX
-            || self.loaded.values().map(|l| l.size).sum::<u64>() + copy.size > LOADED_BYTES_MAX
-        {
+    pub fn load(&mut self, load: Load, copy: &Copy, deadline: Instant) -> io::Result<Answer> {
+        while self.loaded.len() >= LOADED_MAX || self.bytes() + copy.size > LOADED_BYTES_MAX {
             let oldest = self.loaded.iter().min_by_key(|(_, loaded)| loaded.used);
-            let Some(module) = oldest.map(|(module, _)| *module) else {
+            let Some(oldest) = oldest.map(|(load, _)| *load) else {
                 break;
             };
-            self.loaded.remove(&module);
-            let unload = Request::Unload { module: module.0 };
+            self.loaded.remove(&oldest);
+            let unload = Request::Unload { module: oldest.number() };
             self.ask(&unload, None, Instant::now() + SMALL_DEADLINE)?;
         }
-        let load = Request::Load { module: module.0, debug_info: copy.debug_info };
-        let answer = self.ask(&load, Some(copy.data.as_fd()), deadline)?;
+        let request = Request::Load { module: load.number(), debug_info: load.debug_info };
+        let answer = self.ask(&request, Some(copy.data.as_fd()), deadline)?;
         if let Answer::Loaded { wants_debug, .. } = answer {
-            let (size, used) = (copy.size, self.requests);
-            let has_debug = !(wants_debug && copy.debug_info);
-            self.loaded.insert(module, Loaded { size, used, has_debug });
+            let wants_debug = wants_debug && load.debug_info;
+            let (size, used, searched) = (copy.size, self.requests, HashSet::new());
+            self.loaded.insert(load, Loaded { size, used, wants_debug, debug: None, searched });
         }
         Ok(answer)
     }
 
-    /// True once, if the module may have a separate debug file.
-    pub fn should_get_debug(&mut self, module: ModuleId) -> bool {
-        let loaded = self.loaded.get_mut(&module);
-        loaded.is_some_and(|loaded| !std::mem::replace(&mut loaded.has_debug, true))
+    /// There may be separate debug files of these contents.
+    pub fn wants_debug(&self, load: Load) -> bool {
+        self.loaded.get(&load).is_some_and(|loaded| loaded.wants_debug)
     }
 
-    /// Hands over what may be the debug file of a loaded module. False when it is another's.
-    pub fn load_debug(&mut self, module: ModuleId, copy: &Copy, deadline: Instant) -> io::Result<bool> {
-        let room = LOADED_BYTES_MAX.saturating_sub(self.loaded.values().map(|l| l.size).sum());
-        let Some(loaded) = self.loaded.get_mut(&module).filter(|_| copy.size <= room) else {
-            return Ok(false);
-        };
-        loaded.size += copy.size;
-        match self.ask(
-            &Request::Debug { module: module.0, debug_info: copy.debug_info },
-            Some(copy.data.as_fd()),
-            deadline,
-        )? {
-            Answer::Loaded { .. } => Ok(true),
-            Answer::Refused(_) => {
-                if let Some(loaded) = self.loaded.get_mut(&module) {
-                    loaded.size -= copy.size;
-                }
-                Ok(false)
+    /// True once for each module: its separate debug file is to be looked for.
+    pub fn should_search(&mut self, load: Load, module: ModuleId) -> bool {
+        self.loaded.get_mut(&load).is_some_and(|loaded| {
+            if loaded.searched.len() >= MODULES_MAX {
+                loaded.searched.clear();
             }
+            loaded.searched.insert(module)
+        })
+    }
+
+    /// The separate debug file that the contents have now.
+    pub fn debug(&self, load: Load) -> Option<DebugId> {
+        self.loaded.get(&load)?.debug.map(|(debug, _)| debug)
+    }
+
+    /// Hands over what may be a debug file of loaded contents, in place of the one they have.
+    /// False when it is another's.
+    pub fn load_debug(&mut self, load: Load, debug: DebugId, copy: &Copy, deadline: Instant) -> io::Result<bool> {
+        if !self.has_loaded(load) || self.bytes() + copy.size > LOADED_BYTES_MAX {
+            return Ok(false);
+        }
+        let request = Request::Debug { module: load.number(), debug_info: debug.debug_info };
+        match self.ask(&request, Some(copy.data.as_fd()), deadline)? {
+            Answer::Loaded { .. } => {
+                if let Some(loaded) = self.loaded.get_mut(&load) {
+                    loaded.debug = Some((debug, copy.size));
+                }
+                Ok(true)
+            }
+            Answer::Refused(_) => Ok(false),
             other => Err(nonsense(&other)),
         }
     }
 
-    /// Asks about a loaded module. After an error the helper is of no more use.
-    pub fn ask_about(&mut self, module: ModuleId, request: &Request, deadline: Instant) -> io::Result<Answer> {
-        if let Some(loaded) = self.loaded.get_mut(&module) {
+    /// Copies that it holds.
+    fn bytes(&self) -> u64 {
+        self.loaded.values().map(|loaded| loaded.size + loaded.debug.map_or(0, |(_, size)| size)).sum()
+    }
+
+    /// Asks about loaded contents. After an error the helper is of no more use.
+    pub fn ask_about(&mut self, load: Load, request: &Request, deadline: Instant) -> io::Result<Answer> {
+        if let Some(loaded) = self.loaded.get_mut(&load) {
             loaded.used = self.requests;
         }
         self.ask(request, None, deadline)

@@ -5,8 +5,11 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
+use ring::digest::{Context, SHA256};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+
+use crate::attribution::modules::contents::Digest;
 
 /// Read at a time, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -14,6 +17,18 @@ const CHUNK: usize = 1 << 20;
 /// A copy of the first `size` bytes of `file` in memory, sealed: whoever maps it needs no right to
 /// the file, and cannot be hurt by its truncation. May hang with the file system; None on error.
 pub fn sealed_copy(file: &File, size: u64) -> Option<OwnedFd> {
+    copy(file, size, |_| {})
+}
+
+/// The same, and what it holds.
+pub fn sealed_copy_and_digest(file: &File, size: u64) -> Option<(OwnedFd, Digest)> {
+    let mut digest = Context::new(&SHA256);
+    let copy = copy(file, size, |chunk| digest.update(chunk))?;
+    let digest = digest.finish().as_ref().try_into().ok()?;
+    Some((copy, Digest(digest)))
+}
+
+fn copy(file: &File, size: u64, mut meanwhile: impl FnMut(&[u8])) -> Option<OwnedFd> {
     let mut copy = File::from(memory()?);
     let mut chunk = vec![0; CHUNK];
     let mut at = 0;
@@ -24,6 +39,7 @@ pub fn sealed_copy(file: &File, size: u64) -> Option<OwnedFd> {
             break;
         }
         copy.write_all(&chunk[..read]).ok()?;
+        meanwhile(&chunk[..read]);
         at += read as u64;
     }
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
@@ -61,5 +77,18 @@ mod tests {
             assert!(copy.write_at(b"x", 0).is_err());
             assert!(copy.set_len(1).is_err());
         }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_all_bytes_and_of_no_others() {
+        let mut original = tempfile::tempfile().unwrap();
+        let size = 2 * CHUNK as u64 + 1;
+        original.write_all(&vec![7; size as usize]).unwrap();
+        let digest = |size| sealed_copy_and_digest(&original, size).unwrap().1;
+        let whole = digest(size);
+        assert_eq!(digest(size), whole);
+        assert_ne!(digest(size - 1), whole);
+        original.write_at(b"8", size - 1).unwrap();
+        assert_ne!(digest(size), whole);
     }
 }

@@ -81,8 +81,8 @@ fn answer(loaded: &mut Loaded, request: Request, fd: Option<OwnedFd>) -> io::Res
             Answer::Unloaded
         }
         Request::Names { places, .. } if places.len() > PLACES_MAX => Answer::Refused("too many places".into()),
-        Request::Names { module, places } => match modules.get_mut(&module) {
-            Some(module) => Answer::Names(module.names(&places)),
+        Request::Names { module, by_debug, places } => match modules.get_mut(&module) {
+            Some(module) => Answer::Names(module.names(&places, by_debug)),
             None => unknown(),
         },
         Request::LoadJit { process } => {
@@ -163,11 +163,11 @@ impl Module {
         fits
     }
 
-    /// By the separate debug file, and where that knows nothing by the file itself; without symbols
+    /// By the separate debug file if it is asked for, and where that knows nothing by the file itself; without symbols
     /// by Go's own table.
-    fn names(&mut self, places: &[Place]) -> Vec<Vec<Name>> {
+    fn names(&mut self, places: &[Place], by_debug: bool) -> Vec<Vec<Name>> {
         let mut names = self.namer.names(places);
-        if let Some((namer, _)) = &mut self.debug {
+        if let Some((namer, _)) = self.debug.as_mut().filter(|_| by_debug) {
             let address = |place: &Place| self.elf.address(place.looked_up());
             let addresses: Vec<u64> = places.iter().map(|place| address(place).unwrap_or(u64::MAX)).collect();
             for (names, better) in names.iter_mut().zip(namer.names_of_addresses(&addresses)) {

@@ -37,7 +37,7 @@ pub enum Request {
         debug_info: bool,
     },
     /// Take the file that comes with this message for the debug information of a module that is
-    /// loaded. Refused when it belongs to another build.
+    /// loaded, in place of the one before. Refused when it belongs to another build.
     Debug {
         module: u32,
         /// As in `Load`.
@@ -48,6 +48,8 @@ pub enum Request {
     },
     Names {
         module: u32,
+        /// By its separate debug file too.
+        by_debug: bool,
         places: Vec<Place>,
     },
     /// Take the file that comes with this message for the map of a JIT compiler's functions.

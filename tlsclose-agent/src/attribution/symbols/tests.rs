@@ -7,10 +7,13 @@ mod leaves;
 mod program;
 #[cfg(target_arch = "x86_64")]
 mod separate;
+#[cfg(target_arch = "x86_64")]
+mod twins;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
 use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use std::fs::File;
 use std::path::Path;
 
 const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
@@ -105,6 +108,18 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
 }
 
+/// It is no file, and there is nothing to be had for its tables: no call that is watched goes through it.
+#[test]
+fn a_stack_is_cut_at_the_vdso() {
+    let own = Mapped::of(own_id());
+    let vdso = own.mapped.ids().find(|id| &*own.modules.get(*id).unwrap().path == "[vdso]").unwrap();
+    let mut symbolizer = symbolizer();
+    assert_eq!(symbolizer.caller(&own.modules, vdso, 0x600, false), Some(Caller::Unknown));
+    let named = symbolizer.names(&own.modules, &[(vdso, 0x600, true)]).concat();
+    assert_eq!((named[0].module.as_deref(), named[0].offset.as_deref()), (Some("[vdso]"), Some("0x600")));
+    assert!(symbolizer.helper.is_none());
+}
+
 #[test]
 fn functions_of_a_jit_compiler_are_named_by_its_map() {
     let process = own_id();
@@ -179,7 +194,8 @@ fn the_helper_cannot_do_what_it_need_not() {
     symbolizer.start().unwrap();
     let helper = symbolizer.helper.as_mut().unwrap();
     let deadline = Instant::now() + FIRST_DEADLINE;
-    let answer = helper.ask_about(ModuleId(0), &Request::Escape, deadline).unwrap();
+    let answer =
+        helper.ask_about(Load { contents: ContentsId(0), debug_info: true }, &Request::Escape, deadline).unwrap();
     let Answer::Refused(escapes) = answer else { panic!("{answer:?}") };
     let expected = if helper.landlock { "" } else { "read a file" };
     assert_eq!(escapes, expected);

@@ -118,12 +118,13 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
     assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
-    assert_eq!(symbolizer.caller(&own.modules, program, 0x1000, true), None);
+    assert_eq!(symbolizer.caller(&own.modules, program, 0x1001, true), None);
     assert_eq!(symbolizer.failures, 1);
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
-    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
     assert_ne!(pid_of(&symbolizer), stopped);
-    let hang = symbolizer.ask(program, &Request::Hang, Duration::from_millis(50));
+    let (load, _) = symbolizer.load(&own.modules, program).unwrap();
+    let hang = symbolizer.ask(program, load, &Request::Hang, Duration::from_millis(50));
     assert!(hang.is_none() && symbolizer.helper.is_none());
 }
 
@@ -135,7 +136,7 @@ fn a_helper_that_ended_without_work_is_no_failure() {
     assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
     while symbolizer.helper.as_mut().unwrap().is_alive() {}
-    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
     assert_eq!(symbolizer.failures, 0);
 }
 
@@ -146,8 +147,8 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
     let (bad, good) = (ids[0], ids[1]);
     let mut symbolizer = symbolizer();
     for (strike, request) in [Request::Crash, Request::Babble].into_iter().enumerate() {
-        symbolizer.load(&modules, bad).unwrap();
-        let answer = symbolizer.ask(bad, &request, LEAF_DEADLINE);
+        let (load, _) = symbolizer.load(&modules, bad).unwrap();
+        let answer = symbolizer.ask(bad, load, &request, LEAF_DEADLINE);
         if let Some(answer) = answer {
             symbolizer.failed(Some(bad), &nonsense(&answer));
         }
