@@ -74,3 +74,10 @@ pub fn give_up(census_works: impl FnOnce() -> bool) -> io::Result<()> {
     rustix::thread::set_capabilities(None, rights)?;
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
+
+/// Gives up what [`give_up`] has left, for this thread: from now on only memory that the programs share is read.
+pub fn give_up_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
