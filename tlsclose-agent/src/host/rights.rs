@@ -21,11 +21,7 @@ const fn right(bit: CapabilitySet, name: &'static str, without: &'static str) ->
 pub const KEPT: [Right; 8] = [
     right(CapabilitySet::BPF, "CAP_BPF", ""),
     right(CapabilitySet::PERFMON, "CAP_PERFMON", ""),
-    right(
-        CapabilitySet::SYS_PTRACE,
-        "CAP_SYS_PTRACE",
-        "programs and functions of other processes have no names, and their code paths are cut",
-    ),
+    SYS_PTRACE,
     right(
         CapabilitySet::DAC_READ_SEARCH,
         "CAP_DAC_READ_SEARCH",
@@ -40,6 +36,12 @@ pub const KEPT: [Right; 8] = [
     right(CapabilitySet::SETUID, "CAP_SETUID", "the symbol helper stays root, without capabilities"),
     right(CapabilitySet::SETGID, "CAP_SETGID", "the symbol helper keeps its groups"),
 ];
+
+pub const SYS_PTRACE: Right = right(
+    CapabilitySet::SYS_PTRACE,
+    "CAP_SYS_PTRACE",
+    "programs and functions of other processes have no names, and their code paths are cut",
+);
 
 /// Stays where a census does not work without it: none of the kernels that are tested.
 pub const SYS_ADMIN: Right = right(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "");
