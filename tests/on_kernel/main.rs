@@ -38,6 +38,7 @@ mod page;
 mod payments;
 mod programs;
 mod python;
+mod reads;
 mod real_programs;
 mod rights;
 mod rollout;

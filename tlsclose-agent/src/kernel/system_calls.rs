@@ -32,11 +32,19 @@ pub(super) struct Functions {
     /// that function (5.12; in later releases of 5.10 too: kernel/bpf/trampoline.c). Else the task would
     /// return into freed memory.
     pub ends_are_safe: bool,
+    /// What a read calls before it returns (`read_probe`).
+    pub after_read: Option<&'static str>,
 }
+
+/// The later one first: the other may be a part of its callers then.
+const AFTER_READ: [&str; 2] = ["__tcp_cleanup_rbuf", "tcp_cleanup_rbuf"];
 
 impl Functions {
     pub fn of(btf: &Btf) -> Self {
-        Self { ends_are_safe: btf.size("bpf_tramp_image").is_ok() }
+        Self {
+            ends_are_safe: btf.size("bpf_tramp_image").is_ok(),
+            after_read: AFTER_READ.into_iter().find(|name| btf.parameters(name) == Some(2)),
+        }
     }
 
     /// An error that says why no program can run at the end of functions that sleep.
