@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::btf::without_names;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, wait_for_site};
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::host::{kernel_version, on_kernel};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::list;
@@ -20,6 +20,9 @@ const TRACEPOINTS: [&str; 2] = ["btf_trace_sock_recv_length", "btf_trace_sock_se
 /// Its absence says that no program must run at the end of a function, as before 5.12; where a processor cannot
 /// do it (arm64 before 6.4), the kernel refuses.
 const SAFE_ENDS: &str = "bpf_tramp_image";
+
+/// Since then x86-64 may keep 16 bytes behind a task's registers (`TOP_OF_KERNEL_STACK_PADDING`).
+const FRED: (u32, u32) = (6, 9);
 
 /// What the doctor says that sees reads and sends.
 fn places(agent: &Agent) -> [String; 2] {
@@ -39,6 +42,11 @@ fn is_allowed() -> bool {
 #[test]
 fn where_nothing_runs_at_the_end_of_functions_kprobes_see_reads_and_sends() {
     if !on_kernel(&["python3"]) {
+        return;
+    }
+    if kernel_version() >= FRED && is_allowed() {
+        // All that lack the tracepoints are older than that.
+        println!("skipped: where a task's registers are, only types tell here");
         return;
     }
     const COUNT: u64 = 10;
