@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
-pub use self::kernels::{KERNELS, image};
+pub use self::kernels::{ARM64, KERNELS, image};
 use self::table::Table;
 use crate::compile;
 use crate::progress::say;

@@ -11,19 +11,13 @@ use super::{
     features::Feature,
     load_error::{AnyError, one_line},
     object::program,
+    processor::HERE,
 };
 
 pub(super) const OPENINGS: [&str; 3] = ["sys_exit_accept", "sys_exit_accept4", "sys_exit_socket"];
 
 /// Calls of close(); the first is what the others add to.
 pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", "sys_enter_dup2", "sys_enter_dup3"];
-
-/// What the functions that do system calls are called, before the call's own name
-/// (arch/x86/include/asm/syscall_wrapper.h, arch/arm64/include/asm/syscall_wrapper.h).
-#[cfg(target_arch = "x86_64")]
-const PREFIX: &str = "__x64_sys_";
-#[cfg(target_arch = "aarch64")]
-const PREFIX: &str = "__arm64_sys_";
 
 /// How programs may be attached to functions of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +73,7 @@ pub(super) fn attach(
 fn attach_directly(ebpf: &mut Ebpf, tracepoint: &str, functions: Functions, btf: &AyaBtf) -> Result<String, AnyError> {
     let at_end = tracepoint.strip_prefix("sys_exit_");
     let call = at_end.or(tracepoint.strip_prefix("sys_enter_")).ok_or("no tracepoint of a system call")?;
-    let (name, function) = (format!("direct_{call}"), format!("{PREFIX}{call}"));
+    let (name, function) = (format!("direct_{call}"), format!("{}{call}", HERE.system_call_prefix));
     if at_end.is_some() {
         functions.must_end_safely()?;
         let program: &mut FExit = program(ebpf, &name)?;
