@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::debian::mirror;
+use crate::debian::{self, mirror};
 use crate::run::{self, Log};
 
 /// A kernel, and which packages it is in.
@@ -56,12 +56,7 @@ pub fn image(log: &mut Log, directory: &Path, kernel: &Kernel) -> Result<PathBuf
         fetch.current_dir(&staging);
         log.step(&format!("fetching {package}"), fetch)?;
     }
-    for entry in fs::read_dir(&staging).context("cannot read the fetched packages")?.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&staging))?;
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    debian::unpack_all(&staging)?;
     fs::rename(&staging, &unpacked).with_context(|| format!("cannot keep {}", unpacked.display()))?;
     find_image(&unpacked).with_context(|| format!("no kernel image in the packages of {}", kernel.name))
 }
