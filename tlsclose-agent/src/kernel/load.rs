@@ -28,10 +28,11 @@ use super::{
     load_error::{AnyError, one_line, refused},
     object::{Access, Object, program},
     pod::Fact,
+    processor::HERE,
     reads::{self, Place},
     sends::{self, SendHook},
     spins,
-    system_calls::{self, CLOSES, Functions, OPENINGS},
+    system_calls::{self, CLOSES, DUP2, Functions, OPENINGS},
     tls,
 };
 
@@ -224,7 +225,7 @@ impl Kernel {
                     .unwrap_or_else(|error| Feature::missing(tracepoint, &one_line(&error))),
             );
         }
-        for tracepoint in CLOSES {
+        for tracepoint in CLOSES.into_iter().filter(|tracepoint| HERE.has_dup2 || *tracepoint != DUP2) {
             if options.close_calls == CloseCalls::Off {
                 features.push(Feature::missing(tracepoint, "not wanted (--close-calls)"));
                 continue;

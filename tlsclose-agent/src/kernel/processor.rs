@@ -11,6 +11,8 @@ type Register = (&'static str, u32);
 pub struct Processor {
     /// What the functions that do system calls are called, before the call's own name.
     pub system_call_prefix: &'static str,
+    /// dup2() is a system call; else dup3() does it.
+    pub has_dup2: bool,
     /// Program counter, stack pointer and frame pointer.
     pointers: [Register; 3],
     /// A system call's first four arguments, where they stay until it returns.
@@ -26,6 +28,7 @@ pub struct Processor {
 /// moves data through a socket has one of these.
 pub const X86_64: Processor = Processor {
     system_call_prefix: "__x64_sys_",
+    has_dup2: true,
     pointers: [("ip", 0), ("sp", 0), ("bp", 0)],
     arguments: [("di", 0), ("si", 0), ("dx", 0), ("r10", 0)],
     number: "orig_ax",
@@ -52,9 +55,10 @@ pub const X86_64: Processor = Processor {
 
 /// Registers: arch/arm64/include/asm/ptrace.h; the frame pointer is x29, and the result of a call takes the
 /// place of its first argument in x0 (arch/arm64/kernel/syscall.c). Prefix:
-/// arch/arm64/include/asm/syscall_wrapper.h. Numbers: include/uapi/asm-generic/unistd.h, which has no epoll_wait.
+/// arch/arm64/include/asm/syscall_wrapper.h. Numbers: include/uapi/asm-generic/unistd.h, which has no epoll_wait and no dup2.
 pub const AARCH64: Processor = Processor {
     system_call_prefix: "__arm64_sys_",
+    has_dup2: false,
     pointers: [("pc", 0), ("sp", 0), ("regs", 29)],
     arguments: [("orig_x0", 0), ("regs", 1), ("regs", 2), ("regs", 3)],
     number: "syscallno",

@@ -17,7 +17,8 @@ use super::{
 pub(super) const OPENINGS: [&str; 3] = ["sys_exit_accept", "sys_exit_accept4", "sys_exit_socket"];
 
 /// Calls of close(); the first is what the others add to.
-pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", "sys_enter_dup2", "sys_enter_dup3"];
+pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", DUP2, "sys_enter_dup3"];
+pub(super) const DUP2: &str = "sys_enter_dup2";
 
 /// How programs may be attached to functions of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
