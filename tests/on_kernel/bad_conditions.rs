@@ -185,7 +185,11 @@ fn no_program_takes_a_verifier_near_its_limit() {
     if !on_kernel(&[]) {
         return;
     }
-    let agent = Agent::start();
+    assert_far_from_the_verifiers_limit(&Agent::start());
+}
+
+/// All programs that it has loaded.
+pub fn assert_far_from_the_verifiers_limit(agent: &Agent) {
     let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).expect("its descriptors");
     let texts: Vec<_> = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
     let programs: Vec<_> = texts.iter().filter(|text| text.contains("prog_type:")).collect();

@@ -40,6 +40,7 @@ mod page;
 mod payments;
 mod programs;
 mod python;
+mod reads;
 mod real_programs;
 mod rights;
 mod rollout;

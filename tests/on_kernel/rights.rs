@@ -6,12 +6,12 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::child::run;
+use tlsclose_tests::child::{Child, copy_of, run};
 use tlsclose_tests::expect::{assert_names_opening, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{free_port, on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{list, process_of};
+use tlsclose_tests::report::{list, process_of, sites_of, sockets_of};
 use tlsclose_tests::rights::{NUMBERS, for_locked_memory, of_unit, with, without};
 use tlsclose_tests::{seconds, wait_for};
 
@@ -58,6 +58,77 @@ fn a_running_agent_holds_no_capability_that_it_does_not_use() {
     for status in helpers.into_iter().flat_map(statuses) {
         assert_eq!((field(&status, "CapEff"), field(&status, "CapPrm")), (0, 0), "{status}");
     }
+}
+
+/// `leaks --standalone`: what the agent does, for a while.
+#[test]
+fn watching_for_a_while_takes_what_the_agent_takes() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let arguments = ["--count", "6", "--rate", "1", "--for", "60"];
+    let leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
+    let mut command = with(&of_unit());
+    command.arg(tlsclose()).args(["leaks", "--standalone", "--for", "8s", "--leak-after", "1s", "-o", "json", "-p"]);
+    let mut watching = Child::spawn(command.arg(leaky.pid().to_string()));
+    let used: u64 = NUMBERS.iter().map(|(_, number)| 1 << number).sum();
+    wait_for("the rest to be given up", seconds(10), || {
+        let threads = statuses(watching.pid());
+        let is_done = |status: &String| field(status, "NoNewPrivs") == 1 && field(status, "CapEff") == used;
+        (!threads.is_empty() && threads.iter().all(is_done)).then_some(())
+    });
+    let ended = watching.wait(seconds(40)).expect("an end");
+    assert!(ended.success(), "{ended:?}: {}", watching.stderr());
+    let report: Value = serde_json::from_str(&watching.stdout()).expect("JSON");
+    assert!(sockets_of(&report, leaky.pid()) >= 3, "{report:#}");
+    let sites = sites_of(&report, leaky.pid());
+    let sampled = sites.iter().find(|site| !site["opened"].is_null());
+    assert_names_opening(sampled.unwrap_or_else(|| panic!("no line: {report:#}")), &leaky);
+}
+
+#[test]
+fn states_takes_two_capabilities_and_keeps_none() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let port = free_port().to_string();
+    let two: Vec<String> =
+        ["CAP_BPF", "CAP_PERFMON"].into_iter().chain(for_locked_memory()).map(str::to_owned).collect();
+    let mut command = with(&two);
+    let states = Child::spawn(command.arg(tlsclose()).args(["states", "-o", "json", "-L", &port]));
+    wait_for("all to be given up", seconds(20), || {
+        let threads = statuses(states.pid());
+        let is_bare = |status: &String| {
+            let held = ["CapEff", "CapPrm", "CapInh", "CapAmb"].map(|set| field(status, set));
+            held == [0; 4] && field(status, "NoNewPrivs") == 1
+        };
+        (!threads.is_empty() && threads.iter().all(is_bare)).then_some(())
+    });
+    let arguments = ["--count", "5", "--rate", "5", "--recover-after", "1", "--for", "60", "--port", &port];
+    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
+    leaky.recovered();
+    let owner = format!("\"pid\":{}", leaky.pid());
+    let shown = |states: &Child| states.stdout().lines().filter(|line| line.contains(&owner)).count();
+    wait_for("transitions with their owner", seconds(10), || (shown(&states) >= 5).then_some(()));
+}
+
+#[test]
+fn asking_an_agent_takes_no_capability() {
+    if !on_kernel(&["setpriv"]) {
+        return;
+    }
+    let namespace = Netns::new();
+    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
+    let mut command = with(&[]);
+    command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]).arg(program);
+    let address = format!("http://127.0.0.1:{}", agent.port());
+    let output = run(command.args(["leaks", "-o", "json", "--agent", &address]), seconds(10));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(sockets_of(&report, leaky.pid()), 4, "{report:#}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The running kernel's type information (BTF), with a member moved: what a description of another
-//! kernel comes to. The format is in Documentation/bpf/btf.rst.
+//! The running kernel's type information (BTF), with a member moved or names taken out: what a description
+//! of another kernel comes to. The format is in Documentation/bpf/btf.rst.
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +22,22 @@ pub fn with_moved_member(structure: &str, member: &str, bytes: i32, to: &Path) {
     let offset = types.word(at + 8).wrapping_add_signed(8 * bytes);
     types.bytes[at + 8..at + 12].copy_from_slice(&offset.to_ne_bytes());
     fs::write(to, types.bytes).expect("a copy of the types");
+}
+
+/// Writes a copy in which nothing has one of these names.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn without_names(names: &[&str], to: &Path) {
+    let mut bytes = Types::read(Path::new(OF_THIS_KERNEL)).bytes;
+    for name in names {
+        let whole = [b"\0", name.as_bytes(), b"\0"].concat();
+        // A kernel that has none is one already.
+        while let Some(at) = bytes.windows(whole.len()).position(|text| text == whole) {
+            bytes[at + 1] = b'?';
+        }
+    }
+    fs::write(to, bytes).expect("a copy of the types");
 }
 
 struct Types {

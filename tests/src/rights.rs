@@ -36,9 +36,9 @@ pub fn of_unit() -> Vec<String> {
 
 /// A command that runs its arguments with these capabilities and no new ones.
 pub fn with(capabilities: &[String]) -> Command {
-    let set: Vec<String> = capabilities.iter().map(|one| one.replacen("CAP_", "+", 1).to_lowercase()).collect();
+    let set: String = capabilities.iter().map(|one| one.replacen("CAP_", ",+", 1).to_lowercase()).collect();
     let mut command = Command::new(tool("setpriv"));
-    command.arg(format!("--bounding-set=-all,{}", set.join(","))).arg("--no-new-privs");
+    command.arg(format!("--bounding-set=-all{set}")).arg("--no-new-privs");
     command
 }
 

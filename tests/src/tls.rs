@@ -120,7 +120,16 @@ pub fn exchange(namespace: &Netns, arguments: &[&str], count: u64) -> Wire {
 /// When it does not see TLS.
 #[must_use]
 pub fn watching(namespace: &Netns) -> Agent {
-    let agent = Agent::start();
+    watching_with(namespace, &[])
+}
+
+/// The same with flags.
+///
+/// # Panics
+/// When it does not see TLS.
+#[must_use]
+pub fn watching_with(namespace: &Netns, flags: &[&str]) -> Agent {
+    let agent = Agent::start_with(flags);
     wait_for("sends to be followed", seconds(30), || {
         let first = exchange(namespace, &[], 1);
         let local = wait_for("a first close", seconds(20), || outcomes(&agent, &first.client, "local").pop());

@@ -94,6 +94,9 @@ pub const ARMED_ENTRIES: u32 = 1_024;
 /// Stacks that an armed process may take per second and CPU beyond the shared budget.
 pub const ARMED_STACKS_PER_SECOND: u32 = 200;
 
+/// Threads inside a send, where kprobes see sends. 24 bytes each.
+pub const SENDING_ENTRIES: u32 = 4_096;
+
 /// Descriptor tables that several processes share, or threads whose first thread is gone, that one census can tell apart.
 pub const TABLE_ENTRIES: u32 = 1_024;
 

@@ -23,6 +23,8 @@ mod half_closed;
 mod half_open;
 mod io;
 mod io_exit;
+#[cfg(feature = "probed")]
+mod io_probe;
 mod kernel;
 mod maps;
 mod open;

@@ -133,6 +133,11 @@ pub static TABLES: LruHashMap<u64, Table> = LruHashMap::with_max_entries(TABLE_E
 #[map]
 pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHARED_FILES_ENTRIES, 0);
 
+/// Sockets that threads are sending to, where a send is seen in two places.
+#[cfg(feature = "probed")]
+#[map]
+pub static SENDING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(SENDING_ENTRIES, 0);
+
 /// The file that the census looks at, and holds a reference to meanwhile; 0: none.
 #[map]
 pub static CENSUS_FILE: Array<u64> = Array::with_max_entries(1, 0);

@@ -12,18 +12,18 @@ use tlsclose_common::layout::{FIELDS, TASK_IO_URING, TASK_THREAD_POINTER, TCP_PR
 
 use self::reduce::Wanted;
 use crate::run::Log;
-use crate::vm::{KERNELS, image};
+use crate::vm::{ARM64, KERNELS, image};
 use crate::workspace;
 
 /// Record the types of the tested kernels that the agent needs, into tests/data/btf.
 ///
-/// Fetches the kernels as `cargo xtask vm` does, and takes the running one as well. Needed when the
+/// Fetches the kernels as `cargo xtask vm` does, and one for arm64, and takes the running one as well. Needed when the
 /// agent reads a field of the kernel that it did not read before.
 #[derive(clap::Args)]
 pub struct Options {}
 
 /// Fields that only some kernels have.
-const SOMETIMES: [(&str, &str); 18] = [
+const SOMETIMES: [(&str, &str); 22] = [
     TASK_IO_URING,
     TASK_THREAD_POINTER,
     TCP_RETRANSMITS,
@@ -39,6 +39,10 @@ const SOMETIMES: [(&str, &str); 18] = [
     ("pt_regs", "dx"),
     ("pt_regs", "r10"),
     ("pt_regs", "orig_ax"),
+    ("pt_regs", "regs"),
+    ("pt_regs", "pc"),
+    ("pt_regs", "orig_x0"),
+    ("pt_regs", "syscallno"),
     ("bpf_tramp_image", "image"),
     ("bpf_map_memory", "pages"),
     ("bpf_mem_alloc", "cache"),
@@ -55,7 +59,8 @@ const TRACEPOINTS: [&str; 8] = [
     "sock_send_length",
     "tcp_send_reset",
 ];
-const FUNCTIONS: [&str; 3] = ["tcp_recvmsg", "tcp_sendmsg", "__bpf_trace_tcp_send_reset"];
+const FUNCTIONS: [&str; 5] =
+    ["tcp_recvmsg", "tcp_sendmsg", "tcp_cleanup_rbuf", "__tcp_cleanup_rbuf", "__bpf_trace_tcp_send_reset"];
 
 const HELPERS: [&str; 6] =
     ["seq_write", "ringbuf_output", "task_pt_regs", "for_each_map_elem", "sock_from_file", "get_current_task_btf"];
@@ -64,7 +69,7 @@ pub fn run(_: &Options) -> Result<()> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("btf.log"))?;
-    for kernel in &KERNELS {
+    for kernel in KERNELS.iter().chain([&ARM64]) {
         let image = image(&mut log, &directory, kernel)?;
         record(kernel.name, &vmlinux::types(&image, &directory)?)?;
     }

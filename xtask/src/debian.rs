@@ -55,13 +55,31 @@ pub fn unpack(log: &mut Log, package: &str, place: &Path) -> Result<()> {
     fetch.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display()));
     fetch.args(["-o", "APT::Sandbox::User=root", package]);
     log.step(&format!("fetching Debian's {package}"), fetch)?;
-    for entry in fs::read_dir(&archives).context("cannot read the fetched packages")?.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&staging))?;
-        }
-    }
+    unpack_from(&archives, &staging)?;
     let _ = fs::remove_dir_all(&archives);
     fs::rename(&staging, place).with_context(|| format!("cannot keep {}", place.display()))
+}
+
+/// Unpacks the packages that lie in a directory there, and removes them.
+pub fn unpack_all(directory: &Path) -> Result<()> {
+    unpack_from(directory, directory)
+}
+
+fn unpack_from(archives: &Path, place: &Path) -> Result<()> {
+    for entry in fs::read_dir(archives).context("cannot read the fetched packages")?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "deb") {
+            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(place))?;
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Of an installed package.
+pub fn version(package: &str) -> Option<String> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${db:Status-Status} ${Version}", package]);
+    run::output(&mut query).ok()?.strip_prefix("installed ").map(|version| version.trim().to_owned())
 }
 
 /// Where this host fetches a release from.

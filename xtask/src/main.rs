@@ -1,6 +1,7 @@
 //! `cargo xtask`: every command that people and CI use.
 #![deny(unsafe_code)] // but for one call of aya in bench::hooks
 
+mod aarch64;
 mod agent;
 mod background;
 mod bench;

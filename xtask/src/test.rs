@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::aarch64;
 use crate::compile;
 use crate::progress::say;
 use crate::run::{Log, Output};
@@ -52,6 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
         if !options.quick {
             tests.check_dependencies()?;
             tests.check_fuzz_targets()?;
+            tests.check_for_aarch64()?;
         }
     }
     tests.test_units()?;
@@ -116,6 +118,16 @@ impl Tests {
         check.args(["--locked", "--bins", "--manifest-path"]).arg(workspace::root().join("fuzz/Cargo.toml"));
         check.env("CARGO_TARGET_DIR", workspace::target("fuzz"));
         self.check("fuzz targets", check)
+    }
+
+    /// The programs are built for it, too, with its registers.
+    fn check_for_aarch64(&mut self) -> Result<()> {
+        const WHAT: &str = "the agent for aarch64";
+        match aarch64::check(&mut self.log)? {
+            Ok(check) => self.check(WHAT, check)?,
+            Err(reason) => self.summary.skipped(WHAT, &reason, in_ci()),
+        }
+        Ok(())
     }
 
     fn test_units(&mut self) -> Result<()> {

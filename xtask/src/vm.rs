@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
-pub use self::kernels::{KERNELS, image};
+pub use self::kernels::{ARM64, Apt, KERNELS, image};
 use self::table::Table;
 use crate::compile;
 use crate::progress::say;
@@ -25,7 +25,7 @@ use crate::setup;
 use crate::workspace;
 
 /// What is tested on every kernel unless a filter says otherwise.
-const TESTS: [&str; 20] = [
+const TESTS: [&str; 21] = [
     "a_thousand_leaks_in_a_churn",
     "aborts::",
     "accept_queue::",
@@ -37,6 +37,7 @@ const TESTS: [&str; 20] = [
     "maps_take_their_memory",
     "no_program_takes_a_verifier",
     "python::",
+    "reads::",
     "rights::",
     "shared::",
     "sigterm_ends_it",
@@ -78,7 +79,7 @@ pub struct Options {
 }
 
 /// What `cargo xtask test` runs on every kernel: one of each kind, in a few minutes.
-const FEW: [&str; 16] = [
+const FEW: [&str; 17] = [
     "a_thousand_leaks_in_a_churn",
     "accept_queue::of_a_long_queue",
     "findings::every_way_to_leak_is_found_in_optimised_c",
@@ -87,6 +88,7 @@ const FEW: [&str; 16] = [
     "maps_take_their_memory",
     "no_program_takes_a_verifier",
     "python::a_python_server_is_named",
+    "reads::without_their_tracepoints",
     "rights::a_running_agent",
     "shared::a_socket_that_a_child_inherited",
     "sigterm_ends_it",

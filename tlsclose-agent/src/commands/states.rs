@@ -15,6 +15,7 @@ use crate::{
     cli::{StatesArgs, shared::OutputFormat},
     clock::Moment,
     finding::State,
+    host::rights,
     kernel::load::{Kernel, Options},
     logging,
     output::states::{Columns, Owner, Transition},
@@ -36,6 +37,9 @@ pub fn run(args: StatesArgs) -> Done {
     let options = Options { stream: true, census_of_all: true, ..Options::default() };
     let mut kernel = load(&args.places, options)?;
     let mut sockets = owners(&mut kernel)?;
+    if let Err(error) = rights::give_up_all() {
+        log::warn!("cannot give up rights that are not used: {error}");
+    }
     let columns = Columns { time: args.time, wide: args.wide };
     let json = args.output == OutputFormat::Json;
     if !json && !write_line(&columns.header())? {

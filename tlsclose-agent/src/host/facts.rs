@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::rights::{KEPT, Right, SYS_ADMIN, SYS_RESOURCE};
+use super::rights::{KEPT, Right, SYS_ADMIN, SYS_PTRACE, SYS_RESOURCE};
 
 /// One thing about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,11 @@ fn of_host(root: &Path, btf: &Path, cgroupfs: &Path) -> Vec<HostFact> {
     let mounts = read("proc/self/mounts").unwrap_or_default();
     vec![
         lockdown(read("sys/kernel/security/lockdown").as_deref()),
-        fact("lsm", read("sys/kernel/security/lsm").as_deref().map_or("not visible", str::trim), ""),
+        security_modules(
+            read("sys/kernel/security/lsm").as_deref(),
+            read("proc/self/attr/current").as_deref(),
+            holds(&status, &SYS_PTRACE) && is_closed(root),
+        ),
         type_information(btf),
         capabilities(&status),
         memlock(getrlimit(Resource::Memlock).current, charges_locked_memory(btf), holds(&status, &SYS_RESOURCE)),
@@ -66,6 +70,30 @@ fn lockdown(text: Option<&str>) -> HostFact {
         _ => "",
     };
     fact("lockdown", mode.unwrap_or("none, or not visible"), costs)
+}
+
+/// The list of modules, and what one of them has confined the agent to: by name, which AppArmor follows with the mode.
+fn security_modules(list: Option<&str>, profile: Option<&str>, is_closed: bool) -> HostFact {
+    let list = list.map_or("not visible", str::trim);
+    let profile = profile.map(|profile| profile.trim_matches(['\0', '\n'])).filter(|profile| !profile.is_empty());
+    let found = match profile {
+        Some(profile) if profile != "unconfined" => format!("{list}; runs as {profile}"),
+        _ => list.to_owned(),
+    };
+    let costs = match is_closed {
+        true => {
+            "other processes may not be looked into, in spite of CAP_SYS_PTRACE: programs and functions have no names, \
+             and their code paths are cut (on Kubernetes with AppArmor: appArmorProfile Unconfined)"
+        }
+        false => "",
+    };
+    fact("lsm", &found, costs)
+}
+
+/// The first process shows nobody what it executes.
+fn is_closed(root: &Path) -> bool {
+    let executes = fs::read_link(root.join("proc/1/exe"));
+    executes.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn type_information(btf: &Path) -> HostFact {
@@ -191,6 +219,25 @@ mod tests {
         ] {
             let fact = lockdown(text);
             assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, costs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_security_modules_what_they_forbid_is_said_and_not_that_they_are_there() {
+        const LIST: Option<&str> = Some("lockdown,yama,apparmor\n");
+        for (list, profile, is_closed, found) in [
+            (LIST, Some("unconfined\n"), false, "lockdown,yama,apparmor"),
+            (LIST, None, false, "lockdown,yama,apparmor"),
+            (
+                LIST,
+                Some("cri-containerd.apparmor.d (enforce)\n"),
+                true,
+                "lockdown,yama,apparmor; runs as cri-containerd.apparmor.d (enforce)",
+            ),
+            (None, Some("system_u:system_r:init_t:s0\0"), false, "not visible; runs as system_u:system_r:init_t:s0"),
+        ] {
+            let fact = security_modules(list, profile, is_closed);
+            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, is_closed));
         }
     }
 

@@ -21,11 +21,7 @@ const fn right(bit: CapabilitySet, name: &'static str, without: &'static str) ->
 pub const KEPT: [Right; 8] = [
     right(CapabilitySet::BPF, "CAP_BPF", ""),
     right(CapabilitySet::PERFMON, "CAP_PERFMON", ""),
-    right(
-        CapabilitySet::SYS_PTRACE,
-        "CAP_SYS_PTRACE",
-        "programs and functions of other processes have no names, and their code paths are cut",
-    ),
+    SYS_PTRACE,
     right(
         CapabilitySet::DAC_READ_SEARCH,
         "CAP_DAC_READ_SEARCH",
@@ -40,6 +36,12 @@ pub const KEPT: [Right; 8] = [
     right(CapabilitySet::SETUID, "CAP_SETUID", "the symbol helper stays root, without capabilities"),
     right(CapabilitySet::SETGID, "CAP_SETGID", "the symbol helper keeps its groups"),
 ];
+
+pub const SYS_PTRACE: Right = right(
+    CapabilitySet::SYS_PTRACE,
+    "CAP_SYS_PTRACE",
+    "programs and functions of other processes have no names, and their code paths are cut",
+);
 
 /// Stays where a census does not work without it: none of the kernels that are tested.
 pub const SYS_ADMIN: Right = right(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "");
@@ -73,4 +75,11 @@ pub fn give_up(census_works: impl FnOnce() -> bool) -> io::Result<()> {
     };
     rustix::thread::set_capabilities(None, rights)?;
     Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// Gives up what [`give_up`] has left, for this thread: from now on only memory that the programs share is read.
+pub fn give_up_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }

@@ -72,7 +72,7 @@ pub const HOOKS: [Hook; 24] = [
         feature: "eof_stacks",
         program: "recv_length",
         needs: "tp_btf/sock_recv_length (6.3)",
-        fallback: "recvmsg_exit: fexit/tcp_recvmsg",
+        fallback: "recvmsg_exit: fexit/tcp_recvmsg; or read_probe: kprobe/tcp_cleanup_rbuf",
         without: "the line of code where a read returned 0 is not known",
     },
     Hook {
@@ -80,7 +80,7 @@ pub const HOOKS: [Hook; 24] = [
         feature: "send_stacks",
         program: "send_length",
         needs: "tp_btf/sock_send_length (6.3)",
-        fallback: "sendmsg_exit: fexit/tcp_sendmsg",
+        fallback: "sendmsg_exit: fexit/tcp_sendmsg; or send_probe and send_return: kprobes at tcp_sendmsg",
         without: "the last send of a leaking socket is not shown",
     },
     Hook {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::{
     Btf as AyaBtf, Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
-    programs::{BtfTracePoint, FExit},
+    programs::BtfTracePoint,
 };
 use aya_log::EbpfLogger;
 use tlsclose_common::{
@@ -28,9 +28,11 @@ use super::{
     load_error::{AnyError, one_line, refused},
     object::{Access, Object, program},
     pod::Fact,
+    processor::HERE,
+    reads::{self, Place},
     sends::{self, SendHook},
     spins,
-    system_calls::{self, CLOSES, Functions, OPENINGS},
+    system_calls::{self, CLOSES, DUP2, Functions, OPENINGS},
     tls,
 };
 
@@ -92,6 +94,7 @@ pub struct Kernel {
     pub(super) control: Array<MapData, Fact<Control>>,
     pub(super) control_now: Control,
     pub(super) io_uring_met: Array<MapData, u32>,
+    pub(super) read_place: Place,
     pub(super) send_hook: Option<SendHook>,
     pub(super) leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
     pub(super) closes: HashMap<MapData, Fact<ClosePair>, u64>,
@@ -127,21 +130,17 @@ pub struct Kernel {
 }
 
 /// The programs on `tp_btf`, and whether the agent can run without each.
-const TRACEPOINTS: [(&str, &str, bool); 7] = [
+const TRACEPOINTS: [(&str, &str, bool); 6] = [
     ("set_state", "inet_sock_set_state", true),
     ("destroy_sock", "tcp_destroy_sock", true),
     ("process_exit", "sched_process_exit", true),
     ("process_exec", "sched_process_exec", true),
     ("process_fork", "sched_process_fork", false),
-    ("recv_length", "sock_recv_length", false),
     ("send_reset", "tcp_send_reset", false),
 ];
 
 /// Helpers that all depends on, and since when they are there. Distributions take some into older kernels.
 const HELPERS: [(&str, &str); 2] = [("seq_write", "5.8"), ("ringbuf_output", "5.8")];
-
-/// Where a tracepoint is missing: the program and the function at whose end it runs.
-const FALLBACK: (&str, &str, &str) = ("sock_recv_length", "recvmsg_exit", "tcp_recvmsg");
 
 /// What sockets that no descriptor table shows are looked for with.
 pub(super) const FOR_EACH: &str = "bpf_for_each_map_elem";
@@ -175,7 +174,7 @@ impl Kernel {
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         let access = Access::of(&btf);
         let allocates = allocation::may_wait(&btf);
-        let send_place = sends::Place::of(&btf);
+        let place = Place::of(&btf);
         let functions = Functions::of(&btf);
         drop(btf);
         let kernel_btf = AyaBtf::parse(&types, aya::Endianness::default()).map_err(|error| LoadError::Program {
@@ -190,28 +189,35 @@ impl Kernel {
         }
         let object = Object { options, access, by_address, allocates, btf: &kernel_btf };
         let mut ebpf = object.with_census(&resolved)?;
+        let mut reads = reads::attach(&mut ebpf, place, functions, &kernel_btf);
+        let (mut access, mut place) = (access, place);
+        if reads.is_err() && place == Place::Exit && by_address && reads::has_probes(functions) {
+            place = Place::Probe;
+            if access == Access::Typed {
+                access = Access::AtProbes;
+                ebpf = Object { access, ..object }.with_census(&resolved)?;
+            }
+            reads = reads::attach(&mut ebpf, place, functions, &kernel_btf);
+        }
         features.push(match access {
             Access::Typed => Feature { probe: format!("{FOR_EACH}: loaded"), ..Feature::attached(FOR_EACH) },
             Access::Probed(missing) => Feature::missing(FOR_EACH, &format!("this kernel has no BPF helper {missing}")),
+            Access::AtProbes => Feature::missing(FOR_EACH, "not used by the programs that take kprobes for reads"),
         });
         for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
-            let fallback = Some(FALLBACK).filter(|(instead_of, ..)| *instead_of == tracepoint);
-            let outcome = match fallback {
-                _ if present => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
-                Some((_, program, function)) => {
-                    functions.must_end_safely().and_then(|()| attach_exit(&mut ebpf, program, function, &kernel_btf))
-                }
-                None => Err(absent()),
+            let outcome = match present {
+                true => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
+                false => Err("not in this kernel".into()),
             };
             match outcome {
-                Ok(()) if present => features.push(Feature::attached(tracepoint)),
-                Ok(()) => features.push(Feature::replaced(tracepoint, fallback.map_or("", |(.., function)| function))),
+                Ok(()) => features.push(Feature::attached(tracepoint)),
                 Err(error) if needed => return Err(refused(tracepoint, &error)),
                 Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
             }
         }
-        let send_hook = SendHook::load(&mut ebpf, send_place, functions, &kernel_btf);
-        features.push(sends::feature(send_place, &send_hook));
+        features.push(reads::feature(place, functions, &reads));
+        let send_hook = SendHook::load(&mut ebpf, place, functions, &kernel_btf);
+        features.push(sends::feature(place, &send_hook));
         features.push(tls::feature(&features));
         for tracepoint in OPENINGS {
             features.push(
@@ -219,7 +225,7 @@ impl Kernel {
                     .unwrap_or_else(|error| Feature::missing(tracepoint, &one_line(&error))),
             );
         }
-        for tracepoint in CLOSES {
+        for tracepoint in CLOSES.into_iter().filter(|tracepoint| HERE.has_dup2 || *tracepoint != DUP2) {
             if options.close_calls == CloseCalls::Off {
                 features.push(Feature::missing(tracepoint, "not wanted (--close-calls)"));
                 continue;
@@ -252,7 +258,7 @@ impl Kernel {
             Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
         });
         by_address::judge(&mut features, by_address);
-        let mut kernel = Self::assemble(ebpf, options, features, send_hook.ok())?;
+        let mut kernel = Self::assemble(ebpf, options, features, place, send_hook.ok())?;
         let checked = kernel.check_itself(options)?;
         kernel.features.push(checked);
         Ok(kernel)
@@ -262,6 +268,7 @@ impl Kernel {
         mut ebpf: Ebpf,
         options: &Options,
         features: Vec<Feature>,
+        read_place: Place,
         send_hook: Option<SendHook>,
     ) -> Result<Self, LoadError> {
         macro_rules! map {
@@ -286,6 +293,7 @@ impl Kernel {
                 ticks_per_second: 0,
             },
             io_uring_met: map!("IO_URING_MET"),
+            read_place,
             send_hook,
             leaves: map!("LEAVES"),
             closes: map!("CLOSES"),
@@ -335,20 +343,9 @@ fn sees_all_processes() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
+pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
     program.load(tracepoint, btf)?;
     program.attach()?;
     Ok(())
-}
-
-fn attach_exit(ebpf: &mut Ebpf, name: &str, function: &str, btf: &AyaBtf) -> Result<(), AnyError> {
-    let program: &mut FExit = program(ebpf, name)?;
-    program.load(function, btf)?;
-    program.attach()?;
-    Ok(())
-}
-
-fn absent() -> AnyError {
-    "not in this kernel".into()
 }

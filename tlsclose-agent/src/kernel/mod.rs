@@ -15,6 +15,8 @@ mod load_error;
 pub mod memory;
 mod object;
 pub mod pod;
+mod processor;
+mod reads;
 mod self_check;
 mod sends;
 pub mod spins;

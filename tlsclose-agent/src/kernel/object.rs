@@ -30,6 +30,8 @@ pub enum Access {
     Typed,
     /// With a helper for each field: the kernel lacks this one, which came with 5.15 or before.
     Probed(&'static str),
+    /// The same where types would do, but not at kprobes.
+    AtProbes,
 }
 
 impl Access {
@@ -62,7 +64,7 @@ impl Object<'_> {
         let options = self.options;
         let (bytes, is_probed) = match self.access {
             Access::Typed => (TYPED, false),
-            Access::Probed(_) => (PROBED, true),
+            Access::Probed(_) | Access::AtProbes => (PROBED, true),
         };
         let bytes = match self.allocates {
             true => Cow::Borrowed(bytes),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FExit, fexit::FExitLinkId, tp_btf::BtfTracePointLinkId},
+    programs::{BtfTracePoint, FExit, KProbe, fexit::FExitLinkId, kprobe::KProbeLinkId, tp_btf::BtfTracePointLinkId},
 };
 use tlsclose_common::limits::CENSUSES_REMEMBERED;
 
@@ -14,6 +14,7 @@ use super::{
     load::Kernel,
     load_error::{AnyError, one_line},
     object::program,
+    reads::Place,
     system_calls::Functions,
 };
 
@@ -22,36 +23,24 @@ const STAYS: Duration = Duration::from_secs(60);
 
 const TRACEPOINT: &str = "send_length";
 const EXIT: &str = "sendmsg_exit";
+const PROBES: [&str; 2] = ["send_probe", "send_return"];
 
 const SOCK_SEND_LENGTH: &str = "sock_send_length";
 const TCP_SENDMSG: &str = "tcp_sendmsg";
 
-/// Which program it is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// `sock_send_length`, since 6.3.
-    Tracepoint,
-    /// The end of `tcp_sendmsg`.
-    Exit,
-}
-
 enum Link {
     Tracepoint(BtfTracePointLinkId),
     Exit(FExitLinkId),
-}
-
-impl Place {
-    pub fn of(btf: &super::btf::Btf) -> Self {
-        if btf.has_tracepoint(SOCK_SEND_LENGTH) { Self::Tracepoint } else { Self::Exit }
-    }
+    Probes([KProbeLinkId; 2]),
 }
 
 /// How the outputs show it.
 pub(super) fn feature(place: Place, outcome: &Result<SendHook, AnyError>) -> Feature {
     let feature = match (outcome, place) {
-        (Err(error), _) => return Feature::missing(SOCK_SEND_LENGTH, &one_line(error)),
+        (Err(error), _) => return Feature::missing(SOCK_SEND_LENGTH, &place.refused(error)),
         (Ok(_), Place::Tracepoint) => Feature::attached(SOCK_SEND_LENGTH),
         (Ok(_), Place::Exit) => Feature::replaced(SOCK_SEND_LENGTH, TCP_SENDMSG),
+        (Ok(_), Place::Probe) => Feature::replaced(SOCK_SEND_LENGTH, &format!("kprobes at {TCP_SENDMSG}")),
     };
     Feature { probe: format!("{} while needed", feature.probe), ..feature }
 }
@@ -62,7 +51,8 @@ pub(super) struct SendHook {
     link: Option<Link>,
     needed_at: Instant,
     has_failed: bool,
-    /// Once attached it stays: before 5.13 the end of a function cannot be attached to again.
+    /// Once attached it stays: before 5.13 the end of a function cannot be attached to again, and where perf events
+    /// are for CAP_SYS_ADMIN, nor can a kprobe.
     stays: bool,
 }
 
@@ -75,9 +65,18 @@ impl SendHook {
                 functions.must_end_safely()?;
                 program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?;
             }
+            Place::Probe => {
+                for name in PROBES {
+                    program::<KProbe>(ebpf, name)?.load()?;
+                }
+            }
         }
         let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false, stays: false };
         hook.attach(ebpf)?;
+        if place == Place::Probe && perf_is_for_admins() {
+            hook.stays = true;
+            return Ok(hook);
+        }
         hook.detach(ebpf)?;
         if place == Place::Exit {
             if hook.attach(ebpf).is_ok() {
@@ -96,6 +95,11 @@ impl SendHook {
         self.link = Some(match self.place {
             Place::Tracepoint => Link::Tracepoint(program::<BtfTracePoint>(ebpf, TRACEPOINT)?.attach()?),
             Place::Exit => Link::Exit(program::<FExit>(ebpf, EXIT)?.attach()?),
+            Place::Probe => {
+                let [begin, end] = PROBES;
+                let begin = program::<KProbe>(ebpf, begin)?.attach(TCP_SENDMSG, 0)?;
+                Link::Probes([begin, program::<KProbe>(ebpf, end)?.attach(TCP_SENDMSG, 0)?])
+            }
         });
         Ok(())
     }
@@ -104,6 +108,11 @@ impl SendHook {
         match self.link.take() {
             Some(Link::Tracepoint(link)) => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.detach(link)?,
             Some(Link::Exit(link)) => program::<FExit>(ebpf, EXIT)?.detach(link)?,
+            Some(Link::Probes(links)) => {
+                for (name, link) in PROBES.into_iter().zip(links) {
+                    program::<KProbe>(ebpf, name)?.detach(link)?;
+                }
+            }
             None => {}
         }
         Ok(())
@@ -125,6 +134,12 @@ impl SendHook {
             log::warn!("the hook at sends cannot be attached or detached: {}", one_line(&error));
         }
     }
+}
+
+/// Debian's kernels know this number above 2, and some of them ask for CAP_SYS_ADMIN then, which the agent gives up.
+fn perf_is_for_admins() -> bool {
+    let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    paranoid.trim().parse::<i32>().is_ok_and(|level| level > 2)
 }
 
 impl Kernel {

@@ -11,19 +11,14 @@ use super::{
     features::Feature,
     load_error::{AnyError, one_line},
     object::program,
+    processor::HERE,
 };
 
 pub(super) const OPENINGS: [&str; 3] = ["sys_exit_accept", "sys_exit_accept4", "sys_exit_socket"];
 
 /// Calls of close(); the first is what the others add to.
-pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", "sys_enter_dup2", "sys_enter_dup3"];
-
-/// What the functions that do system calls are called, before the call's own name
-/// (arch/x86/include/asm/syscall_wrapper.h, arch/arm64/include/asm/syscall_wrapper.h).
-#[cfg(target_arch = "x86_64")]
-const PREFIX: &str = "__x64_sys_";
-#[cfg(target_arch = "aarch64")]
-const PREFIX: &str = "__arm64_sys_";
+pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", DUP2, "sys_enter_dup3"];
+pub(super) const DUP2: &str = "sys_enter_dup2";
 
 /// How programs may be attached to functions of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +27,19 @@ pub(super) struct Functions {
     /// that function (5.12; in later releases of 5.10 too: kernel/bpf/trampoline.c). Else the task would
     /// return into freed memory.
     pub ends_are_safe: bool,
+    /// What a read calls before it returns (`read_probe`).
+    pub after_read: Option<&'static str>,
 }
+
+/// The later one first: the other may be a part of its callers then.
+const AFTER_READ: [&str; 2] = ["__tcp_cleanup_rbuf", "tcp_cleanup_rbuf"];
 
 impl Functions {
     pub fn of(btf: &Btf) -> Self {
-        Self { ends_are_safe: btf.size("bpf_tramp_image").is_ok() }
+        Self {
+            ends_are_safe: btf.size("bpf_tramp_image").is_ok(),
+            after_read: AFTER_READ.into_iter().find(|name| btf.parameters(name) == Some(2)),
+        }
     }
 
     /// An error that says why no program can run at the end of functions that sleep.
@@ -71,7 +74,7 @@ pub(super) fn attach(
 fn attach_directly(ebpf: &mut Ebpf, tracepoint: &str, functions: Functions, btf: &AyaBtf) -> Result<String, AnyError> {
     let at_end = tracepoint.strip_prefix("sys_exit_");
     let call = at_end.or(tracepoint.strip_prefix("sys_enter_")).ok_or("no tracepoint of a system call")?;
-    let (name, function) = (format!("direct_{call}"), format!("{PREFIX}{call}"));
+    let (name, function) = (format!("direct_{call}"), format!("{}{call}", HERE.system_call_prefix));
     if at_end.is_some() {
         functions.must_end_safely()?;
         let program: &mut FExit = program(ebpf, &name)?;

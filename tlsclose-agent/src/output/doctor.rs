@@ -67,7 +67,7 @@ pub fn conclusion(refusal: Option<&str>, features: &[Feature], host: &[HostFact]
         return format!("cannot run: {why}");
     }
     let lost = features.iter().filter(|feature| !feature.available).map(|feature| feature.without.as_str());
-    let is_of_agent = |fact: &&HostFact| matches!(fact.name.as_str(), "pid_namespace" | "capabilities");
+    let is_of_agent = |fact: &&HostFact| matches!(fact.name.as_str(), "pid_namespace" | "capabilities" | "lsm");
     let unseen = host.iter().filter(is_of_agent).map(|fact| fact.costs.as_str());
     let costs: Vec<&str> = lost.chain(unseen).filter(|costs| !costs.is_empty()).collect();
     if costs.is_empty() { "full".to_owned() } else { format!("reduced: {}", costs.join("; ")) }

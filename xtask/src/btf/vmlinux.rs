@@ -1,4 +1,5 @@
-//! The types in a bootable kernel image (x86: Documentation/arch/x86/boot.rst).
+//! The types in a bootable kernel image (x86: Documentation/arch/x86/boot.rst; arm64:
+//! Documentation/arch/arm64/booting.rst).
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::types::MAGIC;
 use crate::run;
 
 /// How packed kernels begin, and what unpacks them.
@@ -19,6 +21,9 @@ const PACKERS: [(&[u8], &[&str]); 4] = [
 /// The section `.BTF` of the kernel in the image; `directory` is for what is unpacked meanwhile.
 pub fn types(image: &Path, directory: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    if bytes.get(0x38..0x3c) == Some(b"ARM\x64") {
+        return unpacked(&bytes).with_context(|| format!("no types in {}", image.display())).map(<[u8]>::to_vec);
+    }
     let packed = payload(&bytes).with_context(|| format!("{} is no kernel image", image.display()))?;
     let Some((_, packer)) = PACKERS.iter().find(|(magic, _)| packed.starts_with(magic)) else {
         bail!("{} is packed in a way that is not known here", image.display());
@@ -58,9 +63,38 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start + word(0x24c)?.checked_sub(4)?)
 }
 
+/// The types in the kernel of arm64, which is not packed: what begins and ends as they do.
+fn unpacked(image: &[u8]) -> Option<&[u8]> {
+    const HEADER: u32 = 24;
+    let [low, high] = MAGIC.to_le_bytes();
+    // Version 1, no flags.
+    let header = [[low, high, 1, 0], HEADER.to_le_bytes(), [0; 4]].concat();
+    let starts = (0..image.len().saturating_sub(HEADER as usize)).step_by(4);
+    starts.filter(|&at| image[at..].starts_with(&header)).find_map(|at| {
+        let word = |i: usize| image.get(at + i..at + i + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let (types, strings, length) = (word(12)?, word(16)?, word(20)?);
+        let end = HEADER as usize + strings as usize + length as usize;
+        let found = image.get(at..at + end)?;
+        (types == strings && length > 0 && found.last() == Some(&0)).then_some(found)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::payload;
+    use super::{payload, unpacked};
+
+    #[test]
+    fn types_in_an_unpacked_kernel_are_found_by_their_header() {
+        let mut image = vec![0u8; 64];
+        // One that is cut short comes first.
+        for (word, value) in [0x1_eb9f, 24, 0, 4, 4, 99].into_iter().enumerate() {
+            image[8 + 4 * word..12 + 4 * word].copy_from_slice(&u32::to_le_bytes(value));
+        }
+        assert_eq!(unpacked(&image), None);
+        let whole = [0x1_eb9f, 24, 0, 4, 4, 3].map(u32::to_le_bytes).concat();
+        image.extend([&whole[..], b"type\0a\0", b"other"].concat());
+        assert_eq!(unpacked(&image).map(<[u8]>::len), Some(24 + 4 + 3));
+    }
 
     #[test]
     fn the_payload_is_where_the_header_says() {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::debian::mirror;
+use crate::debian::{self, mirror};
 use crate::run::{self, Log};
 
 /// A kernel, and which packages it is in.
@@ -14,17 +14,24 @@ pub struct Kernel {
     pub name: &'static str,
     /// What the names of its packages start with; the rest is the build, of which the newest is taken.
     packages: &'static [&'static str],
+    /// As Debian calls it.
+    architecture: &'static str,
 }
 
-const FLAVOUR: &str = "-cloud-amd64";
+const fn amd64(name: &'static str, packages: &'static [&'static str]) -> Kernel {
+    Kernel { name, packages, architecture: "amd64" }
+}
 
 /// Those of distributions that many hosts run, and the newest.
 pub const KERNELS: [Kernel; 4] = [
-    Kernel { name: "5.10", packages: &["linux-image-5.10.0-"] },
-    Kernel { name: "6.1", packages: &["linux-image-6.1.0-"] },
-    Kernel { name: "6.12", packages: &["linux-image-6.12."] },
-    Kernel { name: "7.2", packages: &["linux-binary-7.2.", "linux-modules-7.2."] },
+    amd64("5.10", &["linux-image-5.10.0-"]),
+    amd64("6.1", &["linux-image-6.1.0-"]),
+    amd64("6.12", &["linux-image-6.12."]),
+    amd64("7.2", &["linux-binary-7.2.", "linux-modules-7.2."]),
 ];
+
+/// Of which only the types are looked at.
+pub const ARM64: Kernel = Kernel { name: "arm64-6.1", packages: &["linux-image-6.1.0-"], architecture: "arm64" };
 
 /// Suites that have them: of the main archive, and of the one for security.
 const SUITES: [(&str, &[&str]); 2] = [
@@ -38,7 +45,7 @@ pub fn image(log: &mut Log, directory: &Path, kernel: &Kernel) -> Result<PathBuf
     if let Some(image) = find_image(&unpacked) {
         return Ok(image);
     }
-    let apt = Apt::new(directory)?;
+    let apt = Apt::new(directory, kernel.architecture)?;
     log.step("reading the lists of Debian's kernels", apt.command("apt-get", &["--quiet", "update"]))?;
     let staging = unpacked.with_extension("part");
     let _ = fs::remove_dir_all(&staging);
@@ -49,12 +56,7 @@ pub fn image(log: &mut Log, directory: &Path, kernel: &Kernel) -> Result<PathBuf
         fetch.current_dir(&staging);
         log.step(&format!("fetching {package}"), fetch)?;
     }
-    for entry in fs::read_dir(&staging).context("cannot read the fetched packages")?.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            run::output(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&staging))?;
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    debian::unpack_all(&staging)?;
     fs::rename(&staging, &unpacked).with_context(|| format!("cannot keep {}", unpacked.display()))?;
     find_image(&unpacked).with_context(|| format!("no kernel image in the packages of {}", kernel.name))
 }
@@ -104,13 +106,15 @@ pub fn modules(directory: &Path, kernels: &[&Kernel]) -> Vec<(String, PathBuf)> 
 }
 
 /// apt with lists of its own, from the mirrors that this host uses.
-struct Apt {
+pub struct Apt {
     directory: PathBuf,
+    architecture: &'static str,
 }
 
 impl Apt {
-    fn new(vm: &Path) -> Result<Apt> {
-        let apt = Apt { directory: vm.join("apt") };
+    /// For packages of one architecture, by Debian's name.
+    pub fn new(vm: &Path, architecture: &'static str) -> Result<Apt> {
+        let apt = Apt { directory: vm.join(format!("apt-{architecture}")), architecture };
         for part in ["lists/partial", "cache/archives/partial"] {
             let path = apt.directory.join(part);
             fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -129,13 +133,14 @@ impl Apt {
         let configuration = format!(
             "Dir::Etc::sourcelist \"{root}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
              Dir::State::Lists \"{root}/lists\";\nDir::Cache \"{root}/cache\";\n\
-             Dir::State::status \"{root}/status\";\nAcquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n"
+             Dir::State::status \"{root}/status\";\nAcquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n\
+             APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n"
         );
         fs::write(apt.directory.join("apt.conf"), configuration).context("cannot write apt's configuration")?;
         Ok(apt)
     }
 
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.env("APT_CONFIG", self.directory.join("apt.conf")).env("LC_ALL", "C.UTF-8").args(arguments);
         command
@@ -143,11 +148,12 @@ impl Apt {
 
     /// The newest build among the packages whose names start like this.
     fn newest(&self, prefix: &str) -> Result<String> {
-        let pattern = format!("^{}.*{FLAVOUR}$", prefix.replace('.', "[.]"));
+        let flavour = format!("-cloud-{}", self.architecture);
+        let pattern = format!("^{}.*{flavour}$", prefix.replace('.', "[.]"));
         let found = run::output(&mut self.command("apt-cache", &["search", "--names-only", &pattern]))?;
         let names = found.lines().filter_map(|line| line.split_whitespace().next());
         let newest = names.max_by_key(|name| numbers(name)).map(str::to_owned);
-        newest.with_context(|| format!("Debian's archive has no package {prefix}…{FLAVOUR}"))
+        newest.with_context(|| format!("Debian's archive has no package {prefix}…{flavour}"))
     }
 }
 

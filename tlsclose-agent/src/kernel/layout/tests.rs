@@ -6,6 +6,8 @@ use super::*;
 use crate::kernel::{
     btf::file,
     object::Access::{self, Probed, Typed},
+    processor::{AARCH64, X86_64},
+    system_calls::Functions,
 };
 
 fn recorded(kernel: &str) -> Btf {
@@ -75,11 +77,10 @@ const KNOWN: [Known; 5] = [
 ];
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn every_recorded_kernel_has_every_field_where_it_was_found() {
     for known in KNOWN {
         let (kernel, btf) = (known.kernel, recorded(known.kernel));
-        let resolved = resolve(&btf);
+        let resolved = resolve_for(&X86_64, &btf);
         let resolved = resolved.unwrap_or_else(|error| panic!("{kernel}: {error}: record it with cargo xtask btf"));
         let layout = &resolved.layout;
         assert_eq!(Access::of(&btf), known.access, "{kernel}");
@@ -106,11 +107,35 @@ fn every_recorded_kernel_has_every_field_where_it_was_found() {
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn no_two_recorded_kernels_are_alike() {
-    let layouts: Vec<Resolved> = KNOWN.iter().map(|known| resolve(&recorded(known.kernel)).unwrap()).collect();
+    let layouts: Vec<Resolved> =
+        KNOWN.iter().map(|known| resolve_for(&X86_64, &recorded(known.kernel)).unwrap()).collect();
     for (i, one) in layouts.iter().enumerate() {
         assert!(!layouts[..i].contains(one), "{}", KNOWN[i].kernel);
+    }
+}
+
+/// `struct pt_regs` of arm64 is x0 to x30, sp, pc, pstate, orig_x0, syscallno (arch/arm64/include/asm/ptrace.h).
+#[test]
+fn registers_of_arm64_are_where_its_kernel_has_them() {
+    let btf = recorded("arm64-6.1");
+    let resolved = resolve_for(&AARCH64, &btf).unwrap();
+    assert_eq!((resolved.pt_regs, resolved.arguments), ([32, 31, 29], [34, 1, 2, 3]));
+    assert_eq!(resolved.system_calls.number_at, 35 * 8);
+    assert_eq!(resolved.stack_registers, KERNEL_STACK - btf.size("pt_regs").unwrap());
+    assert_eq!((resolved.system_calls.accept4, resolved.system_calls.epoll_wait), (242, ABSENT));
+    assert_eq!((resolved.recvmsg_parameters, resolved.task_thread_pointer), (5, ABSENT));
+    assert_eq!((Access::of(&btf), resolved.layout.sk_state), (Typed, 18));
+    // The types of another processor have other registers.
+    assert!(resolve_for(&X86_64, &btf).is_err() && resolve_for(&AARCH64, &recorded("6.1")).is_err());
+}
+
+#[test]
+fn what_a_read_calls_before_it_returns_is_the_innermost() {
+    for (kernel, function) in
+        [("5.10", "tcp_cleanup_rbuf"), ("6.1", "__tcp_cleanup_rbuf"), ("arm64-6.1", "__tcp_cleanup_rbuf")]
+    {
+        assert_eq!(Functions::of(&recorded(kernel)).after_read, Some(function), "{kernel}");
     }
 }
 
