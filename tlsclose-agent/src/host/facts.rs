@@ -75,10 +75,9 @@ fn lockdown(text: Option<&str>) -> HostFact {
 /// The list of modules, and what one of them has confined the agent to: by name, which AppArmor follows with the mode.
 fn security_modules(list: Option<&str>, profile: Option<&str>, is_closed: bool) -> HostFact {
     let list = list.map_or("not visible", str::trim);
-    let profile = profile.map(|profile| profile.trim_matches(['\0', '\n'])).filter(|profile| !profile.is_empty());
-    let found = match profile {
-        Some(profile) if profile != "unconfined" => format!("{list}; runs as {profile}"),
-        _ => list.to_owned(),
+    let profile = profile.map(|profile| profile.trim_matches(['\0', '\n']));
+    let Some(profile) = profile.filter(|profile| !matches!(*profile, "" | "unconfined")) else {
+        return fact("lsm", list, "");
     };
     let costs = match is_closed {
         true => {
@@ -87,10 +86,10 @@ fn security_modules(list: Option<&str>, profile: Option<&str>, is_closed: bool) 
         }
         false => "",
     };
-    fact("lsm", &found, costs)
+    fact("lsm", &format!("{list}; runs as {profile}"), costs)
 }
 
-/// The first process shows nobody what it executes.
+/// The first process does not show what it executes. That may be its own wish.
 fn is_closed(root: &Path) -> bool {
     let executes = fs::read_link(root.join("proc/1/exe"));
     executes.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
@@ -228,6 +227,8 @@ mod tests {
         for (list, profile, is_closed, found) in [
             (LIST, Some("unconfined\n"), false, "lockdown,yama,apparmor"),
             (LIST, None, false, "lockdown,yama,apparmor"),
+            (LIST, Some("unconfined\n"), true, "lockdown,yama,apparmor"),
+            (None, None, true, "not visible"),
             (
                 LIST,
                 Some("cri-containerd.apparmor.d (enforce)\n"),
@@ -237,7 +238,8 @@ mod tests {
             (None, Some("system_u:system_r:init_t:s0\0"), false, "not visible; runs as system_u:system_r:init_t:s0"),
         ] {
             let fact = security_modules(list, profile, is_closed);
-            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, is_closed));
+            let is_confined = found.contains("runs as");
+            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, is_closed && is_confined));
         }
     }
 
