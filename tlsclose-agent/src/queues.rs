@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tlsclose_common::facts::{AcceptQueue, Holder};
-use tlsclose_common::limits::QUEUE_RECORDS;
+use tlsclose_common::limits::{QUEUE_RECORDS, QUEUE_STRETCH, QUEUE_STRETCHES};
 
 use crate::tracker::{HeldBy, ProcessKey};
 
@@ -66,12 +66,18 @@ impl Queues {
 
     /// Every connection in these queues whose peer gave up has a record of its own.
     pub fn are_whole(&self) -> bool {
-        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && queue.walked >= queue.length)
+        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && was_walked(queue))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.values()
     }
+}
+
+/// Nothing held up the walk along the queue. It may well have met fewer than there were when it began: while programs
+/// accept, a queue is shorter at its end.
+fn was_walked(queue: &AcceptQueue) -> bool {
+    queue.walked >= queue.length || (1..QUEUE_STRETCH * QUEUE_STRETCHES).contains(&queue.walked)
 }
 
 #[cfg(test)]
@@ -104,6 +110,29 @@ mod tests {
         assert_eq!(holders.iter().map(|it| it.process.tgid).collect::<Vec<_>>(), [10, 11]);
         assert_eq!(queues.requests(), 4);
         assert_eq!(queues.get(1).unwrap().queue.young, 1);
+    }
+
+    #[test]
+    fn a_queue_is_whole_when_the_walk_along_it_came_to_its_end() {
+        const FAR: u32 = QUEUE_STRETCH * QUEUE_STRETCHES;
+        for (length, walked, half_closed, is_whole) in [
+            (5, 5, 5, true),
+            // Some were accepted meanwhile, or came.
+            (5, 3, 0, true),
+            (5, 6, 0, true),
+            // It was not looked at, or is longer than a walk.
+            (5, 0, 0, false),
+            (FAR + 1, FAR, 0, false),
+            (FAR, FAR, 0, true),
+            (40, 40, QUEUE_RECORDS, true),
+            (40, 40, QUEUE_RECORDS + 1, false),
+        ] {
+            let mut queues = Queues::default();
+            let mut record = record(1, 10, length);
+            record.set_accept_queue(AcceptQueue { length, walked, half_closed, ..AcceptQueue::default() });
+            queues.observe(&record);
+            assert_eq!(queues.are_whole(), is_whole, "{walked} of {length}, {half_closed} half-closed");
+        }
     }
 
     #[test]
