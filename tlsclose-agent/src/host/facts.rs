@@ -72,24 +72,25 @@ fn lockdown(text: Option<&str>) -> HostFact {
     fact("lockdown", mode.unwrap_or("none, or not visible"), costs)
 }
 
-/// The list of modules, and what one of them has confined the agent to: by name, which AppArmor follows with the mode.
+/// The list of modules, and what one of them has confined the agent to: a name, after which AppArmor says how.
 fn security_modules(list: Option<&str>, profile: Option<&str>, is_closed: bool) -> HostFact {
     let list = list.map_or("not visible", str::trim);
-    let profile = profile.map(|profile| profile.trim_matches(['\0', '\n']));
-    let Some(profile) = profile.filter(|profile| !matches!(*profile, "" | "unconfined")) else {
-        return fact("lsm", list, "");
+    let profile = profile.map(|profile| profile.trim_matches(['\0', '\n'])).filter(|profile| !profile.is_empty());
+    let found = match profile {
+        Some(profile) if profile != "unconfined" => format!("{list}; runs as {profile}"),
+        _ => list.to_owned(),
     };
-    let costs = match is_closed {
-        true => {
-            "other processes may not be looked into, in spite of CAP_SYS_PTRACE: programs and functions have no names, \
-             and their code paths are cut (on Kubernetes with AppArmor: appArmorProfile Unconfined)"
-        }
-        false => "",
+    // Without a profile it has other reasons, and is about the first process only.
+    let costs = if is_closed && profile.is_some_and(|profile| profile.ends_with("(enforce)")) {
+        "processes of other profiles may not be looked into: their programs and functions have no names, and their code \
+         paths are cut (Kubernetes: appArmorProfile Unconfined)"
+    } else {
+        ""
     };
-    fact("lsm", &format!("{list}; runs as {profile}"), costs)
+    fact("lsm", &found, costs)
 }
 
-/// The first process does not show what it executes. That may be its own wish.
+/// The first process shows nobody what it executes.
 fn is_closed(root: &Path) -> bool {
     let executes = fs::read_link(root.join("proc/1/exe"));
     executes.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
@@ -224,22 +225,28 @@ mod tests {
     #[test]
     fn of_security_modules_what_they_forbid_is_said_and_not_that_they_are_there() {
         const LIST: Option<&str> = Some("lockdown,yama,apparmor\n");
-        for (list, profile, is_closed, found) in [
-            (LIST, Some("unconfined\n"), false, "lockdown,yama,apparmor"),
-            (LIST, None, false, "lockdown,yama,apparmor"),
-            (LIST, Some("unconfined\n"), true, "lockdown,yama,apparmor"),
-            (None, None, true, "not visible"),
+        for (list, profile, is_closed, found, costs) in [
+            (LIST, Some("unconfined\n"), true, "lockdown,yama,apparmor", false),
+            (LIST, None, true, "lockdown,yama,apparmor", false),
             (
                 LIST,
                 Some("cri-containerd.apparmor.d (enforce)\n"),
                 true,
                 "lockdown,yama,apparmor; runs as cri-containerd.apparmor.d (enforce)",
+                true,
             ),
-            (None, Some("system_u:system_r:init_t:s0\0"), false, "not visible; runs as system_u:system_r:init_t:s0"),
+            (LIST, Some("mine (complain)\n"), true, "lockdown,yama,apparmor; runs as mine (complain)", false),
+            (LIST, Some("mine (enforce)\n"), false, "lockdown,yama,apparmor; runs as mine (enforce)", false),
+            (
+                None,
+                Some("system_u:system_r:init_t:s0\0"),
+                true,
+                "not visible; runs as system_u:system_r:init_t:s0",
+                false,
+            ),
         ] {
             let fact = security_modules(list, profile, is_closed);
-            let is_confined = found.contains("runs as");
-            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, is_closed && is_confined));
+            assert_eq!((fact.found.as_str(), !fact.costs.is_empty()), (found, costs));
         }
     }
 
