@@ -260,6 +260,13 @@ pub struct Touch {
     pub stack: Vec<Frame>,
 }
 
+impl Touch {
+    /// The same call with the same result and stack, whenever it was.
+    pub fn is_same_path(&self, other: &Touch) -> bool {
+        (&self.call, self.result, self.whole, &self.stack) == (&other.call, other.result, other.whole, &other.stack)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClosedElsewhere {
     pub pid: u32,

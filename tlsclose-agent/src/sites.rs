@@ -177,9 +177,17 @@ impl Sites {
                 site = SiteKey { site: other(), kind: group.kind, exe: String::new() };
             }
         }
+        let is_first = !self.sites.contains_key(&site);
         let record = self.sites.entry(site.clone()).or_default();
-        // Of what has no site of its own, the next group may come from elsewhere.
-        if site.site != OTHER && site.site != UNSAMPLED {
+        if site.site == UNSAMPLED {
+            // No path of its own: its groups may come from anywhere.
+            let shared = |all: Option<Touch>, this: Option<Touch>| match is_first {
+                true => this,
+                false => all.filter(|all| this.is_some_and(|this| this.is_same_path(all))),
+            };
+            record.opened = shared(record.opened.take(), described.opened);
+            record.touched = shared(record.touched.take(), described.touched);
+        } else if site.site != OTHER {
             record.opened = record.opened.take().or(described.opened);
             record.touched = record.touched.take().or(described.touched);
             if let Some(build) = described.build

@@ -57,17 +57,28 @@ fn groups_with_lingering_sockets_stay_whatever_became_of_their_process() {
 
 /// They may have come by any way.
 #[test]
-fn sockets_without_a_site_show_no_code_path_of_others() {
-    let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
+fn sockets_without_a_site_show_only_what_is_the_same_for_all_of_them() {
     let touch = |call: &str| {
         let whole = false;
         Some(Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack: Vec::new() })
     };
-    for (site, shown) in [(None, false), (Some("9f2c41d0a7be".to_owned()), true)] {
-        let described = Described { site: site.clone(), opened: touch("accept4"), ..Described::default() };
-        sites.place(GROUP, described, at(0));
-        let label = site.as_deref().unwrap_or(UNSAMPLED);
-        let record = sites.sites.iter().find(|(key, _)| key.site == label).expect("its site").1;
-        assert_eq!(record.opened.is_some(), shown, "{label}");
+    for (site, placed, shown) in [
+        (None, &[Some("read")][..], Some("read")),
+        (None, &[Some("read"), Some("read")], Some("read")),
+        (None, &[Some("read"), Some("recv")], None),
+        (None, &[Some("read"), Some("recv"), Some("recv")], None),
+        (None, &[Some("read"), None], None),
+        (None, &[None, Some("read")], None),
+        (Some("9f2c41d0a7be"), &[None, Some("read")], Some("read")),
+    ] {
+        let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
+        for call in placed {
+            let (opened, touched) = (call.and_then(touch), call.and_then(touch));
+            let site = site.map(str::to_owned);
+            sites.place(GROUP, Described { site, opened, touched, ..Described::default() }, at(0));
+        }
+        let record = sites.sites.values().next().expect("a site");
+        let calls = [&record.opened, &record.touched].map(|path| path.as_ref().map(|path| path.call.as_str()));
+        assert_eq!(calls, [shown, shown], "{placed:?}");
     }
 }
