@@ -103,7 +103,7 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
     let namespace = Netns::new();
     let agent = watching(&namespace);
     // Of the client: its own direction. Of the server: its own direction, and the client's.
-    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 10] = [
+    let cases: [(&[&str], &Outcomes, &Outcomes, &Outcomes); 12] = [
         (&["--end", "padded"], CLEAN, UNANSWERED, CLEAN),
         (&["--end", "could_be_data"], UNKNOWN, UNKNOWN, UNKNOWN),
         (&["--end", "data_after"], TRUNCATED, TRUNCATED, TRUNCATED),
@@ -114,6 +114,9 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
         // The kernel's own copy passes no memory of the program.
         (&["--send", "sendfile"], UNKNOWN, TRUNCATED, TRUNCATED),
         (&["--send", "sendmmsg_17"], UNKNOWN, TRUNCATED, TRUNCATED),
+        // Whose memory is at hand is another matter there.
+        (&["--send", "uring", "--end", "clean"], UNKNOWN, UNANSWERED, CLEAN),
+        (&["--receive", "uring", "--end", "clean"], CLEAN, UNKNOWN, UNKNOWN),
         (&["--receive", "truncate"], TRUNCATED, UNKNOWN, UNKNOWN),
         // More records in one call than are followed.
         (&["--send", "many", "--receive", "header_first"], UNKNOWN, TRUNCATED, TRUNCATED),
@@ -213,7 +216,13 @@ fn nothing_but_headers_leaves_the_memory_of_programs() {
     let namespace = Netns::new();
     let agent = watching(&namespace);
     let kernel = has_kernel_tls().then_some(("kernel", "recv"));
-    let others = [("sendfile", "recv"), ("sendmmsg_17", "recv"), ("many", "header_first"), ("send", "truncate")];
+    let others = [
+        ("sendfile", "recv"),
+        ("sendmmsg_17", "recv"),
+        ("uring", "uring"),
+        ("many", "header_first"),
+        ("send", "truncate"),
+    ];
     let sends = SENDS.map(|send| (send, "recv"));
     let receives = RECEIVES.map(|receive| ("sendmsg", receive));
     let mut holders = Vec::new();

@@ -86,6 +86,11 @@ def send(sock, data):
         sock.send(data[:5])
         for byte in chunks(data[5:], 1):
             sock.send(byte)
+    elif way == "uring":
+        import uring
+
+        while data:
+            data = data[uring.send(sock, data) :]
     else:
         sock.sendall(data)
 
@@ -113,6 +118,10 @@ def receive(sock, wanted):
             header = sock.recv(5, socket.MSG_WAITALL)
             body = sock.recv(struct.unpack(">H", header[3:])[0], socket.MSG_WAITALL) if len(header) == 5 else b""
             got = len(header) + len(body)
+        elif way == "uring":
+            import uring
+
+            got = uring.receive(sock, left)
         else:
             got = len(sock.recv(left))
         if got == 0:

@@ -1,6 +1,6 @@
 extern crate std;
 
-use std::{vec, vec::Vec};
+use std::{fs, path::Path, vec, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -200,6 +200,38 @@ fn tls_begins_with_a_handshake_or_an_alert_in_clear() {
     for (header, expected) in cases {
         assert_eq!(Direction::begins(header), expected, "{header:?}");
     }
+}
+
+/// What real libraries have sent, see `tests/data/tls/record.py`.
+#[test]
+fn recorded_connections_end_as_they_did_however_they_are_cut() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tls");
+    let mut seen = 0;
+    for file in fs::read_dir(recorded).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let expected = match name.rsplit_once('-') {
+            Some((_, "clean.client" | "clean.server")) => GOODBYE,
+            Some((_, "raw.client" | "raw.server")) => OPEN,
+            _ => continue,
+        };
+        seen += 1;
+        let bytes = fs::read(&file).unwrap();
+        for cut in 0..bytes.len() {
+            let mut direction = Direction::NEW;
+            let (first, rest) = bytes.split_at(cut);
+            let looked_at = feed(&mut direction, first);
+            let is_whole = direction.body() == 0 && looked_at % HEADER as usize == 0;
+            assert!(is_whole || direction.marks() & mark::GOODBYE == 0, "{name} up to {cut}");
+            feed(&mut direction, rest);
+            assert_eq!(direction.marks(), expected, "{name} cut at {cut}");
+        }
+        let mut direction = Direction::NEW;
+        for byte in bytes.chunks(1) {
+            feed(&mut direction, byte);
+        }
+        assert_eq!(direction.marks(), expected, "{name} byte by byte");
+    }
+    assert_eq!(seen, 20);
 }
 
 /// Records of any type and length.
