@@ -33,10 +33,8 @@ fn build() -> Result<()> {
         Ok(toolchain) => toolchain,
         Err(missing) => bail!("the BPF toolchain is missing ({missing}): run 'cargo xtask setup'"),
     };
-    let target_directory = shared_directory(&out);
+    let directory = shared_directory(&out, &variable("TARGET")?);
     for (features, name) in [("", "typed.bpf.o"), ("probed", "probed.bpf.o")] {
-        // Each keeps its own directory, so that neither is compiled again because of the other.
-        let directory = target_directory.join(name.trim_end_matches(".bpf.o"));
         let status = toolchain
             .cargo("build", target, &[])
             .args(["--features", features, "--target-dir"])
@@ -70,12 +68,16 @@ fn rerun_when_changed(workspace: &Path) {
     }
 }
 
-/// Where the kernel side is compiled: beside the profiles of the agent, which all share it.
-/// Cargo's `out` is `<target>/<profile>/build/<package>/out`.
-fn shared_directory(out: &Path) -> PathBuf {
+/// Where the kernel side is compiled: beside the profiles and targets of the agent, which all share it.
+/// Cargo's `out` is `<target directory>/[<target>/]<profile>/build/<package>/out`.
+fn shared_directory(out: &Path, target: &str) -> PathBuf {
     let build = out.ancestors().find(|directory| directory.ends_with("build"));
-    let target = build.and_then(Path::parent).and_then(Path::parent);
-    target.unwrap_or(out).join("bpf")
+    let profiles = build.and_then(Path::parent).and_then(Path::parent);
+    let target_directory = profiles.and_then(|profiles| match profiles.ends_with(target) {
+        true => profiles.parent(),
+        false => Some(profiles),
+    });
+    target_directory.unwrap_or(out).join("bpf")
 }
 
 fn variable(name: &str) -> Result<String> {

@@ -81,6 +81,21 @@ impl Background {
         bail!("{} ended too early ({status}): {}", self.name, words.join("\n"))
     }
 
+    /// Waits until the program ends by itself; whether it succeeded, and the end of what it wrote to standard error.
+    pub fn wait(mut self) -> Result<(bool, Vec<String>)> {
+        let status = loop {
+            interrupt::check()?;
+            if let Some(status) = self.child.try_wait().context("cannot wait for a program")? {
+                break status;
+            }
+            thread::sleep(Duration::from_millis(200));
+        };
+        let errors = std::fs::read_to_string(&self.errors).unwrap_or_default();
+        let lines: Vec<&str> = errors.lines().collect();
+        let tail = lines[lines.len().saturating_sub(run::TAIL)..].iter().map(|line| (*line).to_owned());
+        Ok((status.success(), tail.collect()))
+    }
+
     /// Ends the program now.
     pub fn end(self) {
         drop(self);

@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 
 /// How much of a failed command's output is shown.
-const TAIL: usize = 60;
+pub const TAIL: usize = 60;
 
 /// Where a command's output goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,22 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("{program} failed ({}): {}", output.status, words.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The same command, run only when nobody else wants a processor.
+pub fn when_idle(command: &Command) -> Command {
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => idle.env(name, value),
+            None => idle.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        idle.current_dir(directory);
+    }
+    idle
 }
 
 /// Asks a child to end, then makes it, and reaps it.

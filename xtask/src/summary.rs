@@ -33,6 +33,14 @@ impl Summary {
         self.counted(what, count(lines), success, elapsed);
     }
 
+    /// A run of tests, `elsewhere` of which are counted by another run.
+    pub fn tested_without(&mut self, what: &str, lines: &[String], elsewhere: u64, elapsed: Duration) {
+        let mut counts = count(lines);
+        let failed = counts.failed.saturating_sub(elsewhere);
+        counts.failed = failed;
+        self.counted(what, counts, failed == 0, elapsed);
+    }
+
     /// A run of tests on another kernel.
     pub fn tested_elsewhere(&mut self, what: &str, passed: u64, failed: u64, success: bool, elapsed: Duration) {
         self.counted(what, Counts { passed, failed, ignored: 0 }, success, elapsed);
@@ -74,6 +82,11 @@ impl Summary {
     }
 }
 
+/// The names in lines like `test findings::one ... FAILED`.
+pub fn failed_tests(lines: &[String]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect()
+}
+
 /// Adds up lines like `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
 fn count(lines: &[String]) -> Counts {
     let mut counts = Counts::default();
@@ -107,6 +120,23 @@ mod tests {
         ];
         let counts = count(&lines.map(String::from));
         assert_eq!(counts, Counts { passed: 12, failed: 1, ignored: 1 });
+    }
+
+    #[test]
+    fn tests_that_were_tried_again_count_once() {
+        let lines = [
+            "test a::b ... ok",
+            "test c::d ... FAILED",
+            "test e ... FAILED",
+            "test result: FAILED. 1 passed; 2 failed",
+        ];
+        let lines = lines.map(String::from);
+        assert_eq!(failed_tests(&lines), ["c::d", "e"]);
+        for (elsewhere, failed) in [(2, false), (1, true), (0, true)] {
+            let mut summary = Summary::default();
+            summary.tested_without("tests", &lines, elsewhere, Duration::ZERO);
+            assert_eq!((summary.steps[0].counts.passed, summary.failed()), (1, failed));
+        }
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::aarch64;
+use crate::background::Background;
 use crate::compile;
-use crate::progress::say;
-use crate::run::{Log, Output};
+use crate::progress::{Progress, say};
+use crate::run::{self, Log, Output};
 use crate::setup::{self, BPF_TARGET};
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use crate::toolchain::Toolchain;
 use crate::tools;
 use crate::vm;
@@ -19,6 +20,11 @@ use crate::workspace;
 
 /// Tests on this kernel that run at once. They wait most of their time: three keep two processors half busy.
 const AT_ONCE: &str = "3";
+
+const FOR_AARCH64: &str = "the agent for aarch64";
+
+/// More than so many failures are no accident of a busy machine.
+const FEW_FAILURES: usize = 4;
 
 /// What the tests on one other kernel may take, and those on all of them.
 const KERNEL_LIMIT: Duration = Duration::from_secs(420);
@@ -53,12 +59,15 @@ pub fn run(options: &Options) -> Result<()> {
         if !options.quick {
             tests.check_dependencies()?;
             tests.check_fuzz_targets()?;
-            tests.check_for_aarch64()?;
         }
     }
     tests.test_units()?;
     if !options.quick {
+        let for_aarch64 = if options.filter.is_none() { tests.begin_check_for_aarch64()? } else { None };
         tests.test_on_kernel()?;
+        if let Some(check) = for_aarch64 {
+            tests.end_check_for_aarch64(check)?;
+        }
         if options.filter.is_none() {
             tests.test_on_other_kernels()?;
         }
@@ -91,11 +100,11 @@ impl Tests {
         let Ok(toolchain) = Toolchain::find(workspace::root(), BPF_TARGET) else {
             bail!("the BPF toolchain went missing during the tests: run 'cargo xtask setup'");
         };
-        for (features, directory) in [("", "typed"), ("probed", "probed")] {
+        for (features, object) in [("", "typed"), ("probed", "probed")] {
             let mut warnings = toolchain.cargo("check", BPF_TARGET, &["-Dwarnings"]);
-            warnings.args(["--features", features, "--target-dir"]).arg(workspace::target("bpf").join(directory));
+            warnings.args(["--features", features, "--target-dir"]).arg(workspace::target("bpf"));
             warnings.current_dir(workspace::root());
-            self.check(&format!("warnings of the kernel side ({directory})"), warnings)?;
+            self.check(&format!("warnings of the kernel side ({object})"), warnings)?;
         }
         Ok(())
     }
@@ -120,13 +129,29 @@ impl Tests {
         self.check("fuzz targets", check)
     }
 
-    /// The programs are built for it, too, with its registers.
-    fn check_for_aarch64(&mut self) -> Result<()> {
-        const WHAT: &str = "the agent for aarch64";
+    /// The programs are built for it, too, with its registers: while the tests on this kernel wait.
+    fn begin_check_for_aarch64(&mut self) -> Result<Option<Background>> {
         match aarch64::check(&mut self.log)? {
-            Ok(check) => self.check(WHAT, check)?,
-            Err(reason) => self.summary.skipped(WHAT, &reason, in_ci()),
+            Ok(check) => {
+                say(&format!("{FOR_AARCH64} is checked beside the tests ..."));
+                let log = workspace::target("aarch64.log");
+                Background::start_unread(FOR_AARCH64, run::when_idle(&check), &log).map(Some)
+            }
+            Err(reason) => {
+                self.summary.skipped(FOR_AARCH64, &reason, in_ci());
+                Ok(None)
+            }
         }
+    }
+
+    fn end_check_for_aarch64(&mut self, check: Background) -> Result<()> {
+        let waiting = Progress::start(FOR_AARCH64, true);
+        let (success, last_words) = check.wait()?;
+        if !success {
+            last_words.iter().for_each(|line| eprintln!("    {line}"));
+        }
+        let elapsed = if success { waiting.done() } else { waiting.failed() };
+        self.summary.checked(FOR_AARCH64, success, elapsed);
         Ok(())
     }
 
@@ -159,13 +184,32 @@ impl Tests {
                 return Ok(());
             }
         }
+        let mut all = self.on_kernel(&["--test-threads", AT_ONCE]);
+        all.args(&self.filter);
+        let finished = self.log.run(WHAT, all, Output::Shown)?;
+        let failed = summary::failed_tests(&finished.lines);
+        if finished.status.success() || failed.is_empty() || failed.len() > FEW_FAILURES {
+            self.summary.tested(WHAT, &finished.lines, finished.status.success(), finished.elapsed);
+            return Ok(());
+        }
+        // As in the guests: what fails beside others, on a machine that others may load too, is tried once more, alone.
+        const ALONE: &str = "those that failed, alone";
+        let mut alone = self.on_kernel(&["--test-threads", "1", "--exact"]);
+        alone.args(&failed);
+        let again = self.log.run(ALONE, alone, Output::Shown)?;
+        self.summary.tested_without(WHAT, &finished.lines, failed.len() as u64, finished.elapsed);
+        self.summary.tested(ALONE, &again.lines, again.status.success(), again.elapsed);
+        Ok(())
+    }
+
+    /// The tests on this kernel, with arguments for libtest.
+    fn on_kernel(&self, arguments: &[&str]) -> Command {
         let mut test = workspace::cargo("test");
-        test.args(["--package", "tlsclose-tests", "--tests", "--no-fail-fast", "--"]);
-        test.args(["--test-threads", AT_ONCE]).args(&self.filter);
+        test.args(["--package", "tlsclose-tests", "--tests", "--no-fail-fast", "--"]).args(arguments);
         test.env("TLSCLOSE_BIN", workspace::program());
         test.env("TLSCLOSE_LEAKY_C", compile::leaky_c_program());
         test.env("TLSCLOSE_LEAKY_RUST", compile::leaky_rust_program());
-        self.test(WHAT, test)
+        test
     }
 
     fn test_on_other_kernels(&mut self) -> Result<()> {

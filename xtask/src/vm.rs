@@ -65,7 +65,7 @@ pub struct Options {
     /// Boot them with lockdown=confidentiality, and test what is left then
     #[arg(long)]
     lockdown: bool,
-    /// Only the tests that `cargo xtask test` runs on every kernel
+    /// Only the tests that `cargo xtask test` runs on other kernels
     #[arg(long, conflicts_with_all = ["lockdown", "filters"])]
     few: bool,
     /// Minutes that one guest may take
@@ -78,31 +78,36 @@ pub struct Options {
     filters: Vec<String>,
 }
 
-/// What `cargo xtask test` runs on every kernel: one of each kind, in a few minutes.
-const FEW: [&str; 17] = [
-    "a_thousand_leaks_in_a_churn",
-    "accept_queue::of_a_long_queue",
-    "findings::every_way_to_leak_is_found_in_optimised_c",
-    "findings::healthy_twins",
-    "lifecycle::sockets_closed_after_all",
-    "maps_take_their_memory",
-    "no_program_takes_a_verifier",
-    "python::a_python_server_is_named",
-    "reads::without_their_tracepoints",
-    "rights::a_running_agent",
-    "shared::a_socket_that_a_child_inherited",
-    "sigterm_ends_it",
-    "system_calls_are_watched",
-    "the_doctor_finds",
-    "tls::an_end_is_called_what_it_was",
-    "tls::kernel_tls",
-    "tls::who_hangs_up",
-];
+/// The kernels that a test is run on by `cargo xtask test`, which has minutes only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    All,
+    /// The oldest and the newest.
+    Ends,
+    Oldest,
+    Newest,
+}
 
-/// Those of them that take minutes: `cargo xtask test` runs them on the oldest and the newest kernel only.
-const SLOW: [&str; 2] = ["a_thousand_leaks_in_a_churn", "tls::an_end_is_called_what_it_was"];
-/// And what is slow and needed on old kernels: on the oldest only.
-const SLOW_AND_OLD: &str = "reads::without_their_tracepoints";
+/// What `cargo xtask test` runs: one of each kind. What takes minutes is run once.
+const FEW: [(&str, On); 17] = [
+    ("a_thousand_leaks_in_a_churn", On::Oldest),
+    ("accept_queue::of_a_long_queue", On::All),
+    ("findings::every_way_to_leak_is_found_in_optimised_c", On::All),
+    ("findings::healthy_twins", On::Ends),
+    ("lifecycle::sockets_closed_after_all", On::All),
+    ("maps_take_their_memory", On::All),
+    ("no_program_takes_a_verifier", On::All),
+    ("python::a_python_server_is_named", On::Ends),
+    ("reads::without_their_tracepoints", On::Oldest),
+    ("rights::a_running_agent", On::Ends),
+    ("shared::a_socket_that_a_child_inherited", On::All),
+    ("sigterm_ends_it", On::All),
+    ("system_calls_are_watched", On::All),
+    ("the_doctor_finds", On::All),
+    ("tls::an_end_is_called_what_it_was", On::Newest),
+    ("tls::kernel_tls", On::All),
+    ("tls::who_hangs_up", On::All),
+];
 
 /// After so many connections counts have to be exact.
 const CONNECTIONS: u32 = 10_000;
@@ -123,7 +128,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     setup::run(&setup::Options { tests: is_here, vm: !wanted.is_empty(), ..setup::Options::default() })?;
     let filters: Vec<&str> = match (options.filters.as_slice(), options.lockdown) {
-        ([], false) if options.few => FEW.to_vec(),
+        ([], false) if options.few => FEW.map(|(test, _)| test).to_vec(),
         ([], false) => TESTS.to_vec(),
         ([], true) => LOCKED_DOWN.to_vec(),
         (filters, _) => filters.iter().map(String::as_str).collect(),
@@ -150,15 +155,13 @@ pub fn run(options: &Options) -> Result<()> {
 /// `limit`, and no longer than `total` together. Prints the table.
 pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
-    let last = KERNELS.len() - 1;
-    let few: Vec<Vec<&str>> = (0..=last)
-        .map(|number| {
-            let runs = |test: &&str| match *test {
-                SLOW_AND_OLD => number == 0,
-                test => number == 0 || number == last || !SLOW.contains(&test),
-            };
-            FEW.into_iter().filter(runs).collect()
-        })
+    let runs = |number: usize, on: On| match (number == 0, number == KERNELS.len() - 1) {
+        (true, _) => on != On::Newest,
+        (_, true) => on != On::Oldest,
+        _ => on == On::All,
+    };
+    let few: Vec<Vec<&str>> = (0..KERNELS.len())
+        .map(|number| FEW.iter().filter(|(_, on)| runs(number, *on)).map(|(test, _)| *test).collect())
         .collect();
     let open = KERNELS.iter().enumerate().map(|(number, kernel)| plan(kernel, false, &few[number][..]));
     let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
