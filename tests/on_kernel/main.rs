@@ -24,6 +24,7 @@ mod exactness;
 mod failed;
 mod false_alarms;
 mod findings;
+mod flags;
 mod half_open;
 mod hands;
 mod http;

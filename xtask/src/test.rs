@@ -184,6 +184,8 @@ impl Tests {
                 return Ok(());
             }
         }
+        // What the builds have written would else be written while the first agents read their files.
+        rustix::fs::sync();
         let mut all = self.on_kernel(&["--test-threads", AT_ONCE]);
         all.args(&self.filter);
         let finished = self.log.run(WHAT, all, Output::Shown)?;

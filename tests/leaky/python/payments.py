@@ -81,6 +81,7 @@ handler = start(options.handler, handle, inner)
 middle = start(options.proxy, proxy, outer, inner.getsockname()[1])
 for _ in range(options.count):
     buy(outer.getsockname()[1])
+    time.sleep(0.05)  # whoever watches has to learn first that this is Python
 print("handler", handler, flush=True)
 print("proxy", middle, flush=True)
 print("paid", options.count, flush=True)

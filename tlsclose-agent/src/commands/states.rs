@@ -147,3 +147,54 @@ fn write_line(line: &str) -> Result<bool, Failure> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn arguments(flags: &str) -> StatesArgs {
+        let words = ["tlsclose", "states"].into_iter().chain(flags.split_whitespace());
+        match Cli::try_parse_from(words).expect("arguments").command {
+            Command::States(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn filters_are_of_the_sockets_owner_ports_and_family() {
+        let mut transition = Transition {
+            time: String::new(),
+            skaddr: 1,
+            owner: Some(Owner { pid: 42, comm: "nginx".to_owned() }),
+            local: Ipv4Addr::LOCALHOST.into(),
+            local_port: 443,
+            remote: Ipv4Addr::LOCALHOST.into(),
+            remote_port: 50_000,
+            old_state: State::Established,
+            new_state: State::CloseWait,
+            milliseconds: None,
+        };
+        // With IPv4, with IPv6, and where nobody holds the socket.
+        for (flags, shown) in [
+            ("", [true, true, true]),
+            ("-p 42 -c nginx -L 80,443 -D 50000", [true, true, false]),
+            ("-p 43", [false; 3]),
+            ("-c ngin", [false; 3]),
+            ("-L 50000", [false; 3]),
+            ("-D 443", [false; 3]),
+            ("-L 443 -D 443", [false; 3]),
+            ("-4", [true, false, true]),
+            ("-6", [false, true, false]),
+        ] {
+            let args = arguments(flags);
+            transition.owner = Some(Owner { pid: 42, comm: "nginx".to_owned() });
+            let mut found = [2, 10].map(|family| wanted(&transition, family, &args)).to_vec();
+            transition.owner = None;
+            found.push(wanted(&transition, 2, &args));
+            assert_eq!(found, shown, "{flags}");
+        }
+    }
+}
