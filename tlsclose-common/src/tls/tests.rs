@@ -220,7 +220,7 @@ fn recorded_connections_end_as_they_did_however_they_are_cut() {
             let mut direction = Direction::NEW;
             let (first, rest) = bytes.split_at(cut);
             let looked_at = feed(&mut direction, first);
-            let is_whole = direction.body() == 0 && looked_at % HEADER as usize == 0;
+            let is_whole = direction.body() == 0 && looked_at.is_multiple_of(HEADER as usize);
             assert!(is_whole || direction.marks() & mark::GOODBYE == 0, "{name} up to {cut}");
             feed(&mut direction, rest);
             assert_eq!(direction.marks(), expected, "{name} cut at {cut}");
