@@ -214,7 +214,11 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     let started = Instant::now();
     for guest in guests {
         let left = total.saturating_sub(started.elapsed());
-        let outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
+        let mut outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
+        if let Some(function) = &outcome.stuck {
+            say(&format!("{}: QEMU is stuck at the first instruction of {function}: once more", outcome.kernel));
+            outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
+        }
         say(&outcome.in_words());
         if !outcome.is_good() {
             guest.show_console(&directory)?;

@@ -32,6 +32,8 @@ pub struct Outcome {
     pub ended: bool,
     /// The kernel warned of something.
     pub complaints: Vec<String>,
+    /// Where a processor got stuck and only the emulator can be at fault: see [`stuck_at_a_patch`].
+    pub stuck: Option<String>,
     pub seconds: f64,
 }
 
@@ -101,7 +103,7 @@ impl Guest<'_> {
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
         qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(initramfs).arg("-append").arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 {} \
+            "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 softlockup_panic=1 {} \
              tlsclose.tests=\"{}\" tlsclose.connections=\"{}\" tlsclose.filters=\"{}\"",
             self.arguments,
             tests.display(),
@@ -158,6 +160,7 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
         tests: Vec::new(),
         ended: false,
         complaints: Vec::new(),
+        stuck: stuck_at_a_patch(console),
         seconds: took.as_secs_f64(),
     };
     for line in console.lines() {
@@ -178,6 +181,17 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
         }
     }
     outcome
+}
+
+/// The function at whose first instruction a processor was stuck. That instruction is the call which the kernel puts
+/// there when a program is attached, by way of a breakpoint, and no processor can be stuck at a call: QEMU, where each
+/// processor translates in a thread of its own, now and then goes on with the breakpoint after the kernel has replaced it.
+fn stuck_at_a_patch(console: &str) -> Option<String> {
+    let (_, after) = console.split_once("BUG: soft lockup")?;
+    let at = after.lines().find_map(|line| line.split_once("RIP: 0010:"))?.1;
+    let (function, offset) = at.split_once('/')?.0.split_once('+')?;
+    // Behind endbr64, where that is.
+    matches!(offset, "0x0" | "0x4").then(|| function.to_owned())
 }
 
 #[cfg(test)]
@@ -206,6 +220,25 @@ guest: tests ended
         let console = "test a ... FAILED\ntest b ... ok\ntest a ... ok\nguest: tests ended\n";
         let outcome = read("6.1", console, Duration::ZERO);
         assert!(outcome.is_good() && outcome.passed() == 2);
+    }
+
+    #[test]
+    fn a_processor_that_is_stuck_at_a_call_is_the_emulators() {
+        let stuck = |at: &str| {
+            let console = format!(
+                "[   88.365057] watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [leaky:155]\n\
+                 [   88.365060] Hardware name: QEMU Standard PC (i440FX + PIIX, 1996)\n\
+                 [   88.365061] RIP: 0010:{at}\n[   88.365062] RIP: 0033:0x7f4463f432ad\n"
+            );
+            let outcome = read("6.1", &console, Duration::ZERO);
+            assert!(!outcome.is_good());
+            outcome.stuck
+        };
+        assert_eq!(stuck("tcp_recvmsg+0x0/0x200").as_deref(), Some("tcp_recvmsg"));
+        assert_eq!(stuck("__x64_sys_close+0x4/0x50").as_deref(), Some("__x64_sys_close"));
+        assert_eq!(stuck("native_queued_spin_lock_slowpath+0x6e/0x1d0"), None);
+        assert_eq!(stuck("0xffffffffc0462000"), None);
+        assert_eq!(read("6.1", CONSOLE, Duration::ZERO).stuck, None);
     }
 
     #[test]
