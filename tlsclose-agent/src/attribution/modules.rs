@@ -18,6 +18,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
 use super::process::{ProcessId, Procfs, printable};
 use super::worker::Worker;
 use contents::Contents;
@@ -109,7 +111,7 @@ pub struct Modules {
     /// Looking at these hung; it is not tried again.
     hung: HashSet<ProcessId>,
     ids: HashMap<Key, ModuleId>,
-    modules: HashMap<ModuleId, Module>,
+    modules: FxHashMap<ModuleId, Module>,
     next: u32,
     looks: u64,
 }
@@ -121,7 +123,7 @@ impl Modules {
             worker: Worker::default(),
             hung: HashSet::new(),
             ids: HashMap::new(),
-            modules: HashMap::new(),
+            modules: FxHashMap::default(),
             next: 0,
             looks: 0,
         }
@@ -272,7 +274,7 @@ impl Modules {
     fn forget(&mut self) {
         let mut by_age: Vec<(u64, ModuleId)> = self.modules.iter().map(|(id, m)| (m.seen, *id)).collect();
         by_age.sort_unstable();
-        let open = |modules: &HashMap<_, Module>| modules.values().filter(|m| m.file.is_some()).count();
+        let open = |modules: &FxHashMap<_, Module>| modules.values().filter(|m| m.file.is_some()).count();
         let mut surplus = open(&self.modules).saturating_sub(FILES_MAX);
         for (_, id) in &by_age {
             let module = self.modules.get_mut(id).filter(|m| m.file.is_some());

@@ -136,23 +136,20 @@ impl Symbolizer {
     /// offset are there for every module that is not forgotten.
     pub fn names(&mut self, modules: &Modules, places: &[(ModuleId, u64, bool)]) -> Vec<Vec<Frame>> {
         let end = Instant::now() + CALL_DEADLINE;
-        let mut known = Names::new();
+        let known = places.iter().map(of_tuple).map(|(module, place)| self.known_names(modules, module, place));
+        let known: Vec<Option<Arc<[Name]>>> = known.collect();
         // Modules that cost a helper before come last.
         let mut missing = BTreeMap::<(u8, ModuleId), BTreeSet<Place>>::new();
-        for (module, place) in places.iter().map(of_tuple) {
-            if let Some(names) = self.known_names(modules, module, place) {
-                known.insert((module, place), names);
-            } else {
-                let order = (self.strikes.of(module), module);
-                missing.entry(order).or_default().insert(place);
-            }
+        for ((module, place), _) in places.iter().map(of_tuple).zip(&known).filter(|(_, known)| known.is_none()) {
+            missing.entry((self.strikes.of(module), module)).or_default().insert(place);
         }
+        let mut found = Names::new();
         for ((_, module), places) in missing {
             let places = Vec::from_iter(places);
-            self.name_module(modules, module, &places, end, &mut known);
+            self.name_module(modules, module, &places, end, &mut found);
         }
-        let frames = places.iter().map(of_tuple).map(|(module, place)| {
-            let names = known.get(&(module, place)).map_or(&[][..], |n| n);
+        let frames = places.iter().map(of_tuple).zip(known).map(|((module, place), known)| {
+            let names = known.as_ref().or_else(|| found.get(&(module, place))).map_or(&[][..], |names| names);
             frames(modules, module, place.offset, names)
         });
         frames.collect()
@@ -209,7 +206,7 @@ impl Symbolizer {
         }
     }
 
-    fn name_module(&mut self, modules: &Modules, module: ModuleId, places: &[Place], end: Instant, known: &mut Names) {
+    fn name_module(&mut self, modules: &Modules, module: ModuleId, places: &[Place], end: Instant, found: &mut Names) {
         for places in places.chunks(PLACES_MAX) {
             if Instant::now() >= end {
                 return;
@@ -228,7 +225,7 @@ impl Symbolizer {
                         let names = names.into_iter().take(INLINED_MAX).map(clean);
                         let names = Arc::<[Name]>::from_iter(names);
                         self.names.insert(((load, debug), *place), Arc::clone(&names));
-                        known.insert((module, *place), names);
+                        found.insert((module, *place), names);
                     }
                 }
                 Some(other) => return self.failed(Some(module), &nonsense(&other)),

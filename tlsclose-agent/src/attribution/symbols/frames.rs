@@ -20,7 +20,7 @@ pub fn frames(modules: &Modules, module: ModuleId, offset: u64, names: &[Name]) 
         function: name.function.clone(),
         file: name.file.clone(),
         line: name.line,
-        module: module.map(|m| m.path.to_string()),
+        module: module.map(|m| m.path.as_ref().to_owned()),
         build_id: module.and_then(|m| m.build_id()).map(str::to_owned),
         offset: Some(format!("{offset:#x}")),
         inlined,

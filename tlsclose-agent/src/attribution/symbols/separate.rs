@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
+
 use super::client::{Copy, Load};
 use super::{DEBUG_DEADLINE, FIRST_DEADLINE, Symbolizer, copy};
 use crate::attribution::modules::contents::Digest;
@@ -31,7 +33,7 @@ pub struct DebugFiles {
     numbers: HashMap<Digest, u32>,
     next: u32,
     /// What was found for a module last; none is an answer too.
-    of: HashMap<ModuleId, Option<DebugId>>,
+    of: FxHashMap<ModuleId, Option<DebugId>>,
 }
 
 impl DebugFiles {
