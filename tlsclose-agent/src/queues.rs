@@ -64,9 +64,10 @@ impl Queues {
         self.iter().map(|listener| u64::from(listener.queue.requests)).sum()
     }
 
-    /// Every connection in these queues whose peer gave up has a record of its own.
-    pub fn are_whole(&self) -> bool {
-        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && was_walked(queue))
+    /// Every connection in these queues whose peer gave up has a record of its own. `walks`: the census may look into
+    /// queues on this host.
+    pub fn are_whole(&self, walks: bool) -> bool {
+        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && was_walked(queue, walks))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
@@ -74,10 +75,10 @@ impl Queues {
     }
 }
 
-/// Nothing held up the walk along the queue. It may well have met fewer than there were when it began: while programs
-/// accept, a queue is shorter at its end.
-fn was_walked(queue: &AcceptQueue) -> bool {
-    queue.walked >= queue.length || (1..QUEUE_STRETCH * QUEUE_STRETCHES).contains(&queue.walked)
+/// Nothing held up the walk along the queue. It may well have met fewer than there were when it began, or none: while
+/// programs accept, a queue gets shorter.
+fn was_walked(queue: &AcceptQueue, walks: bool) -> bool {
+    queue.walked >= queue.length || walks && queue.walked < QUEUE_STRETCH * QUEUE_STRETCHES
 }
 
 #[cfg(test)]
@@ -115,23 +116,25 @@ mod tests {
     #[test]
     fn a_queue_is_whole_when_the_walk_along_it_came_to_its_end() {
         const FAR: u32 = QUEUE_STRETCH * QUEUE_STRETCHES;
-        for (length, walked, half_closed, is_whole) in [
-            (5, 5, 5, true),
-            // Some were accepted meanwhile, or came.
-            (5, 3, 0, true),
-            (5, 6, 0, true),
+        for (length, walked, half_closed, walks, is_whole) in [
+            (5, 5, 5, true, true),
+            // Some were accepted meanwhile, all of them, or more came.
+            (5, 3, 0, true, true),
+            (5, 0, 0, true, true),
+            (5, 6, 0, true, true),
             // It was not looked at, or is longer than a walk.
-            (5, 0, 0, false),
-            (FAR + 1, FAR, 0, false),
-            (FAR, FAR, 0, true),
-            (40, 40, QUEUE_RECORDS, true),
-            (40, 40, QUEUE_RECORDS + 1, false),
+            (5, 0, 0, false, false),
+            (0, 0, 0, false, true),
+            (FAR + 1, FAR, 0, true, false),
+            (FAR, FAR, 0, true, true),
+            (40, 40, QUEUE_RECORDS, true, true),
+            (40, 40, QUEUE_RECORDS + 1, true, false),
         ] {
             let mut queues = Queues::default();
             let mut record = record(1, 10, length);
             record.set_accept_queue(AcceptQueue { length, walked, half_closed, ..AcceptQueue::default() });
             queues.observe(&record);
-            assert_eq!(queues.are_whole(), is_whole, "{walked} of {length}, {half_closed} half-closed");
+            assert_eq!(queues.are_whole(walks), is_whole, "{walked} of {length}, {half_closed} half-closed");
         }
     }
 

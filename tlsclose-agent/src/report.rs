@@ -156,7 +156,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         generated_at: rfc3339(jiff::Timestamp::now()),
         complete: total("sockets") == 0
             && watch.kernel.sees_all()
-            && watch.queues.are_whole()
+            && watch.queues.are_whole(watch.kernel.walks_queues())
             && watch.log.last.unheld <= tlsclose_common::limits::UNHELD_RECORDS,
         lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },
         census: CensusInfo {

@@ -11,6 +11,7 @@ use tlsclose_common::facts::{CensusCounts, Holder};
 use crate::clock::Moment;
 
 use super::{
+    by_address,
     load::Kernel,
     pod::{Fact, read},
 };
@@ -86,6 +87,11 @@ impl Kernel {
     /// A census sees every process of the host.
     pub fn sees_all(&self) -> bool {
         self.control_now.sees_all != 0
+    }
+
+    /// The connections in accept queues, of which only the addresses are known, may be looked at.
+    pub fn walks_queues(&self) -> bool {
+        self.is_attached(by_address::HELPER)
     }
 
     fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {

@@ -138,7 +138,7 @@ impl Kernel {
         }
     }
 
-    fn is_attached(&self, point: &str) -> bool {
+    pub(super) fn is_attached(&self, point: &str) -> bool {
         self.features.iter().any(|one| one.hook.attach_point == point && one.available)
     }
 
