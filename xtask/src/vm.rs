@@ -215,8 +215,8 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     for guest in guests {
         let left = total.saturating_sub(started.elapsed());
         let mut outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
-        if let Some(function) = &outcome.stuck {
-            say(&format!("{}: QEMU is stuck at the first instruction of {function}: once more", outcome.kernel));
+        if let Some(fault) = &outcome.emulators_fault {
+            say(&format!("{}: {fault}, which is QEMU's fault: once more", outcome.kernel));
             outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
         }
         say(&outcome.in_words());

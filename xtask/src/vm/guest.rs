@@ -32,8 +32,8 @@ pub struct Outcome {
     pub ended: bool,
     /// The kernel warned of something.
     pub complaints: Vec<String>,
-    /// Where a processor got stuck and only the emulator can be at fault: see [`stuck_at_a_patch`].
-    pub stuck: Option<String>,
+    /// What only the emulator can be at fault for: see [`stale_breakpoint`].
+    pub emulators_fault: Option<String>,
     pub seconds: f64,
 }
 
@@ -160,7 +160,7 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
         tests: Vec::new(),
         ended: false,
         complaints: Vec::new(),
-        stuck: stuck_at_a_patch(console),
+        emulators_fault: stale_breakpoint(console),
         seconds: took.as_secs_f64(),
     };
     for line in console.lines() {
@@ -183,15 +183,19 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
     outcome
 }
 
-/// The function at whose first instruction a processor was stuck. That instruction is the call which the kernel puts
-/// there when a program is attached, by way of a breakpoint, and no processor can be stuck at a call: QEMU, where each
-/// processor translates in a thread of its own, now and then goes on with the breakpoint after the kernel has replaced it.
-fn stuck_at_a_patch(console: &str) -> Option<String> {
+/// Kernels patch their code by way of a breakpoint: the calls at the begin of functions when a program is attached, and
+/// branches. QEMU, where each processor translates in a thread of its own, now and then goes on with the breakpoint after
+/// the kernel has replaced it. Then a processor is stuck at a call, where none could be, or meets a breakpoint that nobody
+/// has set.
+fn stale_breakpoint(console: &str) -> Option<String> {
+    if console.contains("int3: 0000 [#") {
+        return Some("a breakpoint that nobody had set".to_owned());
+    }
     let (_, after) = console.split_once("BUG: soft lockup")?;
     let at = after.lines().find_map(|line| line.split_once("RIP: 0010:"))?.1;
     let (function, offset) = at.split_once('/')?.0.split_once('+')?;
     // Behind endbr64, where that is.
-    matches!(offset, "0x0" | "0x4").then(|| function.to_owned())
+    matches!(offset, "0x0" | "0x4").then(|| format!("stuck at the first instruction of {function}"))
 }
 
 #[cfg(test)]
@@ -223,22 +227,27 @@ guest: tests ended
     }
 
     #[test]
-    fn a_processor_that_is_stuck_at_a_call_is_the_emulators() {
+    fn a_breakpoint_that_is_stale_is_the_emulators() {
+        let fault = |console: &str| {
+            let outcome = read("6.1", console, Duration::ZERO);
+            assert!(!outcome.is_good());
+            outcome.emulators_fault
+        };
         let stuck = |at: &str| {
-            let console = format!(
+            fault(&format!(
                 "[   88.365057] watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [leaky:155]\n\
                  [   88.365060] Hardware name: QEMU Standard PC (i440FX + PIIX, 1996)\n\
                  [   88.365061] RIP: 0010:{at}\n[   88.365062] RIP: 0033:0x7f4463f432ad\n"
-            );
-            let outcome = read("6.1", &console, Duration::ZERO);
-            assert!(!outcome.is_good());
-            outcome.stuck
+            ))
         };
-        assert_eq!(stuck("tcp_recvmsg+0x0/0x200").as_deref(), Some("tcp_recvmsg"));
-        assert_eq!(stuck("__x64_sys_close+0x4/0x50").as_deref(), Some("__x64_sys_close"));
+        assert_eq!(stuck("tcp_recvmsg+0x0/0x200").as_deref(), Some("stuck at the first instruction of tcp_recvmsg"));
+        assert!(stuck("__x64_sys_close+0x4/0x50").is_some());
         assert_eq!(stuck("native_queued_spin_lock_slowpath+0x6e/0x1d0"), None);
         assert_eq!(stuck("0xffffffffc0462000"), None);
-        assert_eq!(read("6.1", CONSOLE, Duration::ZERO).stuck, None);
+        assert!(fault("[    3.284960] Oops: int3: 0000 [#2] PREEMPT SMP NOPTI\n").is_some());
+        for console in [CONSOLE, "[   12.0] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"] {
+            assert_eq!(fault(console), None);
+        }
     }
 
     #[test]

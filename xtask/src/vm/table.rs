@@ -123,7 +123,7 @@ mod tests {
             tests: tests.iter().map(|(name, passed)| ((*name).to_owned(), *passed)).collect(),
             ended: true,
             complaints: Vec::new(),
-            stuck: None,
+            emulators_fault: None,
             seconds: 1.0,
         }
     }
