@@ -5,7 +5,7 @@
 mod toolchain;
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +34,8 @@ fn build() -> Result<()> {
         Err(missing) => bail!("the BPF toolchain is missing ({missing}): run 'cargo xtask setup'"),
     };
     let directory = shared_directory(&out, &variable("TARGET")?);
+    // Both objects take the same place there in turn, and another build of the agent may run beside this one.
+    let _lock = locked(&directory).with_context(|| format!("{} cannot be locked", directory.display()))?;
     for (features, name) in [("", "typed.bpf.o"), ("probed", "probed.bpf.o")] {
         let status = toolchain
             .cargo("build", target, &[])
@@ -66,6 +68,14 @@ fn rerun_when_changed(workspace: &Path) {
     ] {
         println!("cargo::rerun-if-changed={}", workspace.join(file).display());
     }
+}
+
+/// Until the file is closed.
+fn locked(directory: &Path) -> std::io::Result<File> {
+    fs::create_dir_all(directory)?;
+    let file = File::create(directory.join("objects.lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// Where the kernel side is compiled: beside the profiles and targets of the agent, which all share it.
