@@ -213,11 +213,11 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
     let started = Instant::now();
     for guest in guests {
-        let left = total.saturating_sub(started.elapsed());
-        let mut outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
+        let run = || guest.run(&directory, &initramfs, &tests, limit.min(total.saturating_sub(started.elapsed())));
+        let mut outcome = run()?;
         if let Some(fault) = &outcome.emulators_fault {
             say(&format!("{}: {fault}, which is QEMU's fault: once more", outcome.kernel));
-            outcome = guest.run(&directory, &initramfs, &tests, limit.min(left))?;
+            outcome = run()?;
         }
         say(&outcome.in_words());
         if !outcome.is_good() {

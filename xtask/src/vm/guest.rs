@@ -185,17 +185,25 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
 
 /// Kernels patch their code by way of a breakpoint: the calls at the begin of functions when a program is attached, and
 /// branches. QEMU, where each processor translates in a thread of its own, now and then goes on with the breakpoint after
-/// the kernel has replaced it. Then a processor is stuck at a call, where none could be, or meets a breakpoint that nobody
-/// has set.
+/// the kernel has replaced it. Then a processor is stuck at a call, where none could be, or meets a breakpoint that is not
+/// there. One that *is* there is no such thing: memory that programs were freed from is full of them.
 fn stale_breakpoint(console: &str) -> Option<String> {
-    if console.contains("int3: 0000 [#") {
-        return Some("a breakpoint that nobody had set".to_owned());
+    const BREAKPOINT: &str = "cc";
+    let (is_met, after) = match console.split_once("int3: 0000 [#") {
+        Some((_, after)) => (true, after),
+        None => (false, console.split_once("BUG: soft lockup")?.1),
+    };
+    let mut lines = after.lines().skip_while(|line| !line.contains("RIP: 0010:"));
+    let (function, offset) = lines.next()?.split_once("RIP: 0010:")?.1.split_once('/')?.0.split_once('+')?;
+    // The byte in brackets is the one that would be executed next.
+    let (before, next) = lines.next()?.split_once("Code: ")?.1.split_once('<')?;
+    if is_met {
+        let executed = before.split_whitespace().next_back()?;
+        return (executed != BREAKPOINT).then(|| format!("a breakpoint in {function} that is not there"));
     }
-    let (_, after) = console.split_once("BUG: soft lockup")?;
-    let at = after.lines().find_map(|line| line.split_once("RIP: 0010:"))?.1;
-    let (function, offset) = at.split_once('/')?.0.split_once('+')?;
     // Behind endbr64, where that is.
-    matches!(offset, "0x0" | "0x4").then(|| format!("stuck at the first instruction of {function}"))
+    let is_first = matches!(offset, "0x0" | "0x4");
+    (is_first && !next.starts_with(BREAKPOINT)).then(|| format!("stuck at the first instruction of {function}"))
 }
 
 #[cfg(test)]
@@ -233,18 +241,30 @@ guest: tests ended
             assert!(!outcome.is_good());
             outcome.emulators_fault
         };
-        let stuck = |at: &str| {
+        let stuck = |at: &str, code: &str| {
             fault(&format!(
                 "[   88.365057] watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [leaky:155]\n\
                  [   88.365060] Hardware name: QEMU Standard PC (i440FX + PIIX, 1996)\n\
-                 [   88.365061] RIP: 0010:{at}\n[   88.365062] RIP: 0033:0x7f4463f432ad\n"
+                 [   88.365061] RIP: 0010:{at}\n[   88.365061] Code: {code}\n[   88.365062] RIP: 0033:0x7f4463f432ad\n"
             ))
         };
-        assert_eq!(stuck("tcp_recvmsg+0x0/0x200").as_deref(), Some("stuck at the first instruction of tcp_recvmsg"));
-        assert!(stuck("__x64_sys_close+0x4/0x50").is_some());
-        assert_eq!(stuck("native_queued_spin_lock_slowpath+0x6e/0x1d0"), None);
-        assert_eq!(stuck("0xffffffffc0462000"), None);
-        assert!(fault("[    3.284960] Oops: int3: 0000 [#2] PREEMPT SMP NOPTI\n").is_some());
+        const CALL: &str = "0f 1f 80 00 00 00 00 <e8> cb 46 60 3b";
+        let known = stuck("tcp_recvmsg+0x0/0x200", CALL);
+        assert_eq!(known.as_deref(), Some("stuck at the first instruction of tcp_recvmsg"));
+        assert!(stuck("__x64_sys_close+0x4/0x50", "f3 0f 1e fa <0f> 1f 44 00 00").is_some());
+        assert_eq!(stuck("tcp_recvmsg+0x0/0x200", "0f 1f 80 00 00 00 00 <cc> cb 46 60 3b"), None);
+        assert_eq!(stuck("native_queued_spin_lock_slowpath+0x6e/0x1d0", "85 c0 74 0a <f3> 90"), None);
+        assert_eq!(stuck("0xffffffffc0462000", CALL), None);
+        let met = |at: &str, code: &str| {
+            fault(&format!(
+                "[    3.280000] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n\
+                 [    3.280834] RIP: 0010:{at}\n[    3.281282] Code: {code}\n"
+            ))
+        };
+        let known = met("sched_clock_cpu+0x9/0x190", "fa 41 54 55 53 66 <90> e8 c1 ed");
+        assert_eq!(known.as_deref(), Some("a breakpoint in sched_clock_cpu that is not there"));
+        assert_eq!(met("sched_clock_cpu+0x9/0x190", "fa 41 54 55 53 cc <90> e8 c1 ed"), None);
+        assert_eq!(met("0xffffffffc0462001", "cc cc cc cc cc cc <cc> cc cc cc"), None);
         for console in [CONSOLE, "[   12.0] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"] {
             assert_eq!(fault(console), None);
         }
