@@ -5,6 +5,7 @@
 
 mod aborts;
 mod death;
+mod frame;
 mod half_open;
 mod listed;
 mod spinning;
@@ -12,7 +13,7 @@ mod tls;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{aborts::*, death::*, half_open::*, listed::*, spinning::*, tls::*};
+pub use self::{aborts::*, death::*, frame::*, half_open::*, listed::*, spinning::*, tls::*};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
@@ -281,20 +282,6 @@ pub struct UsualClose {
     #[serde(default)]
     pub whole: bool,
     pub stack: Vec<Frame>,
-}
-
-/// One frame of a code path. What is not known is null; module and offset are there
-/// whenever the address belongs to a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Frame {
-    pub function: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u32>,
-    pub module: Option<String>,
-    pub build_id: Option<String>,
-    /// Offset in the module's file, hexadecimal.
-    pub offset: Option<String>,
-    pub inlined: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -94,11 +94,11 @@ pub fn describe(frame: &Frame) -> String {
     match (&frame.function, &frame.module) {
         (Some(function), _) => match source(frame) {
             Some(source) => format!("{function} ({source})"),
-            None => function.clone(),
+            None => function.to_string(),
         },
         (None, Some(module)) => match &frame.offset {
             Some(offset) => format!("{module}+{offset}"),
-            None => module.clone(),
+            None => module.to_string(),
         },
         (None, None) => "an unknown place".to_owned(),
     }
@@ -109,16 +109,17 @@ pub fn source(frame: &Frame) -> Option<String> {
     let file = frame.file.as_ref()?;
     Some(match frame.line {
         Some(line) => format!("{file}:{line}"),
-        None => file.clone(),
+        None => file.to_string(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::FileOffset;
 
     fn frame(function: &str, module: &str, file: &str) -> Frame {
-        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let known = |text: &str| (!text.is_empty()).then(|| text.into());
         Frame { function: known(function), module: known(module), file: known(file), ..Frame::default() }
     }
 
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(describe(&frame("handle", "/srv/app", "")), "handle");
         let mut unnamed = frame("", "/srv/app", "");
         assert_eq!(describe(&unnamed), "/srv/app");
-        unnamed.offset = Some("0x1f".to_owned());
+        unnamed.offset = Some(FileOffset(0x1f));
         assert_eq!(describe(&unnamed), "/srv/app+0x1f");
         assert_eq!(describe(&Frame::default()), "an unknown place");
     }

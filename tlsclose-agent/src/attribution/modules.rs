@@ -80,7 +80,7 @@ impl Module {
     }
 
     /// Hexadecimal; None as long as nobody has read it.
-    pub fn build_id(&self) -> Option<&str> {
+    pub fn build_id(&self) -> Option<&Arc<str>> {
         self.contents()?.build_id()
     }
 
@@ -151,7 +151,7 @@ impl Modules {
     pub fn debug_search(&self, id: ModuleId) -> Option<DebugSearch> {
         let module = self.modules.get(&id)?;
         let contents = module.contents()?;
-        let paths = debug::paths(&module.path, contents.build_id(), contents.debug_link());
+        let paths = debug::paths(&module.path, contents.build_id().map(|id| &**id), contents.debug_link());
         if paths.is_empty() {
             return None;
         }

@@ -159,10 +159,9 @@ impl Python {
     /// A frame by its number.
     pub fn frame(&self, number: u64) -> Frame {
         let place = usize::try_from(number).ok().and_then(|number| self.places.get(number));
-        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
         place.map_or_else(Frame::default, |place| Frame {
-            function: text(&place.function),
-            file: text(&place.file),
+            function: place.function.clone(),
+            file: place.file.clone(),
             line: place.line,
             ..Frame::default()
         })

@@ -98,11 +98,11 @@ fn key(frame: &Frame) -> String {
         let function = if may_be_clone(frame) { without_clone(function) } else { function };
         return function.to_owned() + file.unwrap_or_default();
     }
-    let offset = frame.offset.as_deref().unwrap_or_default();
+    let offset = frame.offset.map(|offset| offset.to_string()).unwrap_or_default();
     match (&frame.build_id, &frame.module) {
         (Some(build_id), _) => format!("{build_id}+{offset}"),
         (None, Some(module)) => format!("{}+{offset}", base_name(module)),
-        (None, None) => offset.to_owned(),
+        (None, None) => offset,
     }
 }
 

@@ -32,12 +32,12 @@ pub fn report() -> Report {
 
 pub fn frame(function: &str, file: &str, line: u32) -> Frame {
     Frame {
-        function: Some(function.to_owned()),
-        file: Some(file.to_owned()),
+        function: Some(function.into()),
+        file: Some(file.into()),
         line: Some(line),
-        module: Some("/srv/payments".to_owned()),
-        build_id: Some("4c1f".to_owned()),
-        offset: Some("0x1f3a0".to_owned()),
+        module: Some("/srv/payments".into()),
+        build_id: Some("4c1f".into()),
+        offset: Some(FileOffset(0x1f3a0)),
         inlined: false,
     }
 }

@@ -8,8 +8,8 @@ pub(super) fn touch(call: &str, result: Option<i64>, function: &str, line: u32) 
         seconds_ago: None,
         whole: true,
         stack: vec![Frame {
-            function: Some(function.to_owned()),
-            file: Some("src/server.rs".to_owned()),
+            function: Some(function.into()),
+            file: Some("src/server.rs".into()),
             line: Some(line),
             ..Frame::default()
         }],

@@ -23,14 +23,14 @@ pub struct ContentsId(pub u32);
 pub struct Contents {
     pub id: ContentsId,
     pub digest: Digest,
-    build_id: OnceLock<String>,
+    build_id: OnceLock<Arc<str>>,
     debug_link: OnceLock<String>,
 }
 
 impl Contents {
     /// Hexadecimal.
-    pub fn build_id(&self) -> Option<&str> {
-        self.build_id.get().map(String::as_str)
+    pub fn build_id(&self) -> Option<&Arc<str>> {
+        self.build_id.get()
     }
 
     /// What the file says that its separate debug file is called: any text.
@@ -41,7 +41,7 @@ impl Contents {
     /// The first answer stays: the bytes are the same.
     pub fn set(&self, build_id: Option<String>, debug_link: Option<String>) {
         if let Some(build_id) = build_id {
-            let _ = self.build_id.set(build_id);
+            let _ = self.build_id.set(build_id.into());
         }
         if let Some(link) = debug_link {
             let _ = self.debug_link.set(link);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::finding::FileOffset;
 
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
 const KIND: Kind = Kind::CloseWaitEofRead;
@@ -10,16 +11,16 @@ fn frame(module: &str, function: &str) -> Frame {
         line: Some(88),
         module: Some(module.into()),
         build_id: Some("4c1f".into()),
-        offset: Some("0x1f3a0".into()),
+        offset: Some(FileOffset(0x1f3a0)),
         inlined: false,
     }
 }
 
-fn unnamed(module: &str, build_id: &str, offset: &str) -> Frame {
+fn unnamed(module: &str, build_id: &str, offset: u64) -> Frame {
     Frame {
         module: Some(module.into()),
         build_id: Some(build_id.into()),
-        offset: Some(offset.into()),
+        offset: Some(FileOffset(offset)),
         ..Frame::default()
     }
 }
@@ -53,7 +54,7 @@ fn a_rebuild_that_moves_code_keeps_the_site() {
     for frame in &mut moved {
         frame.line = Some(4711);
         frame.file = Some("/build/other/src/server.rs".into());
-        frame.offset = Some("0x2".into());
+        frame.offset = Some(FileOffset(0x2));
         frame.build_id = Some("ffff".into());
     }
     assert_eq!(site(&moved, &[]), site(&own(&["accept_loop", "main"]), &[]));
@@ -114,7 +115,7 @@ fn functions_that_are_called_like_a_mark_have_sites_of_their_own() {
 #[test]
 fn another_path_of_the_program_or_another_libc_keeps_the_site() {
     let here = [frame(LIBC, "accept4"), frame("/srv/payments", "accept_loop"), frame(LIBC, "__libc_start_main")];
-    let there = [unnamed("/lib/ld-musl-x86_64.so.1", "aa", "0x1"), frame("/opt/v2/payments", "accept_loop")];
+    let there = [unnamed("/lib/ld-musl-x86_64.so.1", "aa", 0x1), frame("/opt/v2/payments", "accept_loop")];
     assert_eq!(site_of(KIND, "/srv/payments", &here, &[]), site_of(KIND, "/opt/v2/payments", &there, &[]));
 }
 
@@ -188,10 +189,10 @@ fn a_function_of_python_counts_with_the_name_of_its_file() {
 #[test]
 fn a_frame_without_a_name_counts_by_build_and_offset() {
     let at = |build, offset| site(&[unnamed("/srv/payments", build, offset)], &[]);
-    assert_eq!(at("aa", "0x1"), at("aa", "0x1"));
-    assert_ne!(at("aa", "0x1"), at("aa", "0x2"));
-    assert_ne!(at("aa", "0x1"), at("bb", "0x1"));
-    let mut nothing_but_a_path = unnamed("/srv/payments", "", "0x1");
+    assert_eq!(at("aa", 0x1), at("aa", 0x1));
+    assert_ne!(at("aa", 0x1), at("aa", 0x2));
+    assert_ne!(at("aa", 0x1), at("bb", 0x1));
+    let mut nothing_but_a_path = unnamed("/srv/payments", "", 0x1);
     nothing_but_a_path.build_id = None;
     let mut elsewhere = nothing_but_a_path.clone();
     elsewhere.module = Some("/srv/plugin.so".into());
@@ -211,11 +212,11 @@ fn two_causes_do_not_share_a_site_because_only_libc_was_seen() {
 fn a_path_that_was_cut_before_the_programs_own_code_has_no_site() {
     const NONE: &[Frame] = &[];
     let libc = [frame(LIBC, "accept4")];
-    let vdso = [unnamed("[vdso]", "aa", "0x5e9")];
+    let vdso = [unnamed("[vdso]", "aa", 0x5e9)];
     let own = own(&["accept_loop"]);
     let python = [Frame { function: Some("serve".into()), file: Some("app.py".into()), ..Frame::default() }];
     let jit = [frame(LIBC, "connect"), Frame { function: Some("dial (net.js:7:1)".into()), ..Frame::default() }];
-    let stripped = [frame(LIBC, "connect"), unnamed("/srv/payments", "aa", "0x1")];
+    let stripped = [frame(LIBC, "connect"), unnamed("/srv/payments", "aa", 0x1)];
     for (opened, touched, has_site) in [
         ((NONE, false), (NONE, false), false),
         ((&libc, false), (NONE, false), false),

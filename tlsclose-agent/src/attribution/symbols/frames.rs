@@ -1,5 +1,7 @@
 //! What the helper says, made fit to be shown: it has read hostile files, and may lie.
 
+use std::sync::Arc;
+
 use tlsclose_common::facts::{LeafRule, leaf};
 
 use super::demangle::cut;
@@ -8,7 +10,7 @@ use super::unwind::FRAME_MAX;
 use crate::attribution::modules::{ModuleId, Modules};
 use crate::attribution::process::printable;
 use crate::attribution::stacks::Caller;
-use crate::finding::Frame;
+use crate::finding::{FileOffset, Frame};
 
 /// Longest build id, in hexadecimal digits.
 const BUILD_ID_MAX: usize = 128;
@@ -20,9 +22,9 @@ pub fn frames(modules: &Modules, module: ModuleId, offset: u64, names: &[Name]) 
         function: name.function.clone(),
         file: name.file.clone(),
         line: name.line,
-        module: module.map(|m| m.path.as_ref().to_owned()),
-        build_id: module.and_then(|m| m.build_id()).map(str::to_owned),
-        offset: Some(format!("{offset:#x}")),
+        module: module.map(|m| Arc::clone(&m.path)),
+        build_id: module.and_then(|m| m.build_id()).map(Arc::clone),
+        offset: Some(FileOffset(offset)),
         inlined,
     };
     let Some((outermost, inlined)) = names.split_last() else {
@@ -34,7 +36,7 @@ pub fn frames(modules: &Modules, module: ModuleId, offset: u64, names: &[Name]) 
 
 /// A name as it may be shown.
 pub fn clean(name: Name) -> Name {
-    let shown = |text: String| printable(cut(&text, NAME_MAX).as_bytes());
+    let shown = |text: Arc<str>| printable(cut(&text, NAME_MAX).as_bytes()).into();
     Name {
         function: name.function.filter(|f| !f.is_empty()).map(shown),
         file: name.file.filter(|f| !f.is_empty()).map(shown),
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn names_cannot_draw_on_the_terminal() {
-        let name = clean(Name { function: Some("evil\x1b[2J".into()), file: Some(String::new()), line: Some(0) });
+        let name = clean(Name { function: Some("evil\x1b[2J".into()), file: Some("".into()), line: Some(0) });
         assert_eq!(name.function.as_deref(), Some("evil\\u{1b}[2J"));
         assert_eq!((name.file, name.line), (None, None));
     }

@@ -91,7 +91,7 @@ impl GoTable {
             Some((self.file(function, file)?, u32::try_from(line).ok()?))
         };
         let (file, line) = line().unzip();
-        Some(Name { function: Some(name), file, line })
+        Some(Name { function: Some(name.into()), file: file.map(Into::into), line })
     }
 
     /// Address ranges of the functions of these names.
@@ -260,7 +260,7 @@ mod tests {
     fn functions_and_lines_are_found_by_address() {
         let table = GoTable::parse(table(), 0).unwrap();
         let at = |address| table.name(address).map(|name| (name.function.unwrap(), name.line));
-        let named = |name: &str, line| Some((name.to_owned(), Some(line)));
+        let named = |name: &str, line| Some((name.into(), Some(line)));
         for (address, expected) in [
             (0x100f, None),
             (0x1010, named("main.f", 7)),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frames::clean;
@@ -15,8 +16,8 @@ const JIT_STRUCK_MAX: usize = 1024;
 /// A function that a JIT compiler made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JitName {
-    pub function: String,
-    pub file: Option<String>,
+    pub function: Arc<str>,
+    pub file: Option<Arc<str>>,
 }
 
 impl Symbolizer {

@@ -69,8 +69,8 @@ fn names_of(symbol: &Sym<'_>) -> Vec<Name> {
 fn name(function: &str, code: Option<&CodeInfo<'_>>) -> Name {
     let file = code.map(|code| code.to_path().to_string_lossy().into_owned());
     Name {
-        function: (!function.is_empty()).then(|| demangle(function)),
-        file: file.map(|file| cut(&file, NAME_MAX).to_owned()),
+        function: (!function.is_empty()).then(|| demangle(function).into()),
+        file: file.map(|file| cut(&file, NAME_MAX).into()),
         line: code.and_then(|code| code.line),
     }
 }

@@ -114,7 +114,7 @@ fn hex(digits: &str) -> Option<u64> {
 /// they return. Other names stay as they are.
 fn readable(name: &str) -> Name {
     const KINDS: [&str; 5] = ["JS:", "LazyCompile:", "Function:", "Script:", "Eval:"];
-    let plain = || Name { function: Some(java_method(name).unwrap_or(name).to_owned()), ..Name::default() };
+    let plain = || Name { function: Some(java_method(name).unwrap_or(name).into()), ..Name::default() };
     let Some(rest) = KINDS.iter().find_map(|kind| name.strip_prefix(kind)) else { return plain() };
     let rest = rest.trim_start_matches(['*', '~', '^', '+', '-', '\'']);
     let Some((function, place)) = rest.split_once(' ') else { return plain() };
@@ -123,8 +123,8 @@ fn readable(name: &str) -> Name {
     let mut parts = place.rsplitn(3, ':');
     let is_number = |part: Option<&str>| part.is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()));
     let file = (is_number(parts.next()) && is_number(parts.next())).then(|| parts.next()).flatten();
-    let file = file.filter(|file| !file.is_empty()).map(str::to_owned);
-    Name { function: Some(cut(&format!("{function} ({base})"), NAME_MAX).to_owned()), file, line: None }
+    let file = file.filter(|file| !file.is_empty()).map(Into::into);
+    Name { function: Some(cut(&format!("{function} ({base})"), NAME_MAX).into()), file, line: None }
 }
 
 /// `com.acme.Server.accept(int)` of `java.net.Socket com.acme.Server.accept(int)`.

@@ -13,6 +13,7 @@ mod twins;
 use super::*;
 use crate::attribution::modules::MappedModules;
 use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use crate::finding::FileOffset;
 use std::fs::File;
 use std::path::Path;
 
@@ -103,7 +104,7 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     for frame in inlined {
         assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));
         assert!(frame.line.is_some() && frame.module.is_some());
-        assert!(frame.offset.as_deref().unwrap().starts_with("0x"));
+        assert!(frame.offset.is_some());
     }
     assert!(inlined[0].line > inlined[1].line, "{inlined:?}");
 }
@@ -116,7 +117,7 @@ fn a_stack_is_cut_at_the_vdso() {
     let mut symbolizer = symbolizer();
     assert_eq!(symbolizer.caller(&own.modules, vdso, 0x600, false), Some(Caller::Unknown));
     let named = symbolizer.names(&own.modules, &[(vdso, 0x600, true)]).concat();
-    assert_eq!((named[0].module.as_deref(), named[0].offset.as_deref()), (Some("[vdso]"), Some("0x600")));
+    assert_eq!((named[0].module.as_deref(), named[0].offset), (Some("[vdso]"), Some(FileOffset(0x600))));
     assert!(symbolizer.helper.is_none());
 }
 

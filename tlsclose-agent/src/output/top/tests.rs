@@ -184,7 +184,7 @@ fn hostile_names_stay_text_in_their_place() {
     process.comm = "a\x1b]0;title\x07\nb\u{202e}".to_owned();
     process.container = None;
     let opened = report.sites[0].opened.as_mut().expect("a touch");
-    opened.stack[0].function = Some("fn\r\n\x1b[31m<T>".to_owned());
+    opened.stack[0].function = Some("fn\r\n\x1b[31m<T>".into());
     let mut screen = Screen::new(report);
     for key in [KeyCode::Home, KeyCode::Enter] {
         screen.press(key);

@@ -112,7 +112,7 @@ fn a_file_broken_in_any_one_place_costs_names_and_never_the_helper() {
         for ((id, offset, _), frames) in places.iter().zip(&frames) {
             let last = frames.last().unwrap();
             assert_eq!(last.module.as_deref(), modules.get(*id).map(|module| &*module.path));
-            assert_eq!(last.offset, Some(format!("{offset:#x}")));
+            assert_eq!(last.offset, Some(FileOffset(*offset)));
         }
         for id in &ids {
             symbolizer.caller(&modules, *id, main, false);

@@ -34,8 +34,8 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
     let named = symbolizer.names(&modules, &places);
     for (number, frames) in named.iter().enumerate() {
         assert_eq!(frames.len(), 1, "{number}");
-        assert_eq!(frames[0].module, Some(format!("/srv/{number}")));
-        assert_eq!(frames[0].offset.as_deref(), Some("0x1234"));
+        assert_eq!(frames[0].module.as_deref(), Some(&*format!("/srv/{number}")));
+        assert_eq!(frames[0].offset, Some(FileOffset(0x1234)));
     }
     for id in ids {
         let rule = symbolizer.caller(&modules, id, 0x1234, true).unwrap();

@@ -95,10 +95,10 @@ fn a_c_function_is_named_by_its_own_name_file_and_line_and_by_the_line_of_the_ca
     assert_eq!(first.function.as_deref(), Some("h"));
     assert_eq!(first.file.as_deref(), program.path.with_extension("c").to_str());
     assert_eq!(first.line, Some(7));
-    assert_eq!(first.offset, Some(format!("{offset:#x}")));
+    assert_eq!(first.offset, Some(FileOffset(offset)));
     let build_id = first.build_id.clone().unwrap();
     assert_eq!(build_id.len(), 40);
-    assert_eq!(found.modules.get(module).unwrap().build_id(), Some(build_id.as_str()));
+    assert_eq!(found.modules.get(module).unwrap().build_id(), Some(&build_id));
     let lines: Vec<_> = named.iter().filter_map(|frames| frames[0].line).collect();
     assert!(lines.contains(&10), "{lines:?}");
     assert!(named.iter().any(|f| f[0].function.as_deref() == Some("main")));
