@@ -14,8 +14,8 @@ use tlsclose_tests::report::list;
 use tlsclose_tests::seconds;
 
 /// In this order in the table, in `-o json` and in the API.
-const FACTS: [&str; 9] =
-    ["lockdown", "lsm", "btf", "capabilities", "memlock", "tracefs", "bpffs", "cgroups", "pid_namespace"];
+const FACTS: [&str; 10] =
+    ["lockdown", "lsm", "btf", "capabilities", "memlock", "memory", "tracefs", "bpffs", "cgroups", "pid_namespace"];
 
 /// The exit code and the JSON of `doctor`, run by a command that becomes it.
 fn doctor(mut command: Command) -> (Option<i32>, Value) {

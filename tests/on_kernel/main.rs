@@ -31,6 +31,7 @@ mod http;
 mod interrupted;
 mod jit;
 mod languages;
+mod large;
 mod last_close;
 mod ledger;
 mod lifecycle;

@@ -167,6 +167,16 @@ impl Leaky {
         Leaky { child, executable, _directory: directory, language, way: *way, comm: comm.to_owned() }
     }
 
+    /// With zeros behind its end, up to a size in bytes.
+    pub fn start_sized(size: u64, namespace: &Netns, language: Language, way: &Way, arguments: &[&str]) -> Leaky {
+        Leaky::start_by(language, way, arguments, |executable| {
+            // Not by this process, as in `copy_of`.
+            let sized = Command::new("truncate").arg(format!("--size={size}")).arg(executable).status();
+            assert!(sized.expect("truncate runs").success());
+            namespace.command(executable)
+        })
+    }
+
     /// Through a command made from the executable's path, which must become the program.
     pub fn start_by(
         language: Language,

@@ -1,6 +1,7 @@
 //! What the host itself says: its name, its kernel, and the sockets that no file holds.
 
 pub mod facts;
+pub mod memory;
 pub mod neighbours;
 pub mod rights;
 

@@ -19,7 +19,13 @@ use self::spinning::SpinningNow;
 use crate::{
     aborts::AbortAccounts,
     attribution::{
-        Attribution, aborts::Endings, closes::Closed, containers::Containers, goodbyes::Goodbyes, last_user::LastUsers,
+        Attribution,
+        aborts::Endings,
+        closes::Closed,
+        containers::Containers,
+        goodbyes::Goodbyes,
+        intake::{Learned, Raw},
+        last_user::LastUsers,
         process::Procfs,
     },
     clock::{Moment, ticks_per_second},
@@ -239,40 +245,24 @@ impl Watch {
     fn drain(&mut self) {
         let attribution = &mut self.attribution;
         let mut learned = Vec::new();
-        let mut interpreters = Vec::new();
         self.kernel.drain_stacks(|record| match record {
-            Record::Frames(header, frames) => match attribution.late_python(&header) {
-                Some(interpreter) => interpreters.push(interpreter),
-                None => {
-                    let Attribution { paths, modules, symbols, .. } = &mut *attribution;
-                    learned.extend(paths.walked(&header, frames, modules, symbols));
-                }
-            },
-            Record::Copy(header, bytes) => match attribution.late_python(&header) {
-                Some(interpreter) => interpreters.push(interpreter),
-                None => {
-                    let Attribution { paths, modules, symbols, .. } = &mut *attribution;
-                    learned.extend(paths.copied(&header, bytes, modules, symbols));
-                }
-            },
+            Record::Frames(header, frames) => learned.extend(attribution.take_in(&header, Raw::Frames(frames))),
+            Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, Raw::Copy(bytes))),
             Record::Python(header, frames) => attribution.python_stack(&header, frames),
             Record::PythonCode(code) => attribution.python.code(code),
             Record::PythonStart(start) => {
                 let Attribution { python, modules, symbols, .. } = &mut *attribution;
-                interpreters.extend(python.started(&start, modules, symbols));
+                let interpreter = python.started(&start, modules, symbols);
+                learned.extend(interpreter.map(|(image, interpreter)| Learned::Interpreter(image, interpreter)));
             }
             Record::End(end) => {
                 let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
             }
         });
-        for (leaf, rule) in learned {
-            self.kernel.set_leaf(leaf, rule);
-        }
-        for (image, interpreter) in interpreters {
-            self.kernel.set_python(image, interpreter);
-        }
-        attribution.name_waiting();
+        self.teach(learned);
+        self.look_again();
+        let attribution = &mut self.attribution;
         let python = attribution.python.forgotten();
         for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
             self.kernel.forget_stack(key);
@@ -280,6 +270,23 @@ impl Watch {
         for id in python.codes {
             self.kernel.forget_code(id);
         }
+    }
+
+    /// Tells the kernel side how to go on.
+    fn teach(&mut self, learned: Vec<Learned>) {
+        for learned in learned {
+            match learned {
+                Learned::Leaf(leaf, rule) => self.kernel.set_leaf(leaf, rule),
+                Learned::Interpreter(image, interpreter) => self.kernel.set_python(image, interpreter),
+            }
+        }
+    }
+
+    /// At stacks that wait: for files, or for the maps of JIT compilers.
+    fn look_again(&mut self) {
+        let learned = self.attribution.take_in_parked();
+        self.teach(learned);
+        self.attribution.name_waiting();
     }
 
     fn housekeeping(&mut self, now: Moment) {
@@ -308,7 +315,7 @@ impl Watch {
             self.drain();
         } else {
             // What waits is not to wait for other stacks.
-            self.attribution.name_waiting();
+            self.look_again();
         }
     }
 }

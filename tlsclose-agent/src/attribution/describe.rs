@@ -11,6 +11,7 @@ use super::{
     closes::Closes,
     containers::{Containers, Whereabouts},
     identities::Identities,
+    intake::Parked,
     modules::Modules,
     paths::Paths,
     process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
@@ -35,6 +36,7 @@ pub struct Attribution {
     pub modules: Modules,
     pub symbols: Symbolizer,
     pub paths: Paths,
+    pub(super) parked: Parked,
     pub closes: Closes,
     containers: Containers,
     pub python: Python,
@@ -56,6 +58,7 @@ impl Attribution {
             procfs,
             symbols: Symbolizer::default(),
             paths: Paths::default(),
+            parked: Parked::default(),
             closes: Closes::default(),
             containers,
             python: Python::default(),
@@ -107,7 +110,7 @@ impl Attribution {
 
     /// The process ended, or runs another program.
     pub fn process_ended(&mut self, process: ProcessKey, exec: bool) {
-        self.paths.forget_process(process.into(), &self.modules, &mut self.symbols);
+        self.forget_process(process.into());
         self.vitals.remove(&process);
         if exec {
             self.identities.forget(process);
@@ -169,7 +172,7 @@ impl Attribution {
 
     /// For a stack of native frames that is to be dropped because its process is CPython: how the
     /// process is to be walked.
-    pub fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
+    pub(super) fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
         let mapped = self.paths.look(header, header.pc, &mut self.modules)?;
         self.python.late(header, &mapped, &self.modules, &mut self.symbols)
     }

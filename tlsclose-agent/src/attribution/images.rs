@@ -34,6 +34,8 @@ struct Image {
     read: Instant,
     /// Times that they may be read again before [`REREAD`] is over.
     spare: u64,
+    /// Whoever reads them now reads another program's.
+    is_over: bool,
 }
 
 impl Image {
@@ -75,7 +77,8 @@ impl Images {
         let is_too_much = self.spent.is_too_much(begun);
         let known = self.images.get(&header.image);
         let rereads = known.map_or(REREADS, Image::rereads);
-        let is_fresh = |image: &Image| image.mapped.find(address).is_some() && image.read.elapsed() < REFRESH;
+        let is_fresh =
+            |image: &Image| image.is_over || image.mapped.find(address).is_some() && image.read.elapsed() < REFRESH;
         let current = known.is_some_and(|image| is_fresh(image) || rereads == 0 || is_too_much);
         let is_first = known.is_none();
         let spare = if is_first { REREADS } else { rereads.saturating_sub(1) };
@@ -83,7 +86,8 @@ impl Images {
             let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
             if let Some(mapped) = modules.of_process(process) {
                 let hides_callers = java::hides_callers(process, &mapped, modules);
-                let image = Image { process, mapped: Arc::new(mapped), hides_callers, read: Instant::now(), spare };
+                let mapped = Arc::new(mapped);
+                let image = Image { process, mapped, hides_callers, read: Instant::now(), spare, is_over: false };
                 self.remember(header.image, image);
             }
             if !is_first {
@@ -106,12 +110,22 @@ impl Images {
     #[cfg(test)]
     pub(super) fn insert(&mut self, key: u64, process: ProcessId, mapped: MappedModules) {
         let mapped = Arc::new(mapped);
-        self.remember(key, Image { process, mapped, hides_callers: false, read: Instant::now(), spare: 0 });
+        self.remember(
+            key,
+            Image { process, mapped, hides_callers: false, read: Instant::now(), spare: 0, is_over: false },
+        );
     }
 
     /// Code that the process made at run time may keep no frame pointer.
     pub fn hides_callers(&self, header: &StackHeader) -> bool {
         self.images.get(&header.image).is_some_and(|image| image.hides_callers)
+    }
+
+    /// What the process had mapped stays as it was read last.
+    pub fn keep_as_it_is(&mut self, process: ProcessId) {
+        for image in self.images.values_mut().filter(|image| image.process == process) {
+            image.is_over = true;
+        }
     }
 
     pub fn forget_process(&mut self, process: ProcessId) {

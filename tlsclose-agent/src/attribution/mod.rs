@@ -15,6 +15,7 @@ mod endings;
 pub mod goodbyes;
 mod identities;
 pub mod images;
+pub mod intake;
 pub mod java;
 pub mod jit;
 pub mod last_user;

@@ -180,7 +180,12 @@ impl Paths {
         }
     }
 
-    /// The address space of a process is gone, or another program's now.
+    /// The address space of a process is gone, or another program's now; some of its stacks are still to come.
+    pub fn keep_as_it_is(&mut self, process: ProcessId) {
+        self.images.keep_as_it_is(process);
+    }
+
+    /// None of its stacks will come any more.
     pub fn forget_process(&mut self, process: ProcessId, modules: &Modules, symbols: &mut Symbolizer) {
         let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
         let named = self.waiting.settle(process, &mut maps);

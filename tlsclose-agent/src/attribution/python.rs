@@ -117,6 +117,9 @@ impl Python {
         }
         if !self.images.contains_key(&header.image) {
             let interpreter = self.look(mapped, modules, symbols);
+            if interpreter.is_none() && symbols.waits() {
+                return None;
+            }
             self.remember(header.image, interpreter);
         }
         let interpreter = (*self.images.get(&header.image)?)?;

@@ -20,6 +20,7 @@ mod cache;
 mod client;
 mod code;
 mod confine;
+mod copies;
 mod copy;
 mod demangle;
 mod elf;
@@ -38,6 +39,7 @@ mod strikes;
 mod unwind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +49,10 @@ use super::modules::{ModuleId, Modules};
 use super::stacks::Caller;
 use super::worker::Worker;
 use crate::finding::Frame;
+use crate::host::memory::Budget;
 use cache::Cache;
 use client::{Copy, Helper, Launch, Load, nonsense};
+use copies::{Copies, Made, PATIENCE};
 use frames::{checked, clean, frames, is_build_id};
 pub use jit::JitName;
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
@@ -59,7 +63,7 @@ use strikes::{Starts, Strikes};
 /// For names, in a module that was asked about before.
 const NAMES_DEADLINE: Duration = Duration::from_secs(2);
 
-/// For the first look at a module: its copy, its parsing, and the first names in it, each.
+/// For the first look at a module: its copy where it is to be named, its parsing, and the first names in it, each.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// For finding and copying a separate debug file.
@@ -93,6 +97,12 @@ pub struct Symbolizer {
     helper: Option<Helper>,
     starts: Starts,
     worker: Worker,
+    budget: Budget,
+    /// How long a copy is waited for by who can come again.
+    patience: Duration,
+    copies: Copies,
+    /// A file was needed that is still being copied.
+    waits: bool,
     strikes: Strikes,
     /// Processes whose maps of JIT code cost a helper.
     jit_struck: BTreeSet<u64>,
@@ -120,6 +130,10 @@ impl Symbolizer {
             helper: None,
             starts: Starts::default(),
             worker: Worker::default(),
+            budget: Budget::now(),
+            patience: PATIENCE,
+            copies: Copies::default(),
+            waits: false,
             strikes: Strikes::default(),
             jit_struck: BTreeSet::new(),
             contents: KnownContents::default(),
@@ -165,7 +179,7 @@ impl Symbolizer {
         if self.is_out_of_reach(modules, module) {
             return Some(Caller::Unknown);
         }
-        let (load, first) = self.load(modules, module)?;
+        let (load, first) = self.load(modules, module, self.patience)?;
         let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
         let request = Request::Caller { module: load.number(), offset, is_leaf };
         match self.ask(module, load, &request, deadline)? {
@@ -188,7 +202,7 @@ impl Symbolizer {
         if self.is_out_of_reach(modules, module) {
             return Some(None);
         }
-        let (load, _) = self.load(modules, module)?;
+        let (load, _) = self.load(modules, module, self.patience)?;
         let request = Request::Python { module: load.number() };
         match self.ask(module, load, &request, FIRST_DEADLINE)? {
             Answer::Python(runtime) => Some(runtime),
@@ -199,8 +213,20 @@ impl Symbolizer {
         }
     }
 
+    /// Whether something could not be said, since [`Self::waited`] was asked last, because a file is still being
+    /// copied: it can be said soon.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// The same, for the last time.
+    pub fn waited(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
+    }
+
     /// To be called now and then: ends a helper that had no work for 30 s.
     pub fn idle(&mut self, now: Instant) {
+        self.copies.tidy();
         if now.saturating_duration_since(self.used_at) >= IDLE {
             self.helper = None;
         }
@@ -211,7 +237,7 @@ impl Symbolizer {
             if Instant::now() >= end {
                 return;
             }
-            let Some((load, first)) = self.load(modules, module) else {
+            let Some((load, first)) = self.load(modules, module, FIRST_DEADLINE) else {
                 return;
             };
             let Some((debug, searched)) = self.load_debug(modules, module, load) else {
@@ -244,14 +270,16 @@ impl Symbolizer {
         names.or_else(|| if self.strikes.of(module) > 0 { self.names.get(&(struck, place)) } else { None })
     }
 
-    /// There is no file, or it is not to be handed to a helper again.
+    /// There is no file, it is too large for the memory that there is, or it is not to be handed to a helper again.
     fn is_out_of_reach(&self, modules: &Modules, module: ModuleId) -> bool {
-        modules.file_of(module).is_none() || self.strikes.is_out(module)
+        let is_too_large = modules.get(module).is_some_and(|known| known.size > self.budget.copies);
+        is_too_large || modules.file_of(module).is_none() || self.strikes.is_out(module)
     }
 
-    /// Sees to it that a helper has what the module holds. True when it got it just now.
-    fn load(&mut self, modules: &Modules, module: ModuleId) -> Option<(Load, bool)> {
-        if self.strikes.is_out(module) {
+    /// Sees to it that a helper has what the module holds. True when it got it just now. A copy that takes longer than
+    /// `patience` goes on.
+    fn load(&mut self, modules: &Modules, module: ModuleId, patience: Duration) -> Option<(Load, bool)> {
+        if self.is_out_of_reach(modules, module) {
             return None;
         }
         // It may have ended meanwhile, which is nobody's fault.
@@ -264,14 +292,21 @@ impl Symbolizer {
             return Some((load, false));
         }
         let (file, size) = (Arc::clone(modules.file_of(module)?), known.size);
+        self.renew();
         self.start()?;
-        let copying = move || copy::sealed_copy_and_digest(&file, size);
-        let copied = self.worker.run(FIRST_DEADLINE, copying).flatten();
         // What is not any more what it was says nothing of what is executed.
         let is_changed = |digest| known.contents().is_some_and(|contents| contents.digest != digest);
-        let Some((data, digest)) = copied.filter(|(_, digest)| !is_changed(*digest)) else {
-            self.strikes.add(module);
-            return None;
+        let (data, digest) = match self.copy(module, file, size, patience)? {
+            Made::Copy(data, digest) if !is_changed(digest) => (data, digest),
+            Made::Copy(..) | Made::Never => {
+                self.strikes.add(module);
+                return None;
+            }
+            Made::Later => {
+                self.waits = true;
+                return None;
+            }
+            Made::NotNow => return None,
         };
         let contents = self.contents.of(digest);
         known.set_contents(Arc::clone(&contents));
@@ -299,10 +334,36 @@ impl Symbolizer {
         }
     }
 
+    /// Copies a file, for which there is room then.
+    fn copy(&mut self, module: ModuleId, file: Arc<File>, size: u64, patience: Duration) -> Option<Made> {
+        if self.copies.is_on_its_way(module) {
+            return Some(self.copies.take(module, patience));
+        }
+        let most = self.budget.copies.saturating_sub(self.copies.bytes());
+        if size > most {
+            return Some(Made::Later);
+        }
+        if let Err(error) = self.helper.as_mut()?.make_room(size, most) {
+            self.failed(None, &error);
+            return None;
+        }
+        let copying = move || copy::sealed_copy_and_digest(&file, size);
+        Some(self.copies.begin(module, size, patience, &mut self.worker, copying))
+    }
+
+    /// Replaces a helper that what it has read so far nearly fills: the next file would cost it, and pay for all.
+    fn renew(&mut self) {
+        let full = self.budget.heap / 4 * 3;
+        if self.starts.would_allow(Instant::now()) {
+            self.helper.take_if(|helper| helper.heap() > full);
+        }
+    }
+
     fn start(&mut self) -> Option<()> {
         if self.helper.is_some() {
             return Some(());
         }
+        self.budget = Budget::now();
         if !self.starts.allow(Instant::now()) {
             return None;
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +26,18 @@ pub struct Worker {
     pub refused: u64,
 }
 
+/// What a call has come to by now.
+#[derive(Debug)]
+pub enum Begun<T> {
+    Returned(T),
+    /// It goes on, in a thread of its own, and counts as hanging until it returns.
+    GoesOn(Receiver<T>),
+    /// It panicked, or there is no thread for it.
+    Failed,
+    /// It was not tried, because too many hang.
+    Refused,
+}
+
 impl Worker {
     /// The result of `call`, or None when it did not return within `deadline`, panicked, or was
     /// not tried.
@@ -34,9 +46,25 @@ impl Worker {
         deadline: Duration,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
+        match self.begin(deadline, call) {
+            Begun::Returned(value) => Some(value),
+            Begun::GoesOn(result) => {
+                self.timeouts += 1;
+                result.try_recv().ok()
+            }
+            Begun::Failed | Begun::Refused => None,
+        }
+    }
+
+    /// As [`Self::run`]; who still wants the result after `patience` may ask for it again.
+    pub fn begin<T: Send + 'static>(
+        &mut self,
+        patience: Duration,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Begun<T> {
         if self.hanging.load(Ordering::Acquire) >= ABANDONED_MAX {
             self.refused += 1;
-            return None;
+            return Begun::Refused;
         }
         let (done, result) = channel();
         let over = Over { seen: Arc::default(), hanging: Arc::clone(&self.hanging) };
@@ -48,21 +76,25 @@ impl Worker {
         });
         let jobs = match self.jobs.take() {
             Some(jobs) => jobs,
-            None => start()?,
+            None => match start() {
+                Some(jobs) => jobs,
+                None => return Begun::Failed,
+            },
         };
-        jobs.send(job).ok()?;
-        match result.recv_timeout(deadline) {
+        if jobs.send(job).is_err() {
+            return Begun::Failed;
+        }
+        match result.recv_timeout(patience) {
             Ok(value) => {
                 self.jobs = Some(jobs);
-                Some(value)
+                Begun::Returned(value)
             }
             // The call panicked, and its thread is gone.
-            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Disconnected) => Begun::Failed,
             Err(RecvTimeoutError::Timeout) => {
-                self.timeouts += 1;
                 self.hanging.fetch_add(1, Ordering::AcqRel);
                 over.second_settles();
-                result.try_recv().ok()
+                Begun::GoesOn(result)
             }
         }
     }
@@ -138,6 +170,18 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(worker.run(LONG, || 1), Some(1));
+    }
+
+    #[test]
+    fn who_does_not_wait_may_ask_again() {
+        let mut worker = Worker::default();
+        let (unlock, locked) = channel::<()>();
+        let Begun::GoesOn(result) = worker.begin(SHORT, move || locked.recv().is_ok()) else { panic!("it is locked") };
+        assert_eq!((worker.run(LONG, || 1), worker.hanging(), worker.timeouts), (Some(1), 1, 0));
+        unlock.send(()).unwrap();
+        assert_eq!(result.recv_timeout(LONG), Ok(true));
+        assert!(matches!(worker.begin(LONG, || 2), Begun::Returned(2)));
+        assert!(matches!(worker.begin(LONG, || -> u8 { panic!("on purpose") }), Begun::Failed));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::memory::{self, Budget};
 use super::rights::{KEPT, Right, SYS_ADMIN, SYS_PTRACE, SYS_RESOURCE};
 
 /// One thing about the host.
@@ -48,6 +49,7 @@ fn of_host(root: &Path, btf: &Path, cgroupfs: &Path) -> Vec<HostFact> {
         type_information(btf),
         capabilities(&status),
         memlock(getrlimit(Resource::Memlock).current, charges_locked_memory(btf), holds(&status, &SYS_RESOURCE)),
+        memory_limit(memory::limit()),
         tracefs(root, &mounts),
         bpffs(&mounts),
         cgroups(cgroupfs),
@@ -57,6 +59,13 @@ fn of_host(root: &Path, btf: &Path, cgroupfs: &Path) -> Vec<HostFact> {
 
 fn fact(name: &str, found: &str, costs: &str) -> HostFact {
     HostFact { name: name.to_owned(), found: found.to_owned(), costs: costs.to_owned() }
+}
+
+/// Of the cgroup that the agent runs in: copies of the files that are read for names count there.
+fn memory_limit(limit: Option<u64>) -> HostFact {
+    let Some(limit) = limit else { return fact("memory", "not limited", "") };
+    let [limit, copies] = [limit, Budget::of(Some(limit)).copies].map(|bytes| bytes >> 20);
+    fact("memory", &format!("{limit} MiB; copies of programs, read for names, take up to {copies} MiB"), "")
 }
 
 /// `none [integrity] confidentiality`.
@@ -313,7 +322,7 @@ mod tests {
         let cgroupfs = directory.path().join("cgroup");
         let facts = of_host(directory.path(), &directory.path().join("btf"), &cgroupfs);
         let names: Vec<&str> = facts.iter().map(|fact| fact.name.as_str()).collect();
-        let expected = "lockdown lsm btf capabilities memlock tracefs bpffs cgroups pid_namespace";
+        let expected = "lockdown lsm btf capabilities memlock memory tracefs bpffs cgroups pid_namespace";
         assert_eq!(names.join(" "), expected);
         assert!(facts.iter().any(|fact| fact.name == "tracefs" && !fact.costs.is_empty()));
         assert!(facts.iter().any(|fact| fact.name == "cgroups" && fact.found == "not mounted"));

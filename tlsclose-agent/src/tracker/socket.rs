@@ -136,11 +136,17 @@ impl Socket {
             *id = path(key).unwrap_or(PathId::NONE);
         }
         if self.lingering_since.is_some() {
-            // A lingering socket stays in its group: what it began as, it ends as.
+            // It stays in its group: what it began as, it ends as, unless nobody knew what that was.
             return;
         }
         (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
         (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+    }
+
+    /// Its group lacks a stack that has come by now.
+    fn was_unknown(&self) -> bool {
+        let both = [self.group.opened, self.group.touched].into_iter().zip(self.paths);
+        both.into_iter().any(|(in_group, (_, known))| in_group == PathId::NONE && known != PathId::NONE)
     }
 
     /// Every stack that the kernel side knows of has an id.
@@ -177,8 +183,16 @@ impl Socket {
         }
         self.sequences = sequences(record);
         self.last = last_seen(record);
+        if self.lingering_since.is_some() && self.was_unknown() {
+            self.end(End::Reclassified, changes);
+            self.lingering_since = None;
+        }
+        if self.lingering_since.is_some() {
+            return;
+        }
+        (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
         let (touched, touched_call) = touched(record);
-        if self.lingering_since.is_none() && self.paths[1].0 == touched {
+        if self.paths[1].0 == touched {
             (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
         }
     }

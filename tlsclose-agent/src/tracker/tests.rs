@@ -1,4 +1,4 @@
-use tlsclose_common::facts::{HalfClosed, half, holder, state};
+use tlsclose_common::facts::{HalfClosed, call, half, holder, state};
 
 use super::*;
 
@@ -232,6 +232,28 @@ fn stacks_that_arrive_late_are_asked_for_again() {
     assert_eq!(tracker.sockets().next().unwrap().group.opened, PathId::NONE);
     census(&mut tracker, 2, &[socket]);
     assert_eq!(tracker.sockets().next().unwrap().group.opened, PathId(5));
+}
+
+#[test]
+fn a_lingering_socket_whose_stacks_come_later_moves_to_them_once() {
+    let mut socket = record(1, state::CLOSE_WAIT);
+    (socket.origin.opened, socket.half.touched, socket.half.touched_call) = (5, 6, call::READ);
+    let mut tracker = running();
+    let mut look = |second: u64, known: &[u64]| {
+        tracker.begin(at(second));
+        tracker.observe(&socket, Ticks::default(), |key| known.contains(&key).then_some(PathId(key as u32)));
+        let changes = kinds(&tracker.finish(|_| true, |_| AFTER));
+        let group = tracker.sockets().next().unwrap().group;
+        (changes, group.opened, group.touched)
+    };
+    assert_eq!(look(5, &[]), (vec![], PathId::NONE, PathId::NONE));
+    assert_eq!(look(61, &[]), (vec!["began"], PathId::NONE, PathId::NONE));
+    assert_eq!(look(66, &[]), (vec![], PathId::NONE, PathId::NONE));
+    assert_eq!(look(71, &[5]), (vec!["reclassified", "began"], PathId(5), PathId::NONE));
+    assert_eq!(look(76, &[5, 6]), (vec!["reclassified", "began"], PathId(5), PathId(6)));
+    assert_eq!(look(81, &[5, 6]), (vec![], PathId(5), PathId(6)));
+    // What it is known as stays, also when that is forgotten.
+    assert_eq!(look(86, &[]), (vec![], PathId(5), PathId(6)));
 }
 
 #[test]

@@ -18,8 +18,7 @@ use super::separate::DebugId;
 use crate::attribution::modules::contents::ContentsId;
 use crate::attribution::modules::{MODULES_MAX, ModuleId};
 
-/// Copies of modules held for a helper, in bytes and in number.
-const LOADED_BYTES_MAX: u64 = 768 << 20;
+/// Copies of modules held for a helper.
 const LOADED_MAX: usize = 64;
 
 /// From the start of the process to its first word.
@@ -137,10 +136,9 @@ impl Helper {
         self.loaded.contains_key(&load)
     }
 
-    /// Hands over contents of modules, after making room for them.
-    /// Answers [`Answer::Loaded`] or [`Answer::Refused`].
-    pub fn load(&mut self, load: Load, copy: &Copy, deadline: Instant) -> io::Result<Answer> {
-        while self.loaded.len() >= LOADED_MAX || self.bytes() + copy.size > LOADED_BYTES_MAX {
+    /// Drops what was not asked about for longest, until one more copy of this size makes no more than `most` bytes.
+    pub fn make_room(&mut self, size: u64, most: u64) -> io::Result<()> {
+        while self.loaded.len() >= LOADED_MAX || self.bytes() + size > most {
             let oldest = self.loaded.iter().min_by_key(|(_, loaded)| loaded.used);
             let Some(oldest) = oldest.map(|(load, _)| *load) else {
                 break;
@@ -149,6 +147,12 @@ impl Helper {
             let unload = Request::Unload { module: oldest.number() };
             self.ask(&unload, None, Instant::now() + SMALL_DEADLINE)?;
         }
+        Ok(())
+    }
+
+    /// Hands over contents of modules, for which there is room.
+    /// Answers [`Answer::Loaded`] or [`Answer::Refused`].
+    pub fn load(&mut self, load: Load, copy: &Copy, deadline: Instant) -> io::Result<Answer> {
         let request = Request::Load { module: load.number(), debug_info: load.debug_info };
         let answer = self.ask(&request, Some(copy.data.as_fd()), deadline)?;
         if let Answer::Loaded { wants_debug, .. } = answer {
@@ -182,7 +186,7 @@ impl Helper {
     /// Hands over what may be a debug file of loaded contents, in place of the one they have.
     /// False when it is another's.
     pub fn load_debug(&mut self, load: Load, debug: DebugId, copy: &Copy, deadline: Instant) -> io::Result<bool> {
-        if !self.has_loaded(load) || self.bytes() + copy.size > LOADED_BYTES_MAX {
+        if !self.has_loaded(load) {
             return Ok(false);
         }
         let request = Request::Debug { module: load.number(), debug_info: debug.debug_info };
@@ -198,9 +202,16 @@ impl Helper {
         }
     }
 
-    /// Copies that it holds.
-    fn bytes(&self) -> u64 {
+    /// Of the copies that it holds.
+    pub fn bytes(&self) -> u64 {
         self.loaded.values().map(|loaded| loaded.size + loaded.debug.map_or(0, |(_, size)| size)).sum()
+    }
+
+    /// What it has allocated, in bytes, as `RLIMIT_DATA` counts it (proc_pid_statm(5)). 0 where nobody says so.
+    pub fn heap(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
+        let data = statm.split_ascii_whitespace().nth(5).and_then(|pages| pages.parse::<u64>().ok());
+        data.unwrap_or(0) * rustix::param::page_size() as u64
     }
 
     /// Asks about loaded contents. After an error the helper is of no more use.

@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use super::sandbox;
+use crate::host::memory::Budget;
 
 /// `nobody`: owns nothing on any distribution.
 const NOBODY: u32 = 65_534;
@@ -22,6 +23,10 @@ pub struct Confined {
     pub landlock: bool,
 }
 
+/// Of all that share the agent's memory the kernel shall end the helper first, whose work can be done again
+/// (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &str = "1000";
+
 /// Drops identity, capabilities and the right to anything new, for the calling thread, which
 /// must be the only one.
 ///
@@ -29,9 +34,12 @@ pub struct Confined {
 /// no `nobody`, stays root, but without any capability.
 pub fn confine() -> io::Result<Confined> {
     limit(Resource::As, ADDRESS_SPACE)?;
+    limit(Resource::Data, Budget::now().heap)?;
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Cpu, sandbox::CPU_SECONDS)?;
+    // Where that cannot be written, nobody limits memory in any other way either.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     limit(Resource::Fsize, 0)?;
     if rustix::process::geteuid().is_root() {
         become_nobody();

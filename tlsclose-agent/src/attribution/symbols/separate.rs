@@ -89,8 +89,11 @@ impl Symbolizer {
         let Some(search) = modules.debug_search(module) else { return Some(None) };
         // Of libc the names do: its lines say nothing about the cause, and take long to read.
         let debug_info = !modules.get(module).is_some_and(|module| is_runtime_module(&module.path));
+        let held = self.copies.bytes() + self.helper.as_ref()?.bytes();
+        let mut room = self.budget.copies.saturating_sub(held);
         let copied = self.worker.run(DEBUG_DEADLINE, move || {
             let copy = |(file, size): (File, u64)| {
+                room = room.checked_sub(size)?;
                 let (data, digest) = copy::sealed_copy_and_digest(&file, size)?;
                 Some((Copy { data, size }, digest))
             };

@@ -44,10 +44,15 @@ pub struct Starts {
 }
 
 impl Starts {
-    /// Whether a helper may be started now; if so, it counts as started.
-    pub fn allow(&mut self, now: Instant) -> bool {
+    /// Whether a helper may be started now.
+    pub fn would_allow(&mut self, now: Instant) -> bool {
         self.at.retain(|start| now.saturating_duration_since(*start) < STARTS_WINDOW);
-        let allowed = self.at.len() < STARTS_MAX;
+        self.at.len() < STARTS_MAX
+    }
+
+    /// The same; if so, it counts as started.
+    pub fn allow(&mut self, now: Instant) -> bool {
+        let allowed = self.would_allow(now);
         if allowed {
             self.at.push_back(now);
         }
@@ -65,6 +70,7 @@ mod tests {
         let now = Instant::now();
         let allowed = (0..10).filter(|_| starts.allow(now)).count();
         assert_eq!(allowed, STARTS_MAX);
+        assert!(!starts.would_allow(now) && starts.would_allow(now + STARTS_WINDOW));
         assert!(starts.allow(now + STARTS_WINDOW));
     }
 

@@ -4,6 +4,7 @@ mod corpus;
 mod failures;
 #[cfg(target_arch = "x86_64")]
 mod leaves;
+mod memory;
 mod program;
 #[cfg(target_arch = "x86_64")]
 mod separate;
@@ -30,11 +31,13 @@ fn helper_process() {
 
 pub fn symbolizer() -> Symbolizer {
     let arguments = ["--exact", "attribution::symbols::tests::helper_process", "--nocapture"];
-    Symbolizer::new(Launch {
+    let launch = Launch {
         program: "/proc/self/exe".into(),
         arguments: arguments.map(Into::into).to_vec(),
         environment: vec![(HELPER.into(), "1".into())],
-    })
+    };
+    // Nobody comes again here.
+    Symbolizer { patience: FIRST_DEADLINE, ..Symbolizer::new(launch) }
 }
 
 /// One whose helpers end at once.
@@ -182,8 +185,11 @@ pub fn escapes() -> String {
         ("write a file", std::fs::write("/tmp/tlsclose-escape", "x").is_ok()),
         ("list a directory", std::fs::read_dir("/").is_ok()),
         ("reach the network", std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
+        ("listen", std::net::TcpListener::bind("127.0.0.1:0").is_ok()),
         ("start a thread", std::thread::Builder::new().spawn(|| {}).is_ok()),
+        ("start a program", std::process::Command::new("/bin/true").spawn().is_ok()),
         ("see another process", rustix::process::test_kill_process(rustix::process::Pid::INIT).is_ok()),
+        ("take all memory", Vec::<u8>::new().try_reserve_exact(2 << 30).is_ok()),
     ];
     let done: Vec<&str> = tries.iter().filter(|(_, done)| *done).map(|(what, _)| *what).collect();
     done.join(", ")
@@ -200,6 +206,15 @@ fn the_helper_cannot_do_what_it_need_not() {
     let Answer::Refused(escapes) = answer else { panic!("{answer:?}") };
     let expected = if helper.landlock { "" } else { "read a file" };
     assert_eq!(escapes, expected);
+}
+
+#[test]
+fn where_memory_is_short_the_kernel_ends_the_helper_first() {
+    let mut symbolizer = symbolizer();
+    symbolizer.start().unwrap();
+    let pid = helper_pid(&symbolizer).unwrap();
+    let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(score.trim(), "1000");
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! Programs of hundreds of megabytes: what is read for names is copied first.
+
+use serde_json::Value;
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::expect::{assert_names_everything, assert_names_process, wait_for_site};
+use tlsclose_tests::host::{on_kernel, tlsclose};
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::memory::MemoryLimit;
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{list, sites_of};
+use tlsclose_tests::seconds;
+
+const ARGUMENTS: [&str; 6] = ["--count", "20", "--rate", "200", "--for", "60"];
+
+fn start(namespace: &Netns, mib: u64) -> Leaky {
+    let mut leaky = Leaky::start_sized(mib << 20, namespace, Language::FramelessC, way_named("eof_forget"), &ARGUMENTS);
+    assert_eq!(leaky.ready(), 20);
+    leaky
+}
+
+/// All its connections come while its file is still being copied, and nothing else waits for that.
+#[test]
+fn a_program_that_takes_long_to_read_is_named_from_its_first_connection_on() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = start(&namespace, 500);
+    let is_read = |report: &Value| sites_of(report, leaky.pid()).iter().any(|site| !site["opened"].is_null());
+    agent.wait_for("the file to be read", seconds(20), is_read);
+    let site = wait_for_site(&agent, &leaky, 20);
+    assert_names_everything(&site, &mut leaky);
+}
+
+/// With the memory that the unit and the manifests allow. Copies count there, and one that does not fit costs names.
+#[test]
+fn large_programs_are_read_as_far_as_the_agents_memory_goes() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let limit = MemoryLimit::of_mib(512);
+    let (namespace, agent) = (Netns::new(), Agent::start_by(limit.command(&tlsclose()), &[]));
+    let facts = agent.get("/api/v1/doctor").json()["host"].to_string();
+    assert!(facts.contains("512 MiB; copies of programs, read for names, take up to 234 MiB"), "{facts}");
+    // One after the other there is room, for all together not.
+    for mib in [150, 200, 190] {
+        let mut leaky = start(&namespace, mib);
+        let site = wait_for_site(&agent, &leaky, 20);
+        assert_names_everything(&site, &mut leaky);
+    }
+    let leaky = start(&namespace, 300);
+    let site = wait_for_site(&agent, &leaky, 20);
+    assert_names_process(&site, &leaky);
+    let own = leaky.executable().to_str().expect("UTF-8");
+    let mut frames = list(&site["opened"]["stack"]).filter(|frame| frame["module"] == own).peekable();
+    assert!(frames.peek().is_some() && frames.all(|frame| frame["function"].is_null()), "{site:#}");
+    assert_eq!(limit.ended(), 0);
+    assert!(agent.stop().success());
+    assert_eq!(limit.ended(), 0);
+}

@@ -1,0 +1,185 @@
+//! Stacks of native frames as they come. One that cannot be unwound yet, because a file of its process is
+//! still being copied, waits here: the census and all other stacks do not.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use tlsclose_common::facts::{Interpreter, LeafKey, LeafRule, StackHeader};
+
+use super::{Attribution, process::ProcessId};
+
+/// Stacks that wait, and their bytes. Those beyond are taken for what they say now: the kernel side sends such places
+/// again.
+const STACKS: usize = 256;
+const BYTES: usize = 4 << 20;
+
+/// After so long a stack does not wait any more.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What came with a header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Raw<'a> {
+    /// Return addresses, as the kernel walked them.
+    Frames(&'a [u64]),
+    /// The top of the stack.
+    Copy(&'a [u8]),
+}
+
+/// What the kernel side must know because of a stack.
+#[derive(Clone, Copy, Debug)]
+pub enum Learned {
+    /// How to get on from a place.
+    Leaf(LeafKey, LeafRule),
+    /// An address space is that of this interpreter.
+    Interpreter(u64, Interpreter),
+}
+
+#[derive(Debug)]
+enum Owned {
+    Frames(Box<[u64]>),
+    Copy(Box<[u8]>),
+}
+
+impl Raw<'_> {
+    fn bytes(self) -> usize {
+        match self {
+            Raw::Frames(frames) => size_of_val(frames),
+            Raw::Copy(bytes) => bytes.len(),
+        }
+    }
+
+    fn to_owned(self) -> Owned {
+        match self {
+            Raw::Frames(frames) => Owned::Frames(frames.into()),
+            Raw::Copy(bytes) => Owned::Copy(bytes.into()),
+        }
+    }
+}
+
+impl Owned {
+    fn raw(&self) -> Raw<'_> {
+        match self {
+            Owned::Frames(frames) => Raw::Frames(frames),
+            Owned::Copy(bytes) => Raw::Copy(bytes),
+        }
+    }
+}
+
+struct Stack {
+    header: StackHeader,
+    raw: Owned,
+    since: Instant,
+}
+
+impl Stack {
+    fn process(&self) -> ProcessId {
+        ProcessId { tgid: self.header.tgid, started_at: self.header.started_at }
+    }
+}
+
+/// Stacks that wait for files.
+#[derive(Default)]
+pub struct Parked {
+    stacks: VecDeque<Stack>,
+    bytes: usize,
+    /// Processes that ended meanwhile.
+    ended: Vec<ProcessId>,
+}
+
+impl Parked {
+    /// False when there is no room.
+    fn park(&mut self, header: &StackHeader, raw: Raw<'_>, since: Instant) -> bool {
+        let has_room = self.stacks.len() < STACKS && self.bytes + raw.bytes() <= BYTES;
+        if has_room && since.elapsed() < LONGEST {
+            self.bytes += raw.bytes();
+            self.stacks.push_back(Stack { header: *header, raw: raw.to_owned(), since });
+            return true;
+        }
+        false
+    }
+
+    fn take(&mut self) -> VecDeque<Stack> {
+        self.bytes = 0;
+        std::mem::take(&mut self.stacks)
+    }
+
+    fn has(&self, process: ProcessId) -> bool {
+        self.stacks.iter().any(|stack| stack.process() == process)
+    }
+}
+
+impl Attribution {
+    pub fn take_in(&mut self, header: &StackHeader, raw: Raw<'_>) -> Option<Learned> {
+        self.take_in_since(header, raw, Instant::now())
+    }
+
+    /// Takes in the stacks whose files may have been copied meanwhile.
+    pub fn take_in_parked(&mut self) -> Vec<Learned> {
+        let stacks = self.parked.take();
+        let learned = |stack: Stack| self.take_in_since(&stack.header, stack.raw.raw(), stack.since);
+        let learned = stacks.into_iter().filter_map(learned).collect();
+        for process in std::mem::take(&mut self.parked.ended) {
+            self.forget_process(process);
+        }
+        learned
+    }
+
+    /// The address space of a process is gone, or another program's now. Stacks that wait are still unwound by what
+    /// it had mapped.
+    pub(super) fn forget_process(&mut self, process: ProcessId) {
+        if self.parked.has(process) {
+            self.paths.keep_as_it_is(process);
+            self.parked.ended.push(process);
+        } else {
+            self.paths.forget_process(process, &self.modules, &mut self.symbols);
+        }
+    }
+
+    fn take_in_since(&mut self, header: &StackHeader, raw: Raw<'_>, since: Instant) -> Option<Learned> {
+        // Of something else.
+        self.symbols.waited();
+        let learned = self.of_stack(header, raw);
+        if self.symbols.waited() && self.parked.park(header, raw, since) { None } else { learned }
+    }
+
+    fn of_stack(&mut self, header: &StackHeader, raw: Raw<'_>) -> Option<Learned> {
+        if let Some((image, interpreter)) = self.late_python(header) {
+            return Some(Learned::Interpreter(image, interpreter));
+        }
+        let Self { paths, modules, symbols, .. } = self;
+        let learned = match raw {
+            _ if symbols.waits() => None,
+            Raw::Frames(frames) => paths.walked(header, frames, modules, symbols),
+            Raw::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
+        };
+        learned.map(|(key, rule)| Learned::Leaf(key, rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_in_number_in_bytes_and_in_time() {
+        let header = StackHeader { tgid: 7, started_at: 1, ..StackHeader::default() };
+        let now = Instant::now();
+        let mut parked = Parked::default();
+        let frames = [1, 2, 3];
+        assert!((0..STACKS).all(|_| parked.park(&header, Raw::Frames(&frames), now)));
+        assert!(!parked.park(&header, Raw::Frames(&frames), now));
+        assert!(parked.has(ProcessId { tgid: 7, started_at: 1 }) && !parked.has(ProcessId { tgid: 7, started_at: 2 }));
+
+        assert!(parked.take().iter().all(|stack| stack.raw.raw() == Raw::Frames(&frames)));
+        assert!(!parked.has(ProcessId { tgid: 7, started_at: 1 }));
+        let copy = vec![5; BYTES / 4];
+        assert!((0..4).all(|_| parked.park(&header, Raw::Copy(&copy), now)));
+        assert!(!parked.park(&header, Raw::Copy(&copy), now));
+
+        assert!(parked.take().iter().all(|stack| stack.raw.raw() == Raw::Copy(&copy)));
+        let long_ago = now.checked_sub(LONGEST);
+        assert!(long_ago.is_none_or(|then| !parked.park(&header, Raw::Copy(&copy), then)));
+    }
+}
