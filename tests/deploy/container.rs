@@ -3,8 +3,11 @@
 use std::process::Command;
 
 use tempfile::TempDir;
-use tlsclose_tests::host::{on_kernel, root, tlsclose, tool};
+use tlsclose_tests::child::Child;
+use tlsclose_tests::host::{free_port, on_kernel, root, tlsclose, tool};
+use tlsclose_tests::http::Server;
 use tlsclose_tests::machine::debian;
+use tlsclose_tests::{rights, seconds, wait_for};
 
 use crate::done;
 
@@ -14,11 +17,16 @@ struct Store {
 }
 
 impl Store {
-    fn buildah(&self, arguments: &[&str]) -> String {
+    fn command(&self) -> Command {
         let mut command = Command::new(tool("buildah"));
         command.arg("--root").arg(self.directory.path().join("root"));
         command.arg("--runroot").arg(self.directory.path().join("run"));
-        let output = done(command.args(["--storage-driver", "vfs"]).args(arguments));
+        command.args(["--storage-driver", "vfs"]);
+        command
+    }
+
+    fn buildah(&self, arguments: &[&str]) -> String {
+        let output = done(self.command().args(arguments));
         output.stdout.trim().to_owned()
     }
 }
@@ -42,10 +50,21 @@ fn the_containerfile_makes_an_image_whose_agent_starts() {
     let config = &image["OCIv1"]["config"];
     assert_eq!(config["Entrypoint"], serde_json::json!(["/usr/bin/tlsclose"]), "{config:#}");
     assert_eq!(config["Cmd"], serde_json::json!(["agent"]), "{config:#}");
-    let container = store.buildah(&["from", "--pull-never", "localhost/tlsclose"]);
+    let container =
+        store.buildah(&["from", "--pull-never", "--security-opt", "seccomp=unconfined", "localhost/tlsclose"]);
     let inside = |arguments: &[&str]| {
         store.buildah(&[&["run", "--isolation", "chroot", &container, "--", "/usr/bin/tlsclose"], arguments].concat())
     };
     assert_eq!(inside(&["--version"]), done(Command::new(tlsclose()).arg("--version")).stdout.trim());
-    assert!(inside(&["agent", "--help"]).contains("--web.listen-address"));
+    let port = free_port();
+    let mut agent = store.command();
+    agent.args(["run", "--isolation", "chroot"]);
+    agent.args(rights::NUMBERS.iter().flat_map(|(right, _)| ["--cap-add", right]));
+    agent.args([&container, "--", "/usr/bin/tlsclose", "agent"]);
+    let mut agent = Child::spawn(agent.args(["--web.listen-address", &format!("127.0.0.1:{port}")]));
+    let ready = wait_for("the agent in the image", seconds(30), || {
+        assert!(agent.try_wait().is_none(), "it ended: {}", agent.stderr());
+        Server::Tcp(port).get("/readyz").ok().filter(|answer| answer.status == 200)
+    });
+    assert!(ready.body.contains("ready"), "{}", ready.body);
 }

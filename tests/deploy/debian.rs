@@ -42,6 +42,16 @@ fn the_package_holds_the_agent_and_a_service_that_starts_it() {
     assert_eq!(control("conffiles").trim(), "/etc/default/tlsclose");
     assert!(control("postinst").contains("deb-systemd-invoke"), "nothing starts the service");
     assert!(control("postinst").contains("deb-systemd-helper enable tlsclose.service"));
+    // What alerts and documents lead to.
+    let documents = tree.join("usr/share/doc/tlsclose");
+    for (directory, file) in [
+        ("docs/runbooks", "TLSCloseSocketLeak.md"),
+        ("docs", "leaks.md"),
+        ("deploy/grafana", "tlsclose.json"),
+        ("deploy/prometheus", "alerts.yaml"),
+    ] {
+        assert!(documents.join(directory).join(file).is_file(), "no {file} in {directory}");
+    }
 }
 
 /// The machine is a container, so the agent is told where the processes of the host are to be seen.

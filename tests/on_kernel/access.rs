@@ -7,12 +7,17 @@ use std::process::Command;
 use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
+use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::{seconds, wait_for};
 
 /// bcrypt's of `secret`.
 const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+/// `prometheus:secret`.
+const BASIC: &str = "Basic cHJvbWV0aGV1czpzZWNyZXQ=";
 
 fn openssl(directory: &Path, arguments: &str) {
     let mut openssl = Command::new(tool("openssl"));
@@ -80,11 +85,42 @@ fn only_a_client_with_certificate_and_password_may_scrape() {
 
 #[test]
 fn details_are_not_for_strangers() {
+    if !on_kernel(&["openssl"]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let place = directory.path();
+    certificates(place);
+    // TLS alone tells nobody from another.
+    let encrypted = place.join("tls.yml");
+    fs::write(&encrypted, "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n").expect("a file");
+    let encrypted = format!("--web.config.file={}", encrypted.display());
+    for flags in [&["--web.listen-address=0.0.0.0:0"][..], &["--web.listen-address=127.0.0.1:0"], &[&encrypted]] {
+        let asked = [&["agent", "--web.details=on"], flags].concat();
+        let output = run(&mut tlsclose_command(&asked), seconds(10));
+        assert_eq!((output.code, output.stderr.lines().count()), (Some(2), 1), "{flags:?}: {}", output.stderr);
+        assert!(output.stderr.contains("--web.config.file"), "{flags:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn details_are_for_those_who_ask_with_a_password() {
     if !on_kernel(&[]) {
         return;
     }
-    let asked = ["agent", "--web.listen-address=0.0.0.0:0", "--web.details=on"];
-    let output = run(&mut tlsclose_command(&asked), seconds(10));
-    assert_eq!((output.code, output.stderr.lines().count()), (Some(2), 1), "{}", output.stderr);
-    assert!(output.stderr.contains("--web.config.file"), "{}", output.stderr);
+    let directory = TempDir::new().expect("a directory");
+    let configuration = directory.path().join("web.yml");
+    fs::write(&configuration, format!("basic_auth_users:\n  prometheus: {HASH}\n")).expect("a configuration");
+    let configuration = format!("--web.config.file={}", configuration.display());
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&[&configuration, "--web.details=on"]));
+    let arguments = ["--count", "4", "--for", "60"];
+    let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
+    wait_for_site(&agent, &leaky, 4);
+    let ask = |headers: &[(&str, &str)]| agent.tcp().request("GET", "/api/v1/leaks", headers).expect("an answer");
+    let known = ask(&[("Authorization", BASIC)]);
+    assert_eq!(known.status, 200, "{}", known.body);
+    assert!(known.body.contains(&format!("127.0.0.1:{}", leaky.port())), "{}", known.body);
+    assert!(known.body.contains("ways.c") && !known.body.contains("--count"), "not asked for: {}", known.body);
+    let stranger = ask(&[]);
+    assert_eq!((stranger.status, stranger.body.contains("127.0.0.1")), (401, false), "{}", stranger.body);
 }

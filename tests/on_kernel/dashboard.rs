@@ -65,4 +65,13 @@ fn every_panel_shows_something_while_a_program_leaks() {
     // Each variable that a query uses can be chosen.
     let variables: Vec<&str> = list(&dashboard["templating"]["list"]).filter_map(|it| it["name"].as_str()).collect();
     assert_eq!(variables, ["datasource", "instance", "namespace", "site"]);
+    for variable in list(&dashboard["templating"]["list"]).skip(1) {
+        let asks = variable["query"]["query"].as_str().expect("a query");
+        let choice = asks.strip_prefix("label_values(").and_then(|asks| asks.strip_suffix(")")).expect("label_values");
+        let (metric, label) = choice.split_once(", ").expect("a metric and a label");
+        // As Grafana asks: the label is one of the metric, even where all its values are empty.
+        let series = prometheus.query(&with_variables(metric)).filter(|all| !all.is_empty()).expect(metric);
+        let values = series.iter().filter(|one| !one["metric"][label].is_null()).count();
+        assert!(values > 0 || label == "namespace", "{asks}: {series:?}");
+    }
 }

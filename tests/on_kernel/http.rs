@@ -93,18 +93,6 @@ fn only_the_owner_sees_addresses_files_and_command_lines() {
 }
 
 #[test]
-fn details_over_tcp_have_to_be_asked_for() {
-    if !on_kernel(&[]) {
-        return;
-    }
-    let namespace = Netns::new();
-    let (agent, mut leaky) = agent_and_leak(&namespace, &["--web.details=on"]);
-    let body = agent.tcp().get("/api/v1/leaks").unwrap().body;
-    assert!(body.contains(&format!("127.0.0.1:{}", leaky.port())), "{body}");
-    assert!(!body.contains("--count"), "no command line that was not asked for: {body}");
-}
-
-#[test]
 fn the_api_selects() {
     if !on_kernel(&[]) {
         return;

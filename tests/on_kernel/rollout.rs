@@ -18,11 +18,13 @@ const LEAKS: f64 = 10.0;
 /// Sockets that the second agent finds. If they were in a rate over 20 s, it would rise by 15 per second.
 const HELD: f64 = 300.0;
 /// All counters with the labels of a program, but those of what an agent has adopted.
-const COUNTERS: [&str; 4] = [
+const COUNTERS: [&str; 6] = [
     "tlsclose_lingered_sockets_total",
     "tlsclose_lingering_ended_total",
     "tlsclose_aborted_closes_total",
     "tlsclose_tls_closes_total",
+    "tlsclose_tls_truncated_after_data_total",
+    "tlsclose_process_emfile_errors_total",
 ];
 
 #[test]

@@ -68,6 +68,9 @@ pub struct WebArgs {
     pub config_file: Option<PathBuf>,
 
     /// Whether TCP clients may see addresses, stacks and command lines
+    ///
+    /// Only those whom --web.config.file asks for a password or a certificate. The owner of --socket
+    /// sees everything anyway.
     #[arg(
         long = "web.details",
         env = "TLSCLOSE_WEB_DETAILS",

@@ -79,17 +79,16 @@ pub fn run(args: AgentArgs) -> Done {
     runtime()?.block_on(serve(&args, access, settings, options))
 }
 
-/// Who may ask over TCP. Details are for those who are known, or on this host.
+/// Who may ask over TCP. Details are for those who are known: this host, too, has other users.
 fn access(web: &WebArgs) -> Result<Access, Failure> {
     let access = match &web.config_file {
         Some(path) => Access::read(path).map_err(|error| Failure::usage(&error))?,
         None => Access::default(),
     };
-    let local = ["localhost", "127.0.0.1", "::1"].contains(&web.listen_address.host.as_str());
-    if web.details == Switch::On && !local && !access.authenticates() {
+    if web.details == Switch::On && !access.authenticates() {
         return Err(Failure::usage(&format_args!(
             "--web.details on would show addresses and stacks to whoever reaches {}: ask for passwords or client \
-             certificates with --web.config.file, or listen on 127.0.0.1",
+             certificates with --web.config.file",
             web.listen_address
         )));
     }
