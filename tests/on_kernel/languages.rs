@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
@@ -12,7 +11,7 @@ use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
 use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
+use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
 fn start(namespace: &Netns, language: Language) -> Leaky {
@@ -185,13 +184,8 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
         let innermost = list(&site[touch]["stack"]).find(is_own).expect("an own frame");
         assert_eq!((&innermost["function"], &innermost["line"]), (&Value::Null, &Value::Null), "{site:#}");
         assert_eq!(innermost["build_id"].as_str().map(str::len), Some(40), "{site:#}");
-        let offset = innermost["offset"].as_str().and_then(|offset| u64::from_str_radix(&offset[2..], 16).ok());
-        // A return address belongs to the call before it. In this program offsets are addresses.
-        let call = format!("{:#x}", offset.expect("an offset") - 1);
-        let named = Command::new("addr2line").args(["-f", "-e"]).arg(leaky_c_frameless()).arg(call).output();
-        let named = String::from_utf8(named.expect("addr2line").stdout).expect("UTF-8");
         let line = leaky.way.line(language, touch);
-        let (name, place) = named.trim().split_once('\n').expect("two lines");
+        let (name, place) = named_by(&leaky_c_frameless(), innermost);
         assert_eq!(name, function, "{site:#}");
         assert!(place.contains(&format!("ways.c:{line}")), "{place} is not line {line}");
     }

@@ -11,7 +11,7 @@ use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, marked_line, sites_of};
+use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of};
 use tlsclose_tests::seconds;
 
 /// Each program forgets one socket in ten.
@@ -41,14 +41,18 @@ fn assert_usual_close(agent: &Agent, pid: u32, name: &str, source: &str, line: u
     assert!(why.ends_with(&format!("{base}:{line}); these {LEAKED} were not.")), "{why}");
 }
 
-fn check(language: Language, ways: &[&str], (name, source, marker): (&str, &str, &str)) {
+fn check(language: Language, ways: &[&str], place: (&str, &str, &str)) {
+    check_with(&ARGUMENTS, language, ways, place);
+}
+
+fn check_with(arguments: &[&str], language: Language, ways: &[&str], (name, source, marker): (&str, &str, &str)) {
     if !on_kernel(&[]) {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let line = line(source, marker);
     for way in ways {
-        let mut leaky = Leaky::start(&namespace, language, way_named(way), &ARGUMENTS);
+        let mut leaky = Leaky::start(&namespace, language, way_named(way), arguments);
         assert_eq!(leaky.ready(), LEAKED);
         assert_usual_close(&agent, leaky.pid(), name, source, line);
     }
@@ -61,6 +65,35 @@ const IN_RUST: (&str, &str, &str) = ("close_finished", "tests/leaky/rust/holder.
 fn a_leak_in_c_is_shown_beside_the_usual_close_of_its_siblings() {
     check(Language::C, &["eof_forget", "reset_forget", "client_half_close"], IN_C);
     check(Language::FramelessC, &["eof_forget"], IN_C);
+}
+
+#[test]
+fn a_leak_is_shown_beside_the_usual_close_whichever_libc_is_linked_in_whichever_way() {
+    // With musl each stack is a copy, of which a process has so many in a second.
+    let slowly = [&ARGUMENTS[..], &["--rate", "30"]].concat();
+    for language in [Language::OptimisedC, Language::StaticC, Language::Musl, Language::StaticMusl] {
+        check_with(&slowly, language, &["eof_forget"], IN_C);
+    }
+}
+
+#[test]
+fn a_leak_in_a_stripped_program_is_shown_beside_an_offset_that_names_its_usual_close() {
+    if !on_kernel(&["addr2line"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = Leaky::start(&namespace, Language::StrippedC, way_named("eof_forget"), &ARGUMENTS);
+    assert_eq!(leaky.ready(), LEAKED);
+    let has_closed = |report: &Value| sites_of(report, leaky.pid()).iter().any(|site| !site["usual_close"].is_null());
+    let report = agent.wait_for("the usual close", seconds(20), has_closed);
+    let usual = &sites_of(&report, leaky.pid())[0]["usual_close"];
+    let own = leaky.executable().to_str().expect("UTF-8");
+    let frame = list(&usual["stack"]).find(|frame| frame["module"] == own).unwrap_or_else(|| panic!("{usual:#}"));
+    assert!(frame["function"].is_null() && usual["whole"] == true, "{usual:#}");
+    let (name, place) = named_by(&Language::FramelessC.program(), frame);
+    assert_eq!(name, IN_C.0, "{usual:#}");
+    let expected = format!("holder.c:{}", line(IN_C.1, IN_C.2));
+    assert!(place.contains(&expected), "{place} is not {expected}");
 }
 
 #[test]

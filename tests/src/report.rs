@@ -1,5 +1,8 @@
 //! Reading the JSON of `leaks`.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::Value;
 
 /// An array's members; none for null.
@@ -32,6 +35,20 @@ pub fn is_leaking(report: &Value, pid: u32) -> bool {
 pub fn frames_in<'a>(stack: &'a Value, source: &str) -> Vec<&'a Value> {
     let in_source = |frame: &&Value| frame["file"].as_str().is_some_and(|file| file.ends_with(source));
     list(stack).filter(in_source).collect()
+}
+
+/// The function and the place of a call without a name, by the program as it was before it was stripped.
+///
+/// # Panics
+/// When addr2line does not know them.
+pub fn named_by(program: &Path, frame: &Value) -> (String, String) {
+    let offset = frame["offset"].as_str().and_then(|offset| u64::from_str_radix(&offset[2..], 16).ok());
+    // A return address belongs to the call before it. In these programs offsets are addresses.
+    let call = format!("{:#x}", offset.expect("an offset") - 1);
+    let named = Command::new("addr2line").args(["-f", "-e"]).arg(program).arg(call).output().expect("addr2line");
+    let named = String::from_utf8(named.stdout).expect("UTF-8");
+    let (name, place) = named.trim().split_once('\n').expect("two lines");
+    (name.to_owned(), place.to_owned())
 }
 
 /// A function's name without its path.
