@@ -27,6 +27,7 @@ mod findings;
 mod flags;
 mod half_open;
 mod hands;
+mod hanging;
 mod http;
 mod interrupted;
 mod jit;

@@ -41,10 +41,12 @@ fn go_says_goodbye_unless_the_connection_below_is_closed() {
         ("close", [("clean", 2 * COUNT)].as_slice(), [("clean", COUNT), ("unknown", COUNT)].as_slice()),
         ("drop", &[("truncated", 2 * COUNT)], &[("truncated", COUNT), ("unknown", COUNT)]),
     ] {
-        let comm = unique_comm();
-        let (_directory, program) = copy_of(&beside_leaky_c("tls-peers-go"), &comm);
-        assert_done(namespace.command(&program).arg(certificate.both()).args([&*COUNT.to_string(), end]));
-        assert_outcomes(&agent, &comm, local, remote, end);
+        for version in ["1.2", "1.3"] {
+            let comm = unique_comm();
+            let (_directory, program) = copy_of(&beside_leaky_c("tls-peers-go"), &comm);
+            assert_done(namespace.command(&program).arg(certificate.both()).args([&*COUNT.to_string(), end, version]));
+            assert_outcomes(&agent, &comm, local, remote, &format!("{version} {end}"));
+        }
     }
 }
 
@@ -96,16 +98,18 @@ fn node_says_goodbye_unless_a_socket_is_destroyed() {
         ("end", [("clean", COUNT), ("clean", COUNT)], [("clean", COUNT), ("clean", COUNT)]),
         ("destroy", [("truncated", COUNT), ("unknown", COUNT)], [("unknown", COUNT), ("truncated", COUNT)]),
     ] {
-        let (_server_directory, server_node, server_comm) = linked("node");
-        let count = COUNT.to_string();
-        let mut command = namespace.command(&server_node);
-        let mut serving = Child::spawn(command.arg(&script).arg("server").arg(certificate.both()).arg(&count));
-        let port = serving.wait_for_line("port ", seconds(20));
-        let (_client_directory, client_node, client_comm) = linked("node");
-        assert_done(namespace.command(&client_node).arg(&script).args(["client", &port, &count, end]));
-        serving.wait_for_line("done", seconds(20));
-        assert_outcomes(&agent, &client_comm, &client[..1], &client[1..], &format!("client, {end}"));
-        assert_outcomes(&agent, &server_comm, &server[..1], &server[1..], &format!("server, {end}"));
+        for version in ["TLSv1.2", "TLSv1.3"] {
+            let (_server_directory, server_node, server_comm) = linked("node");
+            let count = COUNT.to_string();
+            let mut command = namespace.command(&server_node);
+            let mut serving = Child::spawn(command.arg(&script).arg("server").arg(certificate.both()).arg(&count));
+            let port = serving.wait_for_line("port ", seconds(20));
+            let (_client_directory, client_node, client_comm) = linked("node");
+            assert_done(namespace.command(&client_node).arg(&script).args(["client", &port, &count, end, version]));
+            serving.wait_for_line("done", seconds(20));
+            assert_outcomes(&agent, &client_comm, &client[..1], &client[1..], &format!("client, {version} {end}"));
+            assert_outcomes(&agent, &server_comm, &server[..1], &server[1..], &format!("server, {version} {end}"));
+        }
     }
 }
 

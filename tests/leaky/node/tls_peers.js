@@ -1,11 +1,11 @@
 // A TLS server or a TLS client of Node, which ends its connections as asked:
-// tls_peers.js server CERTIFICATE-AND-KEY COUNT, or tls_peers.js client PORT COUNT end|destroy.
+// tls_peers.js server CERTIFICATE-AND-KEY COUNT, or tls_peers.js client PORT COUNT end|destroy TLSv1.2|TLSv1.3.
 'use strict';
 const fs = require('node:fs');
 const tls = require('node:tls');
 
 const RESPONSE = 3000;
-const [role, place, count, end] = process.argv.slice(2);
+const [role, place, count, end, version] = process.argv.slice(2);
 
 function serve() {
   const both = fs.readFileSync(place);
@@ -30,7 +30,8 @@ function request(left) {
     return;
   }
   // Nobody checks certificates here: the peer is this program.
-  const connection = tls.connect({ port: Number(place), host: '127.0.0.1', rejectUnauthorized: false });
+  const limits = { minVersion: version, maxVersion: version };
+  const connection = tls.connect({ port: Number(place), host: '127.0.0.1', rejectUnauthorized: false, ...limits });
   let received = 0;
   connection.on('secureConnect', () => connection.write('hello'));
   connection.on('data', (data) => {

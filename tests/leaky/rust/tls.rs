@@ -12,22 +12,30 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
 };
 
 const RESPONSE: usize = 3000;
 
-/// `tls CERTIFICATE-AND-KEY COUNT [goodbye]`.
+/// `tls CERTIFICATE-AND-KEY COUNT VERSION [goodbye]`.
 pub fn run(arguments: &[String]) -> io::Result<()> {
-    let [file, count, goodbye @ ..] = arguments else { return Err(io::Error::other("tls FILE COUNT [goodbye]")) };
+    let [file, count, version, goodbye @ ..] = arguments else {
+        return Err(io::Error::other("tls FILE COUNT VERSION [goodbye]"));
+    };
     let count: usize = count.parse().map_err(io::Error::other)?;
+    let version = match version.as_str() {
+        "1.2" => &rustls::version::TLS12,
+        "1.3" => &rustls::version::TLS13,
+        other => return Err(io::Error::other(format!("no TLS {other}"))),
+    };
     let goodbye = !goodbye.is_empty();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let server = Arc::new(server_config(Path::new(file), &provider)?);
+    let server = Arc::new(server_config(Path::new(file), version, &provider)?);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let serving = thread::spawn(move || (0..count).try_for_each(|_| serve(&listener, &server, goodbye)));
-    let client = Arc::new(client_config(provider)?);
+    let client = Arc::new(client_config(version, provider)?);
     for _ in 0..count {
         request(address, &client, goodbye)?;
     }
@@ -36,17 +44,24 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn server_config(file: &Path, provider: &Arc<CryptoProvider>) -> io::Result<ServerConfig> {
+fn server_config(
+    file: &Path,
+    version: &'static SupportedProtocolVersion,
+    provider: &Arc<CryptoProvider>,
+) -> io::Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_file(file).map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(file).map_err(io::Error::other)?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(&[version]);
     let builder = builder.map_err(io::Error::other)?.with_no_client_auth();
     builder.with_single_cert(vec![certificate], key).map_err(io::Error::other)
 }
 
-fn client_config(provider: Arc<CryptoProvider>) -> io::Result<ClientConfig> {
+fn client_config(
+    version: &'static SupportedProtocolVersion,
+    provider: Arc<CryptoProvider>,
+) -> io::Result<ClientConfig> {
     let verifier = Arc::new(Anybody(Arc::clone(&provider)));
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
     let builder = builder.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
     Ok(builder.with_no_client_auth())
 }

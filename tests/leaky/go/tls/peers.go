@@ -1,5 +1,5 @@
 // A TLS server and a TLS client of Go's crypto/tls, in one process, which end their connections as
-// asked: peers CERTIFICATE-AND-KEY COUNT close|drop.
+// asked: peers CERTIFICATE-AND-KEY COUNT close|drop 1.2|1.3.
 package main
 
 import (
@@ -17,6 +17,10 @@ const response = 3000
 
 func main() {
 	both, count, end := os.Args[1], os.Args[2], os.Args[3]
+	version, known := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[os.Args[4]]
+	if !known {
+		log.Fatal("no TLS ", os.Args[4])
+	}
 	certificate, err := tls.LoadX509KeyPair(both, both)
 	check(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,7 +29,7 @@ func main() {
 	check(err)
 	done := make(chan bool)
 	go func() {
-		config := &tls.Config{Certificates: []tls.Certificate{certificate}}
+		config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: version, MaxVersion: version}
 		for i := 0; i < connections; i++ {
 			plain, err := listener.Accept()
 			check(err)
@@ -34,7 +38,7 @@ func main() {
 		done <- true
 	}()
 	// Nobody checks certificates here: the peer is this program.
-	config := &tls.Config{InsecureSkipVerify: true}
+	config := &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version}
 	for i := 0; i < connections; i++ {
 		plain, err := net.Dial("tcp", listener.Addr().String())
 		check(err)

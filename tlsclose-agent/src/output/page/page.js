@@ -231,7 +231,8 @@ function draw() {
 
 async function refresh() {
   try {
-    const answer = await fetch("/api/v1/leaks", { cache: "no-store" });
+    // The address of the page may hold a password, with which nothing may be fetched.
+    const answer = await fetch(new URL("/api/v1/leaks", location.origin), { cache: "no-store" });
     if (!answer.ok) throw new Error(`the agent answers ${answer.status}`);
     report = await answer.json();
     write(byId("host"), `${report.host} · Linux ${report.kernel}`);
