@@ -8,11 +8,12 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::run;
 use tlsclose_tests::containerd::Containerd;
-use tlsclose_tests::cri::Privileges;
+use tlsclose_tests::cri::Mounted;
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{on_kernel, root, tlsclose, tool};
 use tlsclose_tests::http::Server;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::manifest::Manifest;
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list};
 use tlsclose_tests::{rights, seconds, wait_for};
@@ -50,43 +51,35 @@ fn the_capabilities_of_the_unit_are_enough() {
 
 #[test]
 fn the_agent_of_the_manifest_names_the_leak_of_another_pod() {
-    if !on_kernel(&["containerd", "ctr", "runc", "busybox"]) {
+    if !on_kernel(&["containerd", "ctr", "curl", "runc", "busybox"]) {
         return;
     }
-    let manifest = read("deploy/kubernetes/daemonset.yaml");
-    let capabilities = manifest.split_once("add:\n").expect("capabilities").1.lines().map(str::trim);
-    let capabilities = capabilities.map_while(|line| line.strip_prefix("- ")?.split(' ').next().map(str::to_owned));
-    let shared = TempDir::new().expect("a directory");
-    let at = |place: &str, host: &str| (place.to_owned(), host.into());
-    let mut privileges = Privileges {
-        capabilities: capabilities.collect(),
-        mounts: vec![
-            at("/sys/kernel/tracing", "/sys/kernel/tracing"),
-            at("/run/tlsclose", &shared.path().display().to_string()),
-        ],
-    };
-    for (place, _) in &privileges.mounts {
-        assert!(manifest.contains(&format!("mountPath: {place}")), "{place} is not in the manifest");
-    }
-    for right in
-        ["hostPID: true", "privileged: false", "readOnlyRootFilesystem: true", "seccompProfile: {type: Unconfined}"]
-    {
-        assert!(manifest.contains(right), "the manifest has no {right}");
-    }
+    let (manifest, shared) = (Manifest::of_agent(), TempDir::new().expect("a directory"));
+    let mut privileges = manifest.privileges(shared.path());
 
     let namespace = Netns::new();
     let mut containerd = Containerd::start(&namespace);
     // Where a node's runtime is, which is not this one.
     let runtime = containerd.socket().parent().expect("a directory").to_owned();
-    privileges.mounts.push(("/run/containerd".to_owned(), runtime));
-    let quick = ["agent", "--leak-after=2s", "--leak-window=10s", "--census-interval=500ms"];
-    containerd.run_agent("tlsclose-x7", &privileges, &quick);
+    privileges.mounts.push(Mounted { container: "/run/containerd".to_owned(), host: runtime, read_only: true });
+    let quick = ["--leak-after=2s", "--leak-window=10s", "--census-interval=500ms"];
+    let arguments: Vec<&str> = manifest.arguments().chain(quick).collect();
+    containerd.run_agent("tlsclose-x7", &privileges, &arguments);
     let agent = Server::Unix(shared.path().join("agent.sock"));
     wait_for("the agent", seconds(20), || {
         let log = containerd.log("tlsclose-x7");
         assert!(!log.contains(" tlsclose: "), "{log}");
         agent.get("/readyz").ok().filter(|answer| answer.status == 200)
     });
+    let doctor = agent.get("/api/v1/doctor").expect("an answer").body;
+    let limit = format!("{} MiB; copies of programs", privileges.memory >> 20);
+    assert!(doctor.contains(&limit), "it does not see its limit, {limit}: {doctor}");
+    let (port, probes) = manifest.probes();
+    for path in probes {
+        let mut probe = namespace.command("curl");
+        let output = run(probe.args(["--silent", "--fail", &format!("http://127.0.0.1:{port}{path}")]), seconds(10));
+        assert_eq!(output.code, Some(0), "{path}: {output:?}");
+    }
     let id = containerd.run("shop", "payments-6d8", &["eof_forget", "--count", "4", "--for", "60"]);
     let site = wait_for("the leak", seconds(30), || {
         let report = agent.get("/api/v1/leaks").ok()?.json();

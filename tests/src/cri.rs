@@ -120,10 +120,21 @@ struct Mount {
     container: String,
     #[prost(string, tag = "2")]
     host: String,
+    #[prost(bool, tag = "3")]
+    read_only: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Resources {
+    /// In bytes; 0 for no limit.
+    #[prost(int64, tag = "4")]
+    memory: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct LinuxContainer {
+    #[prost(message, optional, tag = "1")]
+    resources: Option<Resources>,
     #[prost(message, optional, tag = "2")]
     security: Option<LinuxContainerSecurity>,
 }
@@ -172,13 +183,24 @@ pub struct Pod<'a> {
     pub privileges: Option<&'a Privileges>,
 }
 
-/// What a pod has that watches others: the PIDs of its node, a root that it cannot write, and these.
+/// What a pod has that watches others: the PIDs of its node, no filter of system calls, and these.
 #[derive(Clone, Debug)]
 pub struct Privileges {
     /// All that it has, without `CAP_`.
     pub capabilities: Vec<String>,
-    /// Places in the container, and on the node.
-    pub mounts: Vec<(String, PathBuf)>,
+    pub mounts: Vec<Mounted>,
+    /// In bytes.
+    pub memory: i64,
+    pub read_only_root: bool,
+    pub no_new_privileges: bool,
+}
+
+/// A place in the container, and on the node.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    pub container: String,
+    pub host: PathBuf,
+    pub read_only: bool,
 }
 
 impl Privileges {
@@ -186,8 +208,8 @@ impl Privileges {
         LinuxContainerSecurity {
             capabilities: Some(Capabilities { add: self.capabilities.clone(), drop: vec!["ALL".to_owned()] }),
             namespaces: Some(NamespaceOption { network: NODE, pid: NODE }),
-            read_only_root: true,
-            no_new_privileges: true,
+            read_only_root: self.read_only_root,
+            no_new_privileges: self.no_new_privileges,
             seccomp: Some(Profile { kind: UNCONFINED }),
         }
     }
@@ -237,6 +259,7 @@ impl Cri {
             || LinuxContainerSecurity { namespaces: Some(ordinary), ..LinuxContainerSecurity::default() },
             Privileges::security,
         );
+        let resources = pod.privileges.map(|privileges| Resources { memory: privileges.memory });
         let mounts = pod.privileges.into_iter().flat_map(|privileges| &privileges.mounts);
         let config = SandboxConfig {
             metadata: Some(Metadata {
@@ -256,9 +279,13 @@ impl Cri {
             image: Some(Image { image: pod.image.to_owned() }),
             command: pod.command.iter().map(|&word| word.to_owned()).collect(),
             log_path: format!("{}.log", pod.name),
-            linux: Some(LinuxContainer { security: Some(security) }),
+            linux: Some(LinuxContainer { resources, security: Some(security) }),
             mounts: mounts
-                .map(|(container, host)| Mount { container: container.clone(), host: host.display().to_string() })
+                .map(|mounted| Mount {
+                    container: mounted.container.clone(),
+                    host: mounted.host.display().to_string(),
+                    read_only: mounted.read_only,
+                })
                 .collect(),
         };
         let create =

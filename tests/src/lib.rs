@@ -19,6 +19,7 @@ pub mod http;
 pub mod image;
 pub mod leaky;
 pub mod machine;
+pub mod manifest;
 pub mod memory;
 pub mod metrics;
 pub mod netns;

@@ -52,6 +52,8 @@ const BATCH: Duration = Duration::from_millis(10);
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long the loop may sleep before it looks whether it should stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+/// The same while stacks wait for a file: what is learned from them the kernel side needs soon.
+const SHORT_SLEEP: Duration = Duration::from_millis(20);
 
 /// How to watch.
 #[derive(Clone, Debug)]
@@ -307,7 +309,8 @@ impl Watch {
     }
 
     fn sleep_until(&mut self, next: Instant) {
-        let span = next.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
+        let longest = if self.attribution.has_parked() { SHORT_SLEEP } else { LONGEST_SLEEP };
+        let span = next.saturating_duration_since(Instant::now()).min(longest);
         if self.kernel.wait_for_stacks(span) {
             // Of a first TLS connection every send counts.
             self.kernel.follow_sends();

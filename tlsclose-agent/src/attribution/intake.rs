@@ -115,6 +115,11 @@ impl Attribution {
         self.take_in_since(header, raw, Instant::now())
     }
 
+    /// Stacks wait for files.
+    pub fn has_parked(&self) -> bool {
+        !self.parked.stacks.is_empty()
+    }
+
     /// Takes in the stacks whose files may have been copied meanwhile.
     pub fn take_in_parked(&mut self) -> Vec<Learned> {
         let stacks = self.parked.take();

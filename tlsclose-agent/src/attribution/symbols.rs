@@ -52,7 +52,7 @@ use crate::finding::Frame;
 use crate::host::memory::Budget;
 use cache::Cache;
 use client::{Copy, Helper, Launch, Load, nonsense};
-use copies::{Copies, Made, PATIENCE};
+use copies::{Copies, Made, patience};
 use frames::{checked, clean, frames, is_build_id};
 pub use jit::JitName;
 use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
@@ -98,8 +98,8 @@ pub struct Symbolizer {
     starts: Starts,
     worker: Worker,
     budget: Budget,
-    /// How long a copy is waited for by who can come again.
-    patience: Duration,
+    /// How long a copy is waited for by who can come again, if not by its size.
+    patience: Option<Duration>,
     copies: Copies,
     /// A file was needed that is still being copied.
     waits: bool,
@@ -131,7 +131,7 @@ impl Symbolizer {
             starts: Starts::default(),
             worker: Worker::default(),
             budget: Budget::now(),
-            patience: PATIENCE,
+            patience: None,
             copies: Copies::default(),
             waits: false,
             strikes: Strikes::default(),
@@ -237,7 +237,7 @@ impl Symbolizer {
             if Instant::now() >= end {
                 return;
             }
-            let Some((load, first)) = self.load(modules, module, FIRST_DEADLINE) else {
+            let Some((load, first)) = self.load(modules, module, Some(FIRST_DEADLINE)) else {
                 return;
             };
             let Some((debug, searched)) = self.load_debug(modules, module, load) else {
@@ -277,8 +277,8 @@ impl Symbolizer {
     }
 
     /// Sees to it that a helper has what the module holds. True when it got it just now. A copy that takes longer than
-    /// `patience` goes on.
-    fn load(&mut self, modules: &Modules, module: ModuleId, patience: Duration) -> Option<(Load, bool)> {
+    /// `longest`, or than its size lets expect, goes on.
+    fn load(&mut self, modules: &Modules, module: ModuleId, longest: Option<Duration>) -> Option<(Load, bool)> {
         if self.is_out_of_reach(modules, module) {
             return None;
         }
@@ -296,7 +296,7 @@ impl Symbolizer {
         self.start()?;
         // What is not any more what it was says nothing of what is executed.
         let is_changed = |digest| known.contents().is_some_and(|contents| contents.digest != digest);
-        let (data, digest) = match self.copy(module, file, size, patience)? {
+        let (data, digest) = match self.copy(module, file, size, longest.unwrap_or(patience(size)))? {
             Made::Copy(data, digest) if !is_changed(digest) => (data, digest),
             Made::Copy(..) | Made::Never => {
                 self.strikes.add(module);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     attribution::containers::Whereabouts,
     clock::Moment,
-    sites::is_complete,
+    sites::{Described, is_complete},
     tracker::{Change, Group, Socket},
     watch::Watch,
 };
@@ -24,8 +24,14 @@ impl Watch {
             .collect();
         for group in new {
             // A series never moves: it begins when its names are known, or will not be.
-            if !matches!(self.attribution.whereabouts(group.process), Some(Whereabouts::Pending(_))) {
-                self.place(group, now);
+            if matches!(self.attribution.whereabouts(group.process), Some(Whereabouts::Pending(_))) {
+                continue;
+            }
+            self.attribution.symbols.waited();
+            let described = self.attribution.describe(&group);
+            // Nor does a site: its names come from files, of which one is still being copied.
+            if !self.attribution.symbols.waited() {
+                self.place(group, described, now);
             }
         }
     }
@@ -36,13 +42,14 @@ impl Watch {
         for change in changes {
             let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
             if !self.sites.knows(group) {
-                self.place(*group, now);
+                let described = self.attribution.describe(group);
+                self.place(*group, described, now);
             }
         }
     }
 
-    fn place(&mut self, group: Group, now: Moment) {
-        let Some(mut described) = self.attribution.describe(&group) else { return };
+    fn place(&mut self, group: Group, described: Option<Described>, now: Moment) {
+        let Some(mut described) = described else { return };
         if !is_complete(&group)
             && let Some(site) = self.sites.sibling(&group)
         {

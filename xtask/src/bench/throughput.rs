@@ -41,7 +41,10 @@ pub fn keepalive(plan: &Plan) -> Result<Section> {
     let kept = kept::measure(plan, &server, Transport::Plain, &Part::ALL)?;
     let mut section = Section::new(
         "Requests on connections that stay",
-        &format!("The same nginx and wrk, without closing. {}", kept.in_words()),
+        &format!(
+            "The same nginx and wrk, without closing. {} [What it is that costs](architecture.md).",
+            kept.in_words()
+        ),
     );
     section.row("throughput with the agent ÷ without", kept.ratio(), Goal::at_least(0.97, 0.98));
     section.table(Measured::of_parts(kept.rounds).table());

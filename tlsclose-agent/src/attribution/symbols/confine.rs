@@ -38,7 +38,7 @@ pub fn confine() -> io::Result<Confined> {
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Cpu, sandbox::CPU_SECONDS)?;
-    // Where that cannot be written, nobody limits memory in any other way either.
+    // If that cannot be written, the kernel chooses by size alone.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     limit(Resource::Fsize, 0)?;
     if rustix::process::geteuid().is_root() {

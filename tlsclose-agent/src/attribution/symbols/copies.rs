@@ -12,11 +12,20 @@ use crate::attribution::modules::ModuleId;
 use crate::attribution::modules::contents::Digest;
 use crate::attribution::worker::{Begun, Worker};
 
-/// What is waited for a copy at once: a file of 50 MiB that is in memory takes no longer.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+/// Files up to this size, libc and most programs, are copied within milliseconds, unless the host is very busy: then,
+/// too, they are worth waiting for, because the first stacks of every process need them.
+const SMALL: u64 = 16 << 20;
+const SMALL_PATIENCE: Duration = Duration::from_millis(500);
+/// A file of 50 MiB that is in memory takes no longer.
+const LARGE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// For a whole copy, however large and however slow.
 pub const COPY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long who can come again waits for a copy of a file of this size.
+pub fn patience(size: u64) -> Duration {
+    if size <= SMALL { SMALL_PATIENCE } else { LARGE_PATIENCE }
+}
 
 /// The contents of a file, and their digest. None where it could not be read.
 pub type Copied = Option<(OwnedFd, Digest)>;

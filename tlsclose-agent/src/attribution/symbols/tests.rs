@@ -37,7 +37,7 @@ pub fn symbolizer() -> Symbolizer {
         environment: vec![(HELPER.into(), "1".into())],
     };
     // Nobody comes again here.
-    Symbolizer { patience: FIRST_DEADLINE, ..Symbolizer::new(launch) }
+    Symbolizer { patience: Some(FIRST_DEADLINE), ..Symbolizer::new(launch) }
 }
 
 /// One whose helpers end at once.

@@ -123,7 +123,7 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
     assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
     assert_ne!(pid_of(&symbolizer), stopped);
-    let (load, _) = symbolizer.load(&own.modules, program, FIRST_DEADLINE).unwrap();
+    let (load, _) = symbolizer.load(&own.modules, program, Some(FIRST_DEADLINE)).unwrap();
     let hang = symbolizer.ask(program, load, &Request::Hang, Duration::from_millis(50));
     assert!(hang.is_none() && symbolizer.helper.is_none());
 }
@@ -147,7 +147,7 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
     let (bad, good) = (ids[0], ids[1]);
     let mut symbolizer = symbolizer();
     for (strike, request) in [Request::Crash, Request::Babble].into_iter().enumerate() {
-        let (load, _) = symbolizer.load(&modules, bad, FIRST_DEADLINE).unwrap();
+        let (load, _) = symbolizer.load(&modules, bad, Some(FIRST_DEADLINE)).unwrap();
         let answer = symbolizer.ask(bad, load, &request, LEAF_DEADLINE);
         if let Some(answer) = answer {
             symbolizer.failed(Some(bad), &nonsense(&answer));

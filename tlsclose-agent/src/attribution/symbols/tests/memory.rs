@@ -51,7 +51,7 @@ fn files_that_do_not_fit_together_make_room_for_each_other() {
 fn who_can_come_again_does_not_wait_for_a_copy() {
     let program = fs::read("/bin/sleep").unwrap();
     let (modules, ids) = modules_of(&[&program]);
-    let mut symbolizer = Symbolizer { patience: Duration::ZERO, ..symbolizer() };
+    let mut symbolizer = Symbolizer { patience: Some(Duration::ZERO), ..symbolizer() };
     assert!(!symbolizer.waited());
     let mut times = 0;
     let end = Instant::now() + CALL_DEADLINE;
