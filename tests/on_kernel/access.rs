@@ -9,13 +9,12 @@ use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::http::HASH;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::{seconds, wait_for};
 
-/// bcrypt's of `secret`.
-const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
 /// `prometheus:secret`.
 const BASIC: &str = "Basic cHJvbWV0aGV1czpzZWNyZXQ=";
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::child::Child;
+use tlsclose_tests::child::{Child, enlarge};
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
 use tlsclose_tests::host::{on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
@@ -56,8 +56,7 @@ fn a_program_on_a_file_system_that_hangs_is_found_and_holds_up_nothing_else() {
         let arguments = ["--count", "4", "--rate", "20", "--for", "60"];
         // Larger than what is in the page cache.
         let mut leaky = Leaky::start_by(Language::FramelessC, way_named("eof_forget"), &arguments, |executable| {
-            let sized = Command::new("truncate").arg("--size=4M").arg(executable).status();
-            assert!(sized.expect("truncate runs").success());
+            enlarge(executable, 4 << 20);
             let mount = mount.insert(Mount::of(executable, hangs_at, &agent));
             namespace.command(mount.path(executable))
         });

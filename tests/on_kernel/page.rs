@@ -9,14 +9,13 @@ use tlsclose_tests::browser::{Browser, ENTER, TAB};
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::front::Front;
 use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::http::HASH;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::process_of;
 
 use crate::agent_and_leak;
 
-/// bcrypt's of `secret`.
-const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
 const TOOLS: [&str; 2] = ["chromium", "chromedriver"];
 
 fn page(port: u16, path: &str) -> Browser {

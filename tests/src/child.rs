@@ -180,6 +180,16 @@ pub fn copy_of(program: &Path, name: &str) -> (TempDir, PathBuf) {
     (directory, copy)
 }
 
+/// Puts zeros behind the end of a program, up to a size in bytes.
+///
+/// # Panics
+/// When that cannot be done.
+pub fn enlarge(program: &Path, size: u64) {
+    // Not by this process, as in `copy_of`.
+    let enlarged = Command::new("truncate").arg(format!("--size={size}")).arg(program).status();
+    assert!(enlarged.expect("truncate runs").success(), "cannot enlarge {}", program.display());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

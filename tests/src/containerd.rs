@@ -152,8 +152,19 @@ fn remove_cgroups(hierarchies: &Path, cgroup: &str) {
     }
 }
 
+/// Its processes take a moment to leave it.
+pub(crate) fn remove_when_left(cgroup: &Path) {
+    for _ in 0..50 {
+        remove_tree(cgroup);
+        if !cgroup.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// The files of a cgroup go with it.
-pub(crate) fn remove_tree(cgroup: &Path) {
+fn remove_tree(cgroup: &Path) {
     let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_tree(&entry.path());

@@ -6,6 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// bcrypt's of `secret`, for a configuration that asks for a password.
+pub const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 

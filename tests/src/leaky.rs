@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::child::{Child, copy_of};
+use crate::child::{Child, copy_of, enlarge};
 use crate::host::{
     beside_leaky_c, leaky_c, leaky_c_frameless, leaky_c_optimised, leaky_rust, leaky_rust_frameless, root, unique_comm,
 };
@@ -170,9 +170,7 @@ impl Leaky {
     /// With zeros behind its end, up to a size in bytes.
     pub fn start_sized(size: u64, namespace: &Netns, language: Language, way: &Way, arguments: &[&str]) -> Leaky {
         Leaky::start_by(language, way, arguments, |executable| {
-            // Not by this process, as in `copy_of`.
-            let sized = Command::new("truncate").arg(format!("--size={size}")).arg(executable).status();
-            assert!(sized.expect("truncate runs").success());
+            enlarge(executable, size);
             namespace.command(executable)
         })
     }

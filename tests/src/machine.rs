@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::child::{Child, run};
-use crate::containerd::remove_tree;
+use crate::containerd::remove_when_left;
 use crate::host::{root, tool, unique_comm};
 use crate::netns::Netns;
 use crate::{seconds, wait_for};
@@ -88,13 +88,6 @@ fn hierarchy() -> PathBuf {
 impl Drop for Machine {
     fn drop(&mut self) {
         drop(self.child.take());
-        // Its processes take a moment to leave their cgroups.
-        for _ in 0..50 {
-            remove_tree(&self.cgroup);
-            if !self.cgroup.exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
+        remove_when_left(&self.cgroup);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::containerd::remove_tree;
+use crate::containerd::remove_when_left;
 use crate::host::unique_comm;
 
 /// A cgroup of its own, in which commands are started. It goes when it is dropped, which must be
@@ -48,13 +48,6 @@ impl MemoryLimit {
 
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // Its processes take a moment to leave it.
-        for _ in 0..50 {
-            remove_tree(&self.directory);
-            if !self.directory.exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
+        remove_when_left(&self.directory);
     }
 }

@@ -279,7 +279,7 @@ impl Symbolizer {
     /// Sees to it that a helper has what the module holds. True when it got it just now. A copy that takes longer than
     /// `longest`, or than its size lets expect, goes on.
     fn load(&mut self, modules: &Modules, module: ModuleId, longest: Option<Duration>) -> Option<(Load, bool)> {
-        if self.is_out_of_reach(modules, module) {
+        if self.strikes.is_out(module) {
             return None;
         }
         // It may have ended meanwhile, which is nobody's fault.
@@ -292,6 +292,9 @@ impl Symbolizer {
             return Some((load, false));
         }
         let (file, size) = (Arc::clone(modules.file_of(module)?), known.size);
+        if size > self.budget.copies {
+            return None;
+        }
         self.renew();
         self.start()?;
         // What is not any more what it was says nothing of what is executed.
