@@ -27,7 +27,7 @@ const FOR_AARCH64: &str = "the agent for aarch64";
 const FEW_FAILURES: usize = 4;
 
 /// What the tests on one other kernel may take, and those on all of them.
-const KERNEL_LIMIT: Duration = Duration::from_secs(600);
+const KERNEL_LIMIT: Duration = Duration::from_secs(900);
 const KERNELS_LIMIT: Duration = Duration::from_secs(1500);
 
 /// Run all checks and tests; those on the kernel need root.

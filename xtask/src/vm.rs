@@ -7,11 +7,15 @@ mod kernels;
 pub mod qemu;
 mod table;
 
+use std::cmp::Reverse;
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use self::guest::Guest;
 pub use self::guest::Outcome;
@@ -56,7 +60,8 @@ const HERE: &str = "here";
 ///
 /// Fetches each kernel as a Debian package into target/vm, boots it with an initramfs that holds
 /// the released program and its tests, and prints a table of tests and kernels. A guest that
-/// panics, stalls or overruns is ended; its console is kept in target/vm.
+/// panics, stalls or overruns is ended; its console is kept in target/vm. As many run at once as
+/// there are processors, each in 2 GiB of memory.
 #[derive(clap::Args)]
 pub struct Options {
     /// Only this kernel (5.10, 6.1, 6.12, 7.2, or "here": that of this machine); may be given several times
@@ -151,8 +156,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a few tests on all kernels, one after the other, and on some of them once more, locked down; each no longer than
-/// `limit`, and no longer than `total` together. Prints the table.
+/// Runs a few tests on all kernels, and on some of them once more, locked down; each no longer than `limit`, and no longer
+/// than `total` together. Prints the table.
 pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
     let runs = |number: usize, on: On| match (number == 0, number == KERNELS.len() - 1) {
@@ -199,9 +204,8 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     {
         build(&mut log)?;
     }
-    let mut outcomes = Vec::new();
     if plans.is_empty() {
-        return Ok(outcomes);
+        return Ok(Vec::new());
     }
     let tests = compile::on_kernel_tests()?;
     let mut guests = Vec::new();
@@ -212,20 +216,35 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     let modules = kernels::modules(&directory, &kernels);
     let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
     let started = Instant::now();
-    for guest in guests {
-        let run = || guest.run(&directory, &initramfs, &tests, limit.min(total.saturating_sub(started.elapsed())));
-        let mut outcome = run()?;
-        if let Some(fault) = &outcome.emulators_fault {
-            say(&format!("{}: {fault}, which is QEMU's fault: once more", outcome.kernel));
-            outcome = run()?;
+    let run = |guest: &Guest, alone| {
+        guest.run(&directory, &initramfs, &tests, alone, limit.min(total.saturating_sub(started.elapsed())))
+    };
+    // Each guest takes one processor. Those with most to do begin.
+    guests.sort_by_key(|guest| Reverse(guest.filters.len()));
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get).min(guests.len());
+    let waiting = Mutex::new(guests.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        let in_turn = || -> Result<Vec<Outcome>> {
+            let mut outcomes = Vec::new();
+            while let Some(guest) = next() {
+                let outcome = run(&guest, at_once == 1)?;
+                say(&outcome.in_words());
+                if !outcome.is_good() {
+                    guest.show_console(&directory)?;
+                }
+                outcomes.push(outcome);
+            }
+            Ok(outcomes)
+        };
+        let runners: Vec<_> = (0..at_once).map(|_| scope.spawn(in_turn)).collect();
+        let mut outcomes = Vec::new();
+        for runner in runners {
+            outcomes.extend(runner.join().map_err(|_| anyhow!("a guest's runner panicked"))??);
         }
-        say(&outcome.in_words());
-        if !outcome.is_good() {
-            guest.show_console(&directory)?;
-        }
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
+        outcomes.sort_by_key(|outcome| table::name(&outcome.kernel));
+        Ok(outcomes)
+    })
 }
 
 /// The kernels with these names that are not this machine's own; all, if there are no names.

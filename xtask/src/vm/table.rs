@@ -92,7 +92,7 @@ fn line<'a>(first: &'a str, rest: impl Iterator<Item = &'a str>) -> String {
     format!("| {} |\n", std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" | "))
 }
 
-fn name(kernel: &str) -> Name {
+pub fn name(kernel: &str) -> Name {
     (numbers(kernel), kernel.to_owned())
 }
 
@@ -123,7 +123,6 @@ mod tests {
             tests: tests.iter().map(|(name, passed)| ((*name).to_owned(), *passed)).collect(),
             ended: true,
             complaints: Vec::new(),
-            emulators_fault: None,
             seconds: 1.0,
         }
     }
