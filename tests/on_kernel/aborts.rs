@@ -5,10 +5,11 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{kernel_version, on_kernel, root};
+use tlsclose_tests::host::{kernel_version, on_kernel, root, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::tls::{python, python_program};
 use tlsclose_tests::{seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/aborts.c";
@@ -133,6 +134,27 @@ fn data_for_a_socket_that_was_closed_is_nobodys_any_more() {
     wait_for("5 resets", seconds(20), || (counted(&agent, "", "data_after_close") >= before + 5.0).then_some(()));
     // The program itself closed in order.
     assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &aborts.comm)]), None);
+}
+
+/// As with a socket that a census holds when the program closes it: the last to let go is no closer.
+#[test]
+fn who_lets_go_of_a_socket_in_a_read_has_not_aborted_it() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    const COUNT: u32 = 5;
+    let namespace = Netns::new();
+    let agent = Agent::start();
+    let before = counted(&agent, "", "linger_zero");
+    let comm = unique_comm();
+    let mut closes = namespace.command(python());
+    let ended = run(closes.arg(python_program("closed_in_read.py")).args([&comm, &COUNT.to_string()]), seconds(20));
+    assert_eq!(ended.stdout, "done\n", "{}", ended.stderr);
+    let after = before + f64::from(COUNT);
+    wait_for("the resets", seconds(20), || (counted(&agent, "", "linger_zero") >= after).then_some(()));
+    // The peer is the same process.
+    assert_eq!(counted(&agent, &comm, "linger_zero"), 0.0);
+    assert_eq!(counted(&agent, &comm, "peer_reset"), f64::from(COUNT));
 }
 
 #[test]

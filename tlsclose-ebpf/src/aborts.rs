@@ -10,9 +10,9 @@ use aya_ebpf::{bindings::BPF_NOEXIST, macros::btf_tracepoint, programs::BtfTrace
 use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Comm, Lost, abort, state};
 
 use crate::{
-    budget, half_closed,
+    budget, closing, half_closed,
     kernel::{Hold, Task, Tcp, global, state_of},
-    maps::{ABORT_STACKS, ABORTS, CONTROL, lost, one_more},
+    maps::{ABORT_STACKS, ABORTS, lost, one_more},
     stack,
 };
 
@@ -73,7 +73,7 @@ fn aborted(sk: Tcp, reason: u32) {
         return;
     }
     match (hold, sk.owned()) {
-        (Hold::Closing, true) => count(closing(sk), true),
+        (Hold::Closing, true) => count(by_close(sk), true),
         (Hold::File, true) => count(abort::DISCONNECT, true),
         // `inet_csk_listen_stop`: nobody has accepted it, and the current task closes its listener.
         (Hold::NoSocket, false) if !sk.is_dead() => count(abort::LISTENER_CLOSED, true),
@@ -84,7 +84,7 @@ fn aborted(sk: Tcp, reason: u32) {
 
 /// Inside the last close() (net/ipv4/tcp.c, `__tcp_close`): unread data comes before SO_LINGER.
 #[inline(always)]
-fn closing(sk: Tcp) -> u8 {
+fn by_close(sk: Tcp) -> u8 {
     if sk.unread() == 0 && sk.lingers() { abort::LINGER_ZERO } else { abort::UNREAD_DATA }
 }
 
@@ -129,8 +129,7 @@ fn timeout(sk: Tcp, error: u32) -> u8 {
 pub fn count(cause: u8, by_current: bool) {
     let task = Task::current();
     let tgid = stack::current_tgid();
-    let is_agent = CONTROL.get(0).is_none_or(|control| control.agent_tgid == tgid);
-    if !by_current || is_agent || task.without_user_stack() {
+    if !by_current || !closing::is_by_program(task) {
         add(AbortKey { started_at: 0, tgid: 0, cause: cause as u32 });
         return;
     }

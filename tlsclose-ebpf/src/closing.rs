@@ -5,11 +5,24 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use tlsclose_common::facts::{ClosePair, Lost};
 
 use crate::{
+    arch::{SYSTEM_CALLS, SystemCall},
     budget,
-    kernel::{Task, Tcp},
+    kernel::{Task, Tcp, global},
     maps::{CLOSES, lost},
     open, stack,
 };
+
+/// The current task, inside the last close() of a socket, is the program that closes it.
+///
+/// It is not where the kernel works by itself, nor in a read(): a census (this agent's, another's, any `iter/task_file`)
+/// held the file when the program closed it. A thread whose socket another one closes may come out of read() likewise,
+/// which is not where the program closes, either.
+#[inline(always)]
+pub fn is_by_program(task: Task) -> bool {
+    let is_reading = || SystemCall::of(task.as_ptr()).number() == global!(SYSTEM_CALLS.read);
+    // A process that is killed in a read() closes what it has.
+    !task.without_user_stack() && (task.is_exiting() || !is_reading())
+}
 
 /// The current task is inside the last close() of the socket.
 #[inline(always)]
@@ -24,8 +37,9 @@ pub fn closing(sk: Tcp) {
 /// Out of line: nearly all sockets have no sampled opening.
 #[inline(never)]
 fn closed(opened: u64) {
+    let task = Task::current();
     // The kernel closes what a dying process leaves behind; that is nobody's code path.
-    if Task::current().is_exiting() {
+    if task.is_exiting() || !is_by_program(task) {
         return;
     }
     let tgid = stack::current_tgid();

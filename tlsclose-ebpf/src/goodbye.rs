@@ -8,7 +8,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    budget,
+    budget, closing,
     kernel::{Sequences, Task, Tcp},
     maps::{self, CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
     stack,
@@ -101,10 +101,7 @@ fn passed(now: u32, then: u32) -> u64 {
 fn count(sk: Tcp, entry: &TlsSocket, facts: u32, slot: u32) -> bool {
     let task = Task::current();
     let tgid = stack::current_tgid();
-    let is_agent = CONTROL.get(0).is_none_or(|control| control.agent_tgid == tgid);
-    if !sk.owned() || is_agent || task.without_user_stack() {
-        // Not the program itself: softirq, a worker of the kernel, or the census, which held the
-        // file when the program closed it.
+    if !sk.owned() || !closing::is_by_program(task) {
         add(TlsCloseKey { started_at: entry.started_at, tgid: entry.tgid, facts }, entry.comm);
         return false;
     }
