@@ -51,6 +51,7 @@ mod same_site;
 mod shared;
 mod spins;
 mod tls;
+mod tls_ends;
 mod tls_libraries;
 mod tls_peers;
 mod top;

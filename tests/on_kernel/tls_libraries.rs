@@ -1,13 +1,12 @@
-//! TLS libraries of other languages, and a proxy that ends TLS for others.
+//! TLS libraries of other languages.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 use tlsclose_tests::child::{Child, copy_of, run};
-use tlsclose_tests::host::{beside_leaky_c, free_port, on_kernel, root, tool, unique_comm};
+use tlsclose_tests::host::{beside_leaky_c, on_kernel, root, tool, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{Certificate, assert_outcomes, local_outcomes, watching};
@@ -111,38 +110,4 @@ fn node_says_goodbye_unless_a_socket_is_destroyed() {
             assert_outcomes(&agent, &server_comm, &server[..1], &server[1..], &format!("server, {version} {end}"));
         }
     }
-}
-
-#[test]
-fn haproxy_ends_tls_for_others() {
-    if !on_kernel(&["python3", "openssl", "haproxy", "curl"]) {
-        return;
-    }
-    let certificate = Certificate::new();
-    let namespace = Netns::new();
-    let agent = watching(&namespace);
-    let port = free_port();
-    let directory = TempDir::new().expect("a directory");
-    let file = directory.path().join("haproxy.cfg");
-    fs::write(&file, haproxy_configuration(port, &certificate.both())).expect("a configuration");
-    let comm = unique_comm();
-    let (_copy, haproxy) = copy_of(&tool("haproxy"), &comm);
-    let _haproxy = Child::spawn(namespace.command(&haproxy).args(["-db", "-f"]).arg(&file));
-    namespace.wait_for_listener(port);
-    for _ in 0..COUNT {
-        let mut request = namespace.command(tool("curl"));
-        request.args(["-s", "--cacert"]).arg(certificate.certificate()).arg(format!("https://localhost:{port}/"));
-        assert_eq!(run(&mut request, seconds(20)).stdout, "hello");
-    }
-    assert_outcomes(&agent, &comm, &[("clean", COUNT)], &[("clean", COUNT)], "haproxy");
-}
-
-fn haproxy_configuration(port: u16, certificate: &Path) -> String {
-    format!(
-        "global\n  maxconn 64\n\
-         defaults\n  mode http\n  timeout client 60s\n  timeout connect 5s\n  timeout server 60s\n\
-         frontend in\n  bind 127.0.0.1:{port} ssl crt {}\n\
-         \x20 http-request return status 200 content-type text/plain string hello\n",
-        certificate.display()
-    )
 }

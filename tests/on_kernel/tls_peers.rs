@@ -11,7 +11,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::marked_line;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{
-    Certificate, after_data, assert_outcomes, local_outcomes, python, python_program, wait_for_tls_site, watching,
+    Certificate, after_data, assert_outcomes, python, python_program, wait_for_tls_site, watching,
 };
 
 type Outcomes<'a> = &'a [(&'static str, u64)];
@@ -218,84 +218,6 @@ fn rustls_says_goodbye_when_it_is_told_to() {
         assert_eq!(output.stdout, "done\n", "{version}: {}", output.stderr);
         assert_outcomes(&agent, &comm, both, both, version);
     }
-}
-
-#[test]
-fn openssl_curl_and_nginx_say_goodbye() {
-    if !on_kernel(&["python3", "openssl", "curl", "nginx"]) {
-        return;
-    }
-    const COUNT: u64 = 10;
-    let certificate = Certificate::new();
-    let namespace = Netns::new();
-    let agent = watching(&namespace);
-    let port = free_port();
-    let (_nginx_directory, nginx, nginx_comm) = renamed("nginx");
-    let directory = TempDir::new().expect("a directory");
-    let configuration = format!(
-        "daemon off; master_process off; pid nginx.pid; error_log error.log; events {{}}\n\
-         http {{ access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d;\n\
-         scgi_temp_path e; server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};\n\
-         location / {{ return 200 'hello'; }} }} }}\n",
-        certificate.certificate().display(),
-        certificate.key().display()
-    );
-    fs::write(directory.path().join("nginx.conf"), configuration).expect("a configuration");
-    let mut command = namespace.command(&nginx);
-    command.arg("-p").arg(directory.path()).args(["-c", "nginx.conf", "-e", "error.log"]);
-    let _nginx = Child::spawn(&mut command);
-    namespace.wait_for_listener(port);
-
-    let (_curl_directory, curl, curl_comm) = renamed("curl");
-    for _ in 0..COUNT {
-        let mut request = namespace.command(&curl);
-        request.args(["-s", "--cacert"]).arg(certificate.certificate()).arg(format!("https://localhost:{port}/"));
-        assert_eq!(run(&mut request, seconds(20)).stdout, "hello");
-    }
-    assert_eq!(local_outcomes(&agent, &curl_comm, COUNT), [("clean".to_owned(), COUNT)], "curl");
-    // nginx does not answer a goodbye, which is allowed (ngx_ssl_handle_recv).
-    assert_outcomes(&agent, &nginx_comm, &[("unanswered", COUNT)], &[("clean", COUNT)], "nginx");
-
-    let (_openssl_directory, openssl, openssl_comm) = renamed("openssl");
-    for version in ["-tls1_2", "-tls1_3"] {
-        let mut request = namespace.command("sh");
-        let script = format!(
-            "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {} s_client -quiet -verify_quiet {version} -connect 127.0.0.1:{port}",
-            openssl.display()
-        );
-        let output = run(request.args(["-c", &script]), seconds(20));
-        assert!(output.stdout.ends_with("hello"), "{output:?}");
-    }
-    assert_outcomes(&agent, &openssl_comm, &[("clean", 2)], &[("clean", 2)], "openssl s_client");
-}
-
-#[test]
-fn gnutls_says_goodbye_at_both_ends() {
-    if !on_kernel(&["python3", "gnutls-cli", "gnutls-serv", "openssl"]) {
-        return;
-    }
-    let certificate = Certificate::new();
-    let namespace = Netns::new();
-    let agent = watching(&namespace);
-    let port = free_port();
-    let (_serv_directory, serv, serv_comm) = renamed("gnutls-serv");
-    let mut command = namespace.command(&serv);
-    command.args(["--echo", "--quiet", "--noticket", "-p", &port.to_string()]);
-    command.arg("--x509certfile").arg(certificate.certificate()).arg("--x509keyfile").arg(certificate.key());
-    let _serv = Child::spawn(&mut command);
-    namespace.wait_for_listener(port);
-    let (_cli_directory, cli, cli_comm) = renamed("gnutls-cli");
-    let versions = ["NORMAL:-VERS-ALL:+VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.3"];
-    for priority in versions {
-        let mut request = namespace.command("sh");
-        let script = format!(
-            "(echo this is a line that comes back; sleep 1) | {} --insecure --priority={priority} -p {port} localhost",
-            cli.display()
-        );
-        run(request.args(["-c", &script]), seconds(20));
-    }
-    assert_outcomes(&agent, &cli_comm, &[("clean", 2)], &[("clean", 2)], "gnutls-cli");
-    assert_outcomes(&agent, &serv_comm, &[("clean", 2)], &[("clean", 2)], "gnutls-serv");
 }
 
 #[test]

@@ -23,11 +23,19 @@ impl Child {
     /// # Panics
     /// When the program cannot be started.
     pub fn spawn(command: &mut Command) -> Child {
+        Child::spawn_reading(command, Stdio::null())
+    }
+
+    /// With something to read.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn spawn_reading(command: &mut Command, input: impl Into<Stdio>) -> Child {
         let output = TempDir::new().expect("a temporary directory");
         let file = |name| Stdio::from(fs::File::create(output.path().join(name)).expect("a file"));
         let shown = format!("{command:?}");
         let process = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .process_group(0)

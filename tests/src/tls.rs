@@ -140,7 +140,7 @@ pub fn watching_with(namespace: &Netns, flags: &[&str]) -> Agent {
 }
 
 /// How the connections of the programs called `comm` ended on one side: all outcomes with a count.
-pub fn outcomes(agent: &Agent, comm: &str, side: &str) -> Vec<(String, u64)> {
+fn outcomes(agent: &Agent, comm: &str, side: &str) -> Vec<(String, u64)> {
     let metrics = agent.metrics();
     let samples = metrics.select("tlsclose_tls_closes_total", &[("comm", comm), ("side", side)]);
     let counted = samples.into_iter().filter(|sample| sample.value > 0.0);
