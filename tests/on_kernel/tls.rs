@@ -7,8 +7,10 @@ use std::process::Command;
 use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::seconds;
-use tlsclose_tests::tls::{Wire, after_data, assert_outcomes, exchange, python, watching};
+use tlsclose_tests::tls::{
+    Wire, after_data, assert_outcomes, exchange, local_outcomes, python, watching, watching_with,
+};
+use tlsclose_tests::{seconds, wait_for};
 
 type Outcomes = [(&'static str, u64)];
 
@@ -68,7 +70,8 @@ fn kernel_tls_is_followed_by_its_control_messages() {
     // Before 6.3 what the kernel encrypts passes no hook.
     let has_hook = fs::exists("/sys/kernel/tracing/events/sock/sock_send_length").expect("tracefs");
     let seen = |outcome| if has_hook { outcome } else { "unknown" };
-    for (end, sent, answered) in [("none", "truncated", "truncated"), ("clean", "clean", "unanswered")] {
+    let truncated = ["none", "fatal"].map(|end| (end, "truncated", "truncated"));
+    for (end, sent, answered) in truncated.into_iter().chain([("clean", "clean", "unanswered")]) {
         let wire = exchange(&namespace, &["--send", "kernel", "--end", end], COUNT);
         assert_outcomes(&agent, &wire.client, &[(seen(sent), COUNT)], &[("unknown", COUNT)], end);
         assert_outcomes(&agent, &wire.server, &[(seen(answered), COUNT)], &[(seen(sent), COUNT)], end);
@@ -206,6 +209,32 @@ fn a_leak_on_tls_says_how_the_goodbye_stands() {
         assert_eq!(site["examples"][0]["tls"]["local"], local, "{site:#}");
         assert!(site["why"].as_str().expect("why").ends_with(sentence), "{site:#}");
     }
+}
+
+#[test]
+fn connections_that_do_not_fit_are_lost_and_not_guessed_at() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    const COUNT: u64 = 60;
+    const FIT: u64 = 16;
+    let namespace = Netns::new();
+    let agent = watching_with(&namespace, &["--max-sockets=16"]);
+    let lost = || agent.metrics().sum("tlsclose_lost_total", &[("reason", "tls_sockets_full")]).unwrap_or(0.0);
+    let before = lost();
+    // The server keeps its sockets until all have come.
+    let wire = Wire::new();
+    let arguments = ["--end", "clean", "--hold", "1", "--count", &COUNT.to_string()];
+    Child::spawn(&mut wire.command(&namespace, &arguments)).wait_for_line("done", seconds(20));
+    // Some of the entries may be those of others on this host.
+    wait_for("losses", seconds(10), || (lost() - before >= (COUNT - FIT) as f64).then_some(()));
+    agent.wait_for_censuses(2);
+    for (comm, outcome) in [(&wire.client, "clean"), (&wire.server, "unanswered")] {
+        let counted = local_outcomes(&agent, comm, 0);
+        assert!(counted.iter().all(|(counted, _)| counted == outcome), "{comm}: {counted:?}");
+    }
+    let of_server: u64 = local_outcomes(&agent, &wire.server, 0).iter().map(|(_, count)| count).sum();
+    assert!(of_server <= FIT, "{of_server}");
 }
 
 #[test]

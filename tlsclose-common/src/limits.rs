@@ -163,7 +163,7 @@ pub const TLS_BATCH_PIECES: u64 = 16;
 /// How exact the time is at which TLS was recognised last.
 pub const TLS_SEEN_STEP_NS: u64 = 1_000_000_000;
 
-/// Entries of `TLS_SOCKETS`.
+/// Entries of `TLS_SOCKETS` unless the agent says otherwise.
 pub const TLS_SOCKETS_ENTRIES: u32 = 131_072;
 
 /// Entries of `TLS_CLOSES`: a few for each process that closes TLS connections.

@@ -10,7 +10,10 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tlsclose_common::{
     facts::{Lost, call},
     limits::{TLS_BATCH_PIECES, TLS_STEPS},
-    tls::{Direction, HEADER},
+    tls::{
+        Direction, HEADER,
+        record::{ALERT, HANDSHAKE},
+    },
 };
 
 use crate::{
@@ -185,7 +188,24 @@ pub fn type_by_kernel(which: u8) -> Option<u8> {
     // SAFETY: one byte; the helper checks the address.
     let read = unsafe { bpf_probe_read_user((&raw mut record).cast(), 1, (control + IOVEC) as *const c_void) };
     let is_its = length >= LENGTH && level_and_kind == SOL_TLS | kind << 32 && read == 0;
-    is_its.then_some(record)
+    if !is_its {
+        return None;
+    }
+    // An alert of any other kind says no goodbye, and carries no data: as little as a handshake does.
+    Some(if record == ALERT && !is_close_notify(call)? { HANDSHAKE } else { record })
+}
+
+/// Whether the alert of the current sendmsg() or recvmsg() says goodbye: its two bytes are in clear there (RFC 8446,
+/// section 6: level and description).
+#[inline(always)]
+fn is_close_notify(call: SystemCall) -> Option<bool> {
+    const CLOSE_NOTIFY: u8 = 0;
+    let (iovec, _) = user_pair(call.argument(1) + MSG_IOV)?;
+    let (alert, _) = user_pair(iovec)?;
+    let mut description = CLOSE_NOTIFY;
+    // SAFETY: one byte; the helper checks the address.
+    let read = unsafe { bpf_probe_read_user((&raw mut description).cast(), 1, (alert + 1) as *const c_void) };
+    (read == 0).then_some(description == CLOSE_NOTIFY)
 }
 
 /// Bytes of all pieces; None where there are more than are looked at.

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tlsclose costs, measured beside doing without it and beside others.
 
+mod calls;
 mod census;
 mod crowd;
 mod hooks;
@@ -58,6 +59,8 @@ enum What {
     Keepalive,
     /// Both with TLS
     Tls,
+    /// What TLS adds to a send and to a read
+    Calls,
     /// 99,000 leaked sockets, and how soon a leak is found
     Census,
     /// 1,000,000 descriptors and 50,000 tasks
@@ -102,6 +105,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(What::Tls) {
         sections.push(throughput::tls(&plan)?);
+    }
+    if wanted(What::Calls) {
+        sections.push(calls::measure(&plan)?);
     }
     if wanted(What::Census) {
         sections.push(census::measure(&plan)?);

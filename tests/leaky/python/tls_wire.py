@@ -134,6 +134,8 @@ TCP_ULP = 31
 TLS_TX, TLS_RX = 1, 2
 SET_RECORD_TYPE = 1
 ALERT = b"\x15"
+# close_notify, and internal_error, which is fatal.
+KERNEL_ALERTS = {"clean": b"\x01\x00", "fatal": b"\x02\x50"}
 
 
 def into_the_kernel(sock):
@@ -221,8 +223,8 @@ def talk_by_kernel(sock):
     into_the_kernel(sock)
     sock.sendall(b"q" * 5000)
     receive_by_kernel(sock, len(MARKER) * 100)
-    if options.end == "clean":
-        sock.sendmsg([b"\x01\x00"], [(SOL_TLS, SET_RECORD_TYPE, ALERT)])
+    if options.end in KERNEL_ALERTS:
+        sock.sendmsg([KERNEL_ALERTS[options.end]], [(SOL_TLS, SET_RECORD_TYPE, ALERT)])
     sock.close()
 
 

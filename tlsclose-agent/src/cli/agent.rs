@@ -169,7 +169,7 @@ impl WatchArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Bounds")]
 pub struct BoundArgs {
-    /// Half-closed sockets watched at once; what does not fit is counted as lost
+    /// Half-closed sockets watched at once, and TLS connections; what does not fit is counted as lost
     #[arg(long, env = "TLSCLOSE_MAX_SOCKETS", default_value_t = 131_072, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_194_304), hide_env = true)]
     pub max_sockets: u32,
 

@@ -98,6 +98,7 @@ impl Object<'_> {
             .override_global("STREAM", &stream, true)
             .override_global("CENSUS_OF_ALL", &all, true)
             .map_max_entries("HALF_CLOSED", options.max_sockets)
+            .map_max_entries("TLS_SOCKETS", options.max_sockets)
             .verifier_log_level(if options.verbose { VerifierLogLevel::VERBOSE } else { VerifierLogLevel::STATS });
         if options.stream {
             loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
