@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, on_kernel, root};
+use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, leaky_rust_frameless, on_kernel, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of, sockets_of};
@@ -69,6 +70,13 @@ fn rust_without_frame_pointers_is_named_to_the_line() {
 #[test]
 fn a_static_program_is_named_to_the_line() {
     check_ways(Language::StaticC);
+}
+
+/// The first at any address, as dynamic ones mostly are, and the second, which is dynamic, at none but its own.
+#[test]
+fn a_program_is_named_to_the_line_wherever_it_is_loaded() {
+    check_ways(Language::StaticPieC);
+    check_ways(Language::FixedC);
 }
 
 /// Its own functions have neither unwind tables nor frame pointers.
@@ -166,6 +174,28 @@ fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
     assert_eq!(table.matches("\n    … (cut)\n").count(), 2, "{table}");
 }
 
+#[test]
+fn a_program_without_dwarf_is_named_to_the_function() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let mut leaky = start(&namespace, Language::SymbolsC);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    assert_whole(&site);
+    for (touch, name) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
+        let innermost = own_of(&leaky, &site[touch])[0];
+        assert_eq!((function(innermost), &innermost["line"]), (name, &Value::Null), "{site:#}");
+        assert_names(
+            innermost,
+            &leaky_c_frameless(),
+            name,
+            &format!("ways.c:{}", leaky.way.line(leaky.language, touch)),
+        );
+    }
+}
+
 /// Module, offset and build id are there, and lead to function and line in the program as it was
 /// before it was stripped.
 #[test]
@@ -178,17 +208,44 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
     assert_whole(&site);
-    let language = Language::StrippedC;
-    for (touch, function) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
-        let is_own = |frame: &&Value| frame["module"] == leaky.executable().to_str().expect("UTF-8");
-        let innermost = list(&site[touch]["stack"]).find(is_own).expect("an own frame");
-        assert_eq!((&innermost["function"], &innermost["line"]), (&Value::Null, &Value::Null), "{site:#}");
-        assert_eq!(innermost["build_id"].as_str().map(str::len), Some(40), "{site:#}");
-        let line = leaky.way.line(language, touch);
-        let (name, place) = named_by(&leaky_c_frameless(), innermost);
-        assert_eq!(name, function, "{site:#}");
-        assert!(place.contains(&format!("ways.c:{line}")), "{place} is not line {line}");
+    for (touch, name) in [("opened", "eof_forget_accept"), ("touched", "eof_forget_handle")] {
+        let innermost = own_of(&leaky, &site[touch])[0];
+        assert_nameless(innermost);
+        assert_names(
+            innermost,
+            &leaky_c_frameless(),
+            name,
+            &format!("ways.c:{}", leaky.way.line(leaky.language, touch)),
+        );
     }
+    // The standard library's functions are in the same file, within the program's.
+    let mut leaky = start(&namespace, Language::StrippedRust);
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    assert_whole(&site);
+    for touch in ["opened", "touched"] {
+        let own = own_of(&leaky, &site[touch]);
+        own.iter().for_each(|frame| assert_nameless(frame));
+        let line = format!("ways.rs:{}", leaky.way.line(leaky.language, touch));
+        let places: Vec<String> = own.iter().map(|frame| named_by(&leaky_rust_frameless(), frame).1).collect();
+        assert!(places.iter().any(|place| place.contains(&line)), "{line} is not in {places:#?}");
+    }
+}
+
+/// The frames in the program's file.
+fn own_of<'a>(leaky: &Leaky, touch: &'a Value) -> Vec<&'a Value> {
+    let is_own = |frame: &&Value| frame["module"] == leaky.executable().to_str().expect("UTF-8");
+    list(&touch["stack"]).filter(is_own).collect()
+}
+
+fn assert_nameless(frame: &Value) {
+    assert_eq!((&frame["function"], &frame["line"]), (&Value::Null, &Value::Null), "{frame:#}");
+    assert_eq!(frame["build_id"].as_str().map(str::len), Some(40), "{frame:#}");
+}
+
+fn assert_names(frame: &Value, program: &Path, function: &str, place: &str) {
+    let (name, line) = named_by(program, frame);
+    assert!(name == function && line.contains(place), "{name} at {line} is not {function} at {place}");
 }
 
 /// Libraries that were loaded after the first stacks of their process, and are gone before anybody
@@ -234,12 +291,34 @@ fn libraries_that_are_loaded_late_and_unloaded_again_are_named_to_the_line() {
 /// The process that opened the sockets is gone, and its file replaced, before anybody asks for a name.
 #[test]
 fn the_path_of_a_process_that_died_is_complete() {
-    if !on_kernel(&[]) {
+    if !on_kernel(&["addr2line"]) {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start_with(&["--census-interval=1s"]));
+    let site = site_of_the_dead(&namespace, &agent, Language::Cpp);
+    let opened = own(&site["opened"], "leaky.cc");
+    assert_eq!(opened.first().map(|frame| frame.0), Some("Server<Plain>::eof_forget_accept()"), "{site:#}");
+    let touched = own(&site["touched"], "leaky.cc");
+    assert_eq!(touched.first().map(|frame| frame.0), Some("Reader<Plain>::handle(int)"), "{site:#}");
+    assert_whole(&site);
+
+    let site = site_of_the_dead(&namespace, &agent, Language::StrippedCpp);
+    assert_whole(&site);
+    let source = fs::read_to_string(root().join(Language::Cpp.source())).expect("the source");
+    for (touch, name) in
+        [("opened", "_ZN6ServerI5PlainE17eof_forget_acceptEv"), ("touched", "_ZN6ReaderI5PlainE6handleEi")]
+    {
+        let innermost = list(&site[touch]["stack"]).find(|frame| frame["module"] == site["processes"][0]["exe"]);
+        let innermost = innermost.unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
+        assert_nameless(innermost);
+        let line = marked_line(&source, &format!("eof_forget {touch}"));
+        assert_names(innermost, &Language::Cpp.program(), name, &format!("leaky.cc:{line}"));
+    }
+}
+
+fn site_of_the_dead(namespace: &Netns, agent: &Agent, language: Language) -> Value {
     let way = way_named("eof_forget");
-    let mut leaky = Leaky::start(&namespace, Language::Cpp, way, &["--count", "3", "--for", "60", "--hand-over"]);
+    let mut leaky = Leaky::start(namespace, language, way, &["--count", "3", "--for", "60", "--hand-over"]);
     let heir: u32 = leaky.child().wait_for_line("heir ", seconds(10)).parse().expect("a PID");
     fs::remove_file(leaky.executable()).expect("the executable");
     fs::copy("/bin/true", leaky.executable()).expect("another program");
@@ -248,11 +327,7 @@ fn the_path_of_a_process_that_died_is_complete() {
     let report = agent.wait_for("its sockets", seconds(20), is_held);
     let sites = sites_of(&report, heir);
     let [site] = sites[..] else { panic!("{sites:#?}") };
-    let opened = own(&site["opened"], "leaky.cc");
-    assert_eq!(opened.first().map(|frame| frame.0), Some("Server<Plain>::eof_forget_accept()"), "{site:#}");
-    let touched = own(&site["touched"], "leaky.cc");
-    assert_eq!(touched.first().map(|frame| frame.0), Some("Reader<Plain>::handle(int)"), "{site:#}");
-    assert_whole(site);
     let heir = rustix::process::Pid::from_raw(heir as i32).expect("a PID");
     rustix::process::kill_process(heir, rustix::process::Signal::KILL).expect("to end it");
+    site.clone()
 }

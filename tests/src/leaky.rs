@@ -22,6 +22,10 @@ pub enum Language {
     FramelessC,
     /// The same, with libc linked in.
     StaticC,
+    /// The same with that, at any address.
+    StaticPieC,
+    /// The same as `FramelessC`, at the address that it was linked for.
+    FixedC,
     /// The same as `FramelessC`, with musl.
     Musl,
     /// With musl, and with frame pointers of the program's own.
@@ -29,13 +33,18 @@ pub enum Language {
     /// The same as `Musl`, linked in.
     StaticMusl,
     FramedStaticMusl,
-    /// The same as `FramelessC`, without symbols.
+    /// The same as `FramelessC`, without DWARF.
+    SymbolsC,
+    /// The same without symbols, either.
     StrippedC,
     /// Optimised, with templates, exceptions and inlined members.
     Cpp,
+    StrippedCpp,
     Rust,
     /// Without frame pointers.
     FramelessRust,
+    /// The same, without symbols and DWARF.
+    StrippedRust,
     Go,
     /// Without symbols and DWARF.
     StrippedGo,
@@ -48,14 +57,19 @@ impl Language {
             Language::OptimisedC => leaky_c_optimised(),
             Language::FramelessC => leaky_c_frameless(),
             Language::StaticC => beside_leaky_c("leaky-static"),
+            Language::StaticPieC => beside_leaky_c("leaky-static-pie"),
+            Language::FixedC => beside_leaky_c("leaky-fixed"),
             Language::Musl => beside_leaky_c("leaky-musl"),
             Language::FramedMusl => beside_leaky_c("leaky-musl-framed"),
             Language::StaticMusl => beside_leaky_c("leaky-musl-static"),
             Language::FramedStaticMusl => beside_leaky_c("leaky-musl-static-framed"),
+            Language::SymbolsC => beside_leaky_c("leaky-symbols"),
             Language::StrippedC => beside_leaky_c("leaky-stripped"),
             Language::Cpp => beside_leaky_c("leaky-cpp"),
+            Language::StrippedCpp => beside_leaky_c("leaky-cpp-stripped"),
             Language::Rust => leaky_rust(),
             Language::FramelessRust => leaky_rust_frameless(),
+            Language::StrippedRust => leaky_rust_frameless().with_file_name("leaky-stripped"),
             Language::Go => beside_leaky_c("leaky-go"),
             Language::StrippedGo => beside_leaky_c("leaky-go-stripped"),
         }
@@ -64,8 +78,8 @@ impl Language {
     /// The file with the code paths of all ways, below the repository.
     pub fn source(self) -> &'static str {
         match self {
-            Language::Cpp => "tests/leaky/cpp/leaky.cc",
-            Language::Rust | Language::FramelessRust => "tests/leaky/rust/ways.rs",
+            Language::Cpp | Language::StrippedCpp => "tests/leaky/cpp/leaky.cc",
+            Language::Rust | Language::FramelessRust | Language::StrippedRust => "tests/leaky/rust/ways.rs",
             Language::Go | Language::StrippedGo => "tests/leaky/go/leaky.go",
             _ => "tests/leaky/c/ways.c",
         }
@@ -121,7 +135,7 @@ impl Way {
     pub fn opened_call(&self, language: Language) -> &'static str {
         match (self.is_client, language, self.name) {
             (true, ..) => "connect",
-            (_, Language::Rust | Language::FramelessRust, _) => "accept4",
+            (_, Language::Rust | Language::FramelessRust | Language::StrippedRust, _) => "accept4",
             (.., "half_close") => "accept",
             _ => "accept4",
         }

@@ -42,13 +42,30 @@ pub fn frames_in<'a>(stack: &'a Value, source: &str) -> Vec<&'a Value> {
 /// # Panics
 /// When addr2line does not know them.
 pub fn named_by(program: &Path, frame: &Value) -> (String, String) {
-    let offset = frame["offset"].as_str().and_then(|offset| u64::from_str_radix(&offset[2..], 16).ok());
-    // A return address belongs to the call before it. In these programs offsets are addresses.
-    let call = format!("{:#x}", offset.expect("an offset") - 1);
+    // A return address belongs to the call before it.
+    let call = format!("{:#x}", address(program, hex(frame["offset"].as_str().expect("an offset"))) - 1);
     let named = Command::new("addr2line").args(["-f", "-e"]).arg(program).arg(call).output().expect("addr2line");
     let named = String::from_utf8(named.stdout).expect("UTF-8");
     let (name, place) = named.trim().split_once('\n').expect("two lines");
     (name.to_owned(), place.to_owned())
+}
+
+fn hex(number: &str) -> u64 {
+    u64::from_str_radix(number.trim_start_matches("0x"), 16).expect("a number")
+}
+
+/// The address that a place in a program's file was linked for, by the segment that it is in.
+fn address(program: &Path, offset: u64) -> u64 {
+    let headers = Command::new("readelf").args(["-lW"]).arg(program).output().expect("readelf").stdout;
+    let headers = String::from_utf8(headers).expect("UTF-8");
+    let segments = headers.lines().filter_map(|line| {
+        let mut cells = line.trim().strip_prefix("LOAD")?.split_whitespace().map(hex);
+        // Of its five numbers the third is the physical address, and the last is the size in memory.
+        Some((cells.next()?, cells.next()?, cells.nth(1)?))
+    });
+    let is_in = |(begin, _, size): &(u64, u64, u64)| (*begin..begin + size).contains(&offset);
+    let (begin, linked_for, _) = segments.into_iter().find(is_in).expect("a segment");
+    offset - begin + linked_for
 }
 
 /// A function's name without its path.

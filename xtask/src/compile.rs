@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -112,18 +112,25 @@ fn leaky_plugin(log: &mut Log) -> Result<()> {
     Ok(())
 }
 
-/// Those in C++, Go and Java, those in C with musl, and what is left of some when their symbols are taken away.
+/// Those in C++, Go and Java, those in C with musl or at other addresses, and what is left of some when their symbols are
+/// taken away.
 pub fn leaky_others(log: &mut Log) -> Result<()> {
     leaky_musl(log)?;
     leaky_plugin(log)?;
+    compile_leaky_c(log, "leaky-fixed", &["-O2", "-fomit-frame-pointer", "-no-pie"])?;
+    compile_leaky_c(log, "leaky-static-pie", &["-O2", "-fomit-frame-pointer", "-static-pie"])?;
     let beside = |name| leaky_c_program().with_file_name(name);
     let mut cpp = Command::new(env::var_os("CXX").unwrap_or("c++".into()));
     cpp.args(["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Wl,--build-id", "-o"]);
     cpp.arg(beside("leaky-cpp")).arg("tests/leaky/cpp/leaky.cc").current_dir(workspace::root());
     log.step("building the leaking program in C++", cpp)?;
-    let mut stripped = Command::new("strip");
-    stripped.arg("-o").arg(beside("leaky-stripped")).arg(beside("leaky-frameless"));
-    log.step("stripping one in C", stripped)?;
+    for (what, program, stripped) in [
+        ("--strip-debug", "leaky-frameless", "leaky-symbols"),
+        ("--strip-all", "leaky-frameless", "leaky-stripped"),
+        ("--strip-all", "leaky-cpp", "leaky-cpp-stripped"),
+    ] {
+        strip(log, what, &beside(program), &beside(stripped))?;
+    }
     for (program, flags) in [("leaky-go", ""), ("leaky-go-stripped", "-s -w")] {
         let mut go = Command::new("go");
         go.args(["build", "-trimpath", "-ldflags", flags, "-o"]).arg(beside(program)).arg("leaky.go");
@@ -181,5 +188,13 @@ pub fn leaky_rust(log: &mut Log) -> Result<()> {
     build.env("CARGO_TARGET_DIR", workspace::target("leaky/frameless"));
     build.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C force-frame-pointers=no");
     build.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_PROFILE_RELEASE_STRIP", "none");
-    log.step("building the leaking programs in Rust without frame pointers", build)
+    log.step("building the leaking programs in Rust without frame pointers", build)?;
+    let program = workspace::target("leaky/frameless/release/leaky");
+    strip(log, "--strip-all", &program, &program.with_file_name("leaky-stripped"))
+}
+
+fn strip(log: &mut Log, what: &str, program: &Path, stripped: &Path) -> Result<()> {
+    let mut strip = Command::new("strip");
+    strip.arg(what).arg("-o").arg(stripped).arg(program);
+    log.step(&format!("stripping {}", program.display()), strip)
 }
