@@ -166,14 +166,16 @@ fn a_coroutine_that_connects_is_named_to_the_line() {
     }
 }
 
-/// The event loop accepts and reads for its coroutines: it is what the stack shows.
+/// The event loop accepts and reads for its coroutines: it is what the stack shows. They send by themselves.
 #[test]
 fn an_asyncio_server_is_named_by_its_event_loop() {
     if !on_kernel(&["python3"]) {
         return;
     }
     let (namespace, agent) = (Netns::new(), Agent::start());
-    let start = |program: PathBuf| start(&namespace, &program, &["asyncio_server", "--for", "60"]);
+    // What a program sends is sampled once one of its sockets lingers.
+    let arguments = ["asyncio_server", "--count", "24", "--rate", "3", "--for", "60"];
+    let start = |program: PathBuf| start(&namespace, &program, &arguments);
     let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
         let site = site_of(&agent, child);
@@ -183,6 +185,10 @@ fn an_asyncio_server_is_named_by_its_event_loop() {
             assert!(in_loop, "{site:#}");
             assert_eq!(own_frames(&site[touch])[0], ("main", line("asyncio_server loop")), "{site:#}");
         }
+        let sent: Vec<(&str, u64)> = list(&site["last_sent"]).map(|sent| own_frames(sent)[0]).collect();
+        let coroutines =
+            [("aio_handle", line("asyncio_server sent")), ("aio_handle_rarely", line("asyncio_server sent elsewhere"))];
+        assert_eq!(sent, coroutines, "{site:#}");
     }
 }
 

@@ -163,7 +163,11 @@ pub struct Site {
     pub opened: Option<Touch>,
     pub touched: Option<Touch>,
     pub closed_elsewhere: Option<ClosedElsewhere>,
-    pub usual_close: Option<UsualClose>,
+    pub usual_close: Option<CommonPath>,
+    /// Where the program last sent on its sockets, most of them first; known of those that were in use after the first of
+    /// its process had lingered, and not read from since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_sent: Vec<CommonPath>,
     pub examples: Vec<Example>,
     /// The queues in which connections wait that nobody accepts; of that kind only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -275,8 +279,9 @@ pub struct ClosedElsewhere {
     pub stack: Vec<Frame>,
 }
 
+/// A code path that sockets have in common, and how many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UsualClose {
+pub struct CommonPath {
     pub sockets: u64,
     /// As in [`Touch`].
     #[serde(default)]

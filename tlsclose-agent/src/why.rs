@@ -4,7 +4,7 @@ pub mod aborts;
 pub mod half_open;
 pub mod tls;
 
-use crate::finding::{ClosedElsewhere, Death, Kind, Spinning, Touch, UsualClose};
+use crate::finding::{ClosedElsewhere, CommonPath, Death, Kind, Spinning, Touch};
 use crate::place;
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
@@ -90,7 +90,7 @@ fn dead(death: Death) -> &'static str {
 
 /// What became of other sockets that were opened the same way: a sentence with a space before it,
 /// or nothing.
-pub fn siblings(usual: Option<&UsualClose>, sockets: u64) -> String {
+pub fn siblings(usual: Option<&CommonPath>, sockets: u64) -> String {
     let Some(usual) = usual else { return String::new() };
     let Some(frame) = place::principal(&usual.stack) else { return String::new() };
     let these = if sockets == 1 { "this one was".to_owned() } else { format!("these {sockets} were") };

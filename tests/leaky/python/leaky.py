@@ -114,12 +114,22 @@ async def aio_connect_all(port):
 
 async def aio_handle(reader, writer):
     while await reader.read(100):
-        pass
+        writer.write(b"pong")  # LINE: asyncio_server sent
+    kept.append(writer)
+
+
+async def aio_handle_rarely(reader, writer):
+    while await reader.read(100):
+        writer.write(b"seldom")  # LINE: asyncio_server sent elsewhere
     kept.append(writer)
 
 
 async def aio_serve(listener):
-    server = await asyncio.start_server(aio_handle, sock=listener)
+    def handle(reader, writer):
+        handler = aio_handle_rarely if len(kept) % 3 == 0 else aio_handle
+        return handler(reader, writer)
+
+    server = await asyncio.start_server(handle, sock=listener)
     while len(kept) < options.count:
         await asyncio.sleep(0.05)
     ready()
@@ -155,6 +165,8 @@ def polite_client(port):
     for _ in range(options.count):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.sendall(b"ping")
+        if options.way == "asyncio_server":
+            connection.recv(100)
         connection.close()
         pause()
 

@@ -1,7 +1,8 @@
 //! Who a group of sockets belongs to, and what its code paths are called.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -21,11 +22,14 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    finding::{Container, Frame, Touch, UsualClose},
+    finding::{CommonPath, Container, Frame, Touch},
     sites::{Described, touch_tells},
     snapshot::Identity,
     tracker::{Group, PathId, ProcessKey},
 };
+
+/// Code paths shown of many that sockets of a site have in common.
+const COMMON_PATHS: usize = 3;
 
 /// How old vitals may be.
 const VITALS_AGE: Duration = Duration::from_secs(1);
@@ -152,10 +156,27 @@ impl Attribution {
     }
 
     /// Where sockets that were opened by these paths are closed, as a rule.
-    pub fn usual_close(&mut self, opened: impl IntoIterator<Item = PathId>) -> Option<UsualClose> {
+    pub fn usual_close(&mut self, opened: impl IntoIterator<Item = PathId>) -> Option<CommonPath> {
         let (path, sockets) = self.closes.usual(opened)?;
         let (stack, whole) = self.frames(path);
-        (!stack.is_empty()).then_some(UsualClose { sockets, whole, stack })
+        (!stack.is_empty()).then_some(CommonPath { sockets, whole, stack })
+    }
+
+    /// The code paths under these keys, as far as they are known: those of most sockets, and these first.
+    pub fn common_paths(&mut self, stacks: &BTreeMap<u64, u64>) -> Vec<CommonPath> {
+        let mut sockets: BTreeMap<PathId, u64> = BTreeMap::new();
+        for (key, count) in stacks {
+            if let Some(path) = self.paths.by_key(*key) {
+                *sockets.entry(path).or_default() += count;
+            }
+        }
+        let mut paths: Vec<(PathId, u64)> = sockets.into_iter().collect();
+        paths.sort_by_key(|(_, sockets)| Reverse(*sockets));
+        let named = paths.into_iter().take(COMMON_PATHS).map(|(path, sockets)| {
+            let (stack, whole) = self.frames(path);
+            CommonPath { sockets, whole, stack }
+        });
+        named.filter(|path| !path.stack.is_empty()).collect()
     }
 
     /// Where a socket was opened, by the key that the kernel side gave out; None when it is not known.

@@ -120,11 +120,12 @@ fn leaking() -> Site {
             stack: vec![frame("handle_request", "src/server.rs", 131)],
         }),
         closed_elsewhere: None,
-        usual_close: Some(UsualClose {
+        usual_close: Some(CommonPath {
             sockets: 9700,
             whole: true,
             stack: vec![frame("finish", "src/server.rs", 160)],
         }),
+        last_sent: vec![CommonPath { sockets: 17, whole: false, stack: vec![frame("respond", "src/server.rs", 140)] }],
         examples: vec![
             example("10.0.0.4:8443", "10.0.9.1:51234", State::CloseWait, 1833.2, 211),
             example("10.0.0.4:8443", "10.0.9.2:51235", State::CloseWait, 1700.0, 212),
@@ -159,6 +160,7 @@ fn lingering() -> Site {
         touched: None,
         closed_elsewhere: None,
         usual_close: None,
+        last_sent: vec![],
         examples: vec![],
         accept_queues: vec![],
         death: Death::default(),

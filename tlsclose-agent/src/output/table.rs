@@ -124,10 +124,11 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
         let title = format!("spinning in thread {thread} of {}, {call} {:.0}/s", spinning.pid, spinning.per_second);
         stack::section(text, &title, &spinning.stack, layout);
     }
-    if let Some(usual) = &site.usual_close {
-        let title = format!("usually closed by ({})", plural(usual.sockets, "socket"));
-        stack::section(text, &title, &usual.stack, layout);
-        if !usual.whole {
+    let last_sent = site.last_sent.iter().map(|path| ("last sent by", path));
+    let usually_closed = site.usual_close.iter().map(|path| ("usually closed by", path));
+    for (what, path) in last_sent.chain(usually_closed) {
+        stack::section(text, &format!("{what} ({})", plural(path.sockets, "socket")), &path.stack, layout);
+        if !path.whole {
             stack::cut(text);
         }
     }

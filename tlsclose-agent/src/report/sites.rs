@@ -24,7 +24,7 @@ pub(super) fn site(
     watch: &mut Watch,
     key: SiteKey,
     record: SiteRecord,
-    usual_close: Option<UsualClose>,
+    usual_close: Option<CommonPath>,
     now: Moment,
 ) -> Site {
     let per_minute = record.history.per_minute();
@@ -56,6 +56,9 @@ pub(super) fn site(
         get_to_know(watch, std::iter::once(&socket.first_holder).chain(&socket.other_holders));
     }
     let examples: Vec<Example> = record.now.examples.iter().map(|socket| example(watch, socket, now)).collect();
+    // What is the last touch already says nothing more.
+    let mut last_sent = watch.attribution.common_paths(&record.now.sent);
+    last_sent.retain(|sent| touched.as_ref().is_none_or(|touched| touched.stack != sent.stack));
     Site {
         why: why::why(key.kind, death, record.opened.as_ref(), touched.as_ref())
             + &why::closed_in_vain(key.kind, closed_elsewhere.as_ref())
@@ -83,6 +86,7 @@ pub(super) fn site(
         touched,
         closed_elsewhere,
         usual_close,
+        last_sent,
         examples,
         accept_queues: listeners.iter().map(|listener| accept_queue(watch, listener)).collect(),
     }

@@ -1,6 +1,6 @@
 //! Counts of sockets: of what has been, and of what is now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Moment,
@@ -10,6 +10,8 @@ use crate::{
 
 /// Example sockets kept for a site.
 const EXAMPLES: usize = 5;
+/// Stacks of sends counted for a site.
+const SENT: usize = 32;
 /// Listeners kept for a site.
 const LISTENERS: usize = 16;
 
@@ -32,6 +34,8 @@ pub struct Tally {
     pub oldest: Option<Moment>,
     pub age_is_minimum: bool,
     pub examples: Vec<Socket>,
+    /// How many were last sent to by which stack, by its key.
+    pub sent: BTreeMap<u64, u64>,
     /// Addresses of listeners in whose accept queues they are.
     pub listeners: BTreeSet<u64>,
 }
@@ -67,6 +71,7 @@ impl Tally {
             self.oldest = Some(socket.clock);
             self.age_is_minimum = socket.age_is_minimum;
         }
+        self.count_sent(socket.last.sent, 1);
         self.keep_listener(socket.last.listener);
         self.keep_example(socket);
     }
@@ -82,9 +87,16 @@ impl Tally {
             self.oldest = Some(theirs);
             self.age_is_minimum = other.age_is_minimum;
         }
+        other.sent.iter().for_each(|(stack, sockets)| self.count_sent(*stack, *sockets));
         other.listeners.iter().for_each(|listener| self.keep_listener(*listener));
         for example in &other.examples {
             self.keep_example(example);
+        }
+    }
+
+    fn count_sent(&mut self, stack: u64, sockets: u64) {
+        if stack != 0 && (self.sent.len() < SENT || self.sent.contains_key(&stack)) {
+            *self.sent.entry(stack).or_default() += sockets;
         }
     }
 

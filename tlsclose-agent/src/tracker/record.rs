@@ -103,6 +103,7 @@ pub fn last_seen(record: &Holder) -> LastSeen {
         recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
         send_queue: record.write_seq.wrapping_sub(record.snd_una),
         touched_at: record.half.touched_at,
+        sent: if record.origin.touched_call == call::SEND { record.origin.touched } else { 0 },
         sk: record.sk,
         is_unheld: record.flags & holder::UNHELD != 0,
         was_closed: record.flags & holder::CLOSED != 0,

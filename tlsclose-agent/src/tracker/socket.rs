@@ -54,6 +54,8 @@ pub struct LastSeen {
     pub recv_queue: u32,
     pub send_queue: u32,
     pub touched_at: u64,
+    /// Key of the stack that last moved data, if that was a send.
+    pub sent: u64,
     /// Address of the listener in whose accept queue it is, else 0.
     pub listener: u64,
     /// Address of the socket.

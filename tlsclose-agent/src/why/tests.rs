@@ -19,7 +19,7 @@ pub(super) fn touch(call: &str, result: Option<i64>, function: &str, line: u32) 
 #[test]
 fn siblings_are_counted_where_they_were_closed() {
     let stack = touch("close", None, "conn_free", 211).stack;
-    let usual = |sockets| UsualClose { sockets, whole: true, stack: stack.clone() };
+    let usual = |sockets| CommonPath { sockets, whole: true, stack: stack.clone() };
     for (usual, sockets, expected) in [
         (None, 412, ""),
         (
@@ -28,7 +28,7 @@ fn siblings_are_counted_where_they_were_closed() {
             " At least 9700 siblings were closed in conn_free (src/server.rs:211); these 412 were not.",
         ),
         (Some(usual(1)), 1, " At least 1 sibling was closed in conn_free (src/server.rs:211); this one was not."),
-        (Some(UsualClose { sockets: 5, whole: true, stack: vec![] }), 2, ""),
+        (Some(CommonPath { sockets: 5, whole: true, stack: vec![] }), 2, ""),
     ] {
         assert_eq!(siblings(usual.as_ref(), sockets), expected);
     }

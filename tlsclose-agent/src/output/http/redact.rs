@@ -6,8 +6,8 @@
 //! somebody has decided whether it is a detail.
 
 use crate::finding::{
-    AbortSite, BadCloses, ClosedElsewhere, Frame, HalfOpenSite, Process, Report, Site, Spinning, TlsSite, Touch,
-    UsualClose,
+    AbortSite, BadCloses, ClosedElsewhere, CommonPath, Frame, HalfOpenSite, Process, Report, Site, Spinning, TlsSite,
+    Touch,
 };
 use crate::why::{aborts, half_open, tls, why};
 
@@ -62,11 +62,8 @@ fn site(full: &Site) -> Site {
             comm: closed.comm.clone(),
             stack: stack(&closed.stack),
         }),
-        usual_close: full.usual_close.as_ref().map(|usual| UsualClose {
-            sockets: usual.sockets,
-            whole: usual.whole,
-            stack: stack(&usual.stack),
-        }),
+        usual_close: full.usual_close.as_ref().map(common),
+        last_sent: full.last_sent.iter().map(common).collect(),
         examples: Vec::new(),
         // Addresses.
         accept_queues: Vec::new(),
@@ -153,6 +150,10 @@ fn process(full: &Process) -> Process {
         }),
         container: full.container.clone(),
     }
+}
+
+fn common(full: &CommonPath) -> CommonPath {
+    CommonPath { sockets: full.sockets, whole: full.whole, stack: stack(&full.stack) }
 }
 
 fn touch(full: &Touch) -> Touch {

@@ -105,6 +105,7 @@ function body(site) {
     path(site.opened ? `opened by ${site.opened.call}` : "opened", site.opened?.stack, site.opened?.whole),
     path(touched, site.touched?.stack, site.touched?.whole),
     path(usual, site.usual_close?.stack, site.usual_close?.whole),
+    ...(site.last_sent ?? []).map((sent) => path(`last sent by (${count(sent.sockets, "socket")})`, sent.stack, sent.whole)),
   );
   const closer = site.closed_elsewhere;
   if (closer) paths.append(path(`closed in vain by ${closer.comm}[${closer.pid}]`, closer.stack));

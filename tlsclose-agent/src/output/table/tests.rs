@@ -17,6 +17,9 @@ LEAKING close_wait_eof_read  412 sockets  +4.1/min  oldest 30m33s  payments[4117
     main         src/main.rs:12
   last touched by read = 0, 29m50s ago
     handle_request  src/server.rs:131
+  last sent by (17 sockets)
+    respond  src/server.rs:140
+    … (cut)
   usually closed by (9700 sockets)
     finish  src/server.rs:160
   examples
