@@ -1,9 +1,14 @@
 //! Programs of hundreds of megabytes: what is read for names is copied first.
 
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
+use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_process, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tlsclose};
+use tlsclose_tests::host::{on_kernel, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::memory::MemoryLimit;
 use tlsclose_tests::netns::Netns;
@@ -57,4 +62,46 @@ fn large_programs_are_read_as_far_as_the_agents_memory_goes() {
     assert_eq!(limit.ended(), 0);
     assert!(agent.stop().success());
     assert_eq!(limit.ended(), 0);
+}
+
+/// 1 MB of compressed DWARF that says that it is 800 MiB.
+#[test]
+fn what_unpacks_to_more_than_there_is_room_for_costs_its_own_names_only() {
+    if !on_kernel(&["objcopy"]) {
+        return;
+    }
+    let limit = MemoryLimit::of_mib(512);
+    let (namespace, agent) = (Netns::new(), Agent::start_by(limit.command(&tlsclose()), &[]));
+    let mut bomb = Leaky::start_by(Language::FramelessC, way_named("eof_forget"), &ARGUMENTS, |executable| {
+        inflate(executable, 400 << 20);
+        namespace.command(executable)
+    });
+    assert_eq!(bomb.ready(), 20);
+    let site = wait_for_site(&agent, &bomb, 20);
+    assert_names_process(&site, &bomb);
+    let own = bomb.executable().to_str().expect("UTF-8");
+    let mut frames = list(&site["opened"]["stack"]).filter(|frame| frame["module"] == own).peekable();
+    assert!(frames.peek().is_some() && frames.all(|frame| frame["line"].is_null()), "{site:#}");
+    let mut leaky = start(&namespace, 1);
+    let site = wait_for_site(&agent, &leaky, 20);
+    assert_names_everything(&site, &mut leaky);
+    assert_eq!(limit.ended(), 0);
+    assert!(agent.stop().success());
+    assert_eq!(limit.ended(), 0);
+}
+
+/// Puts zeros in the place of two sections of DWARF, each of that size, and compresses them.
+fn inflate(executable: &Path, size: u64) {
+    let [zeros, unpacked] = ["zeros", "unpacked"].map(|name| executable.with_file_name(name));
+    File::create(&zeros).and_then(|file| file.set_len(size)).expect("a file of zeros");
+    let objcopy = |arguments: &[String], from: &Path, to: &Path| {
+        let done = run(Command::new(tool("objcopy")).args(arguments).arg(from).arg(to), seconds(120));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+    };
+    let sections =
+        [".debug_info", ".debug_str"].map(|section| format!("--update-section={section}={}", zeros.display()));
+    objcopy(&sections, executable, &unpacked);
+    objcopy(&["--compress-debug-sections=zlib".to_owned()], &unpacked, executable);
+    [zeros, unpacked].into_iter().for_each(|file| fs::remove_file(file).expect("a file"));
+    assert!(fs::metadata(executable).expect("a program").len() < 4 << 20);
 }
