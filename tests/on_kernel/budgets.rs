@@ -46,3 +46,22 @@ fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
     // By its share of all that is asked for it would have one. Programs of other tests that leak come first, too.
     assert!(named["stack_samples"].as_u64() >= Some(6), "it did not come first: {named:#}");
 }
+
+/// The same with a budget that is as good as none: a program with frame pointers asks for copies only until it is known.
+#[test]
+fn a_program_with_frame_pointers_is_not_copied() {
+    if !on_kernel(&[]) {
+        return;
+    }
+    const COUNT: u64 = 300;
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-stack-copies-per-second=1"]));
+    let [walked, copied] = [Language::OptimisedC, Language::FramelessC].map(|language| {
+        let arguments = ["--count", &COUNT.to_string(), "--rate", "50", "--for", "60"];
+        let mut leaky = Leaky::start(&namespace, language, way_named("eof_forget"), &arguments);
+        assert_eq!(leaky.ready(), COUNT);
+        let report = agent.wait_for("its sockets", seconds(20), |report| sockets_of(report, leaky.pid()) >= COUNT);
+        let sites = sites_of(&report, leaky.pid());
+        sites.iter().filter_map(|site| site["stack_samples"].as_u64()).sum::<u64>()
+    });
+    assert!(walked > COUNT / 2 && copied < COUNT / 4, "{walked} of {COUNT} paths were walked, and {copied} copied");
+}

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
@@ -230,6 +231,47 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
         let places: Vec<String> = own.iter().map(|frame| named_by(&leaky_rust_frameless(), frame).1).collect();
         assert!(places.iter().any(|place| place.contains(&line)), "{line} is not in {places:#?}");
     }
+}
+
+/// As in a container whose image carries debug files: this program sees no other root.
+#[test]
+fn a_debug_file_in_the_root_of_the_program_names_it_to_the_line() {
+    if !on_kernel(&["strip", "readelf"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let arguments = ["--count", "3", "--for", "60"];
+    let mut leaky = Leaky::start_by(Language::StaticC, way_named("eof_forget"), &arguments, |executable| {
+        let (inside, name) = (executable.parent().expect("a directory"), executable.file_name().expect("a name"));
+        split_debug_file(executable, inside);
+        fs::create_dir(inside.join("proc")).expect("a directory");
+        let mut command = namespace.command("unshare");
+        let script = "mount --bind /proc \"$0/proc\" && exec chroot \"$@\"";
+        command.args(["--mount", "sh", "-c", script]).args([inside, inside, &Path::new("/").join(name)]);
+        command
+    });
+    leaky.ready();
+    let site = wait_for_site(&agent, &leaky, 3);
+    assert_names_everything(&site, &mut leaky);
+}
+
+/// Takes symbols and DWARF out of a program, to where debuggers look for them below a root.
+fn split_debug_file(program: &Path, below: &Path) {
+    let run = |tool: &str, arguments: &[&str]| {
+        let output = Command::new(tool).args(arguments).arg(program).output().expect("a program");
+        assert!(output.status.success(), "{tool} {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let notes = run("readelf", &["-n"]);
+    let id = notes.split("Build ID: ").nth(1).and_then(|id| id.split_whitespace().next()).expect("a build ID");
+    let directory = below.join("usr/lib/debug/.build-id").join(&id[..2]);
+    fs::create_dir_all(&directory).expect("a directory");
+    let debug = directory.join(format!("{}.debug", &id[2..]));
+    fs::copy(program, &debug).expect("a copy");
+    run("strip", &[]);
+    assert!(!run("readelf", &["-SW"]).contains(".debug_info"));
+    let kept = Command::new("strip").arg("--only-keep-debug").arg(&debug).status().expect("strip");
+    assert!(kept.success());
 }
 
 /// The frames in the program's file.

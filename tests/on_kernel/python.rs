@@ -264,6 +264,25 @@ fn every_installed_python_is_named_to_the_line() {
     }
 }
 
+/// Nobody can ask its interpreter any more when its sockets begin to linger.
+#[test]
+fn a_python_server_that_ended_is_named_to_the_line() {
+    if !on_kernel(&["python3"]) {
+        return;
+    }
+    let (namespace, agent) = (Netns::new(), Agent::start());
+    let arguments = ["eof_forget", "--rate", "10", "--for", "60", "--hand-over"];
+    let mut children: Vec<Child> = known().map(|program| start(&namespace, &program, &arguments)).collect();
+    for child in &mut children {
+        let heir: u32 = child.wait_for_line("heir ", seconds(20)).parse().expect("a PID");
+        assert!(child.wait(seconds(5)).is_some(), "{heir}'s parent stays");
+        let sockets: u64 = child.wait_for_line("ready ", seconds(20)).parse().expect("a number");
+        let sites = sites_with(&agent, heir, sockets);
+        let [site] = &sites[..] else { panic!("{} sites: {sites:#?}", sites.len()) };
+        assert_names_server(site, heir, false);
+    }
+}
+
 /// `-X perf` puts code of its own between the interpreter's functions, and names it in a map.
 #[test]
 fn a_python_that_writes_a_perf_map_is_named_to_the_line_all_the_same() {

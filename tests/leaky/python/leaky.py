@@ -224,8 +224,18 @@ def main():
         asyncio.run(aio_connect_all(port))
     elif options.way == "asyncio_server":
         asyncio.run(aio_serve(listener))  # LINE: asyncio_server loop
+    if options.hand_over:
+        leave_to_a_child()
     ready()
     time.sleep(options.lifetime)
+
+
+def leave_to_a_child():
+    child = os.fork()
+    if child > 0:
+        print("heir", child, flush=True)
+        os._exit(0)
+    signal.alarm(int(options.lifetime))
 
 
 def parse():
@@ -236,6 +246,7 @@ def parse():
     parser.add_argument("--rate", type=float, default=3)
     parser.add_argument("--for", type=float, default=30, dest="lifetime")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--hand-over", action="store_true", help="a child is left with the sockets, and this process ends")
     parser.add_argument("--leak-every", type=int, default=1)
     return parser.parse_args()
 
