@@ -71,12 +71,13 @@ fn java_says_goodbye_unless_the_socket_below_is_closed() {
             let mut command = namespace.command(&java);
             command.arg(root().join("tests/leaky/java/TlsPeers.java")).arg(&store);
             assert_done(command.args([&*COUNT.to_string(), end, version]));
-            // It shuts down before it closes: whether the peer's end comes in between is a race. Where that is an alert,
-            // nobody reads it, and the close resets a connection that was truncated anyway.
+            // It shuts down before it closes: whether the peer's alert comes in between is a race. Nobody reads that, and the
+            // close resets a connection that had its end anyway. After a goodbye that is rare.
             let mut local = BTreeMap::new();
             for (outcome, count) in local_outcomes(&agent, &comm, 2 * COUNT) {
-                let is_reset = expected == answered && outcome == "aborted";
-                *local.entry(if is_reset { "truncated".to_owned() } else { outcome }).or_default() += count;
+                let is_reset = outcome == "aborted" && (expected == answered || expected == half && count <= COUNT / 5);
+                let without_alert = if expected == half { "clean" } else { "truncated" };
+                *local.entry(if is_reset { without_alert.to_owned() } else { outcome }).or_default() += count;
             }
             let expected = expected.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
             assert_eq!(local, expected, "{version} {end}");
