@@ -129,10 +129,11 @@ pub struct Kernel {
     pub features: Vec<Feature>,
 }
 
-/// The programs on `tp_btf`, and whether the agent can run without each.
+/// The programs on `tp_btf`, and whether the agent can run without each. They are attached one after the other, tens of
+/// milliseconds apart: first that which forgets sockets, so that no fact outlives its socket and is taken for the next one's.
 const TRACEPOINTS: [(&str, &str, bool); 6] = [
-    ("set_state", "inet_sock_set_state", true),
     ("destroy_sock", "tcp_destroy_sock", true),
+    ("set_state", "inet_sock_set_state", true),
     ("process_exit", "sched_process_exit", true),
     ("process_exec", "sched_process_exec", true),
     ("process_fork", "sched_process_fork", false),
