@@ -190,6 +190,7 @@ impl Kernel {
         }
         let object = Object { options, access, by_address, allocates, btf: &kernel_btf };
         let mut ebpf = object.with_census(&resolved)?;
+        let mut tracepoints = attach_tracepoints(&mut ebpf, &present, &kernel_btf)?;
         let mut reads = reads::attach(&mut ebpf, place, functions, &kernel_btf);
         let (mut access, mut place) = (access, place);
         if reads.is_err() && place == Place::Exit && by_address && reads::has_probes(functions) {
@@ -197,6 +198,7 @@ impl Kernel {
             if access == Access::Typed {
                 access = Access::AtProbes;
                 ebpf = Object { access, ..object }.with_census(&resolved)?;
+                tracepoints = attach_tracepoints(&mut ebpf, &present, &kernel_btf)?;
             }
             reads = reads::attach(&mut ebpf, place, functions, &kernel_btf);
         }
@@ -205,17 +207,7 @@ impl Kernel {
             Access::Probed(missing) => Feature::missing(FOR_EACH, &format!("this kernel has no BPF helper {missing}")),
             Access::AtProbes => Feature::missing(FOR_EACH, "not used by the programs that take kprobes for reads"),
         });
-        for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
-            let outcome = match present {
-                true => attach_tracepoint(&mut ebpf, program, tracepoint, &kernel_btf),
-                false => Err("not in this kernel".into()),
-            };
-            match outcome {
-                Ok(()) => features.push(Feature::attached(tracepoint)),
-                Err(error) if needed => return Err(refused(tracepoint, &error)),
-                Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
-            }
-        }
+        features.extend(tracepoints);
         features.push(reads::feature(place, functions, &reads));
         let send_hook = SendHook::load(&mut ebpf, place, functions, &kernel_btf);
         features.push(sends::feature(place, &send_hook));
@@ -342,6 +334,23 @@ impl Kernel {
 /// include/linux/proc_ns.h): a census walks the tasks of its reader's namespace only.
 fn sees_all_processes() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
+}
+
+/// All of [`TRACEPOINTS`] that are `present`.
+fn attach_tracepoints(ebpf: &mut Ebpf, present: &[bool], btf: &AyaBtf) -> Result<Vec<Feature>, LoadError> {
+    let mut features = Vec::new();
+    for ((program, tracepoint, needed), present) in TRACEPOINTS.into_iter().zip(present) {
+        let outcome = match present {
+            true => attach_tracepoint(ebpf, program, tracepoint, btf),
+            false => Err("not in this kernel".into()),
+        };
+        match outcome {
+            Ok(()) => features.push(Feature::attached(tracepoint)),
+            Err(error) if needed => return Err(refused(tracepoint, &error)),
+            Err(error) => features.push(Feature::missing(tracepoint, &one_line(&error))),
+        }
+    }
+    Ok(features)
 }
 
 pub(super) fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> Result<(), AnyError> {
