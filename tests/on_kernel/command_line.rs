@@ -155,7 +155,7 @@ fn states_shows_transitions_with_their_owner() {
     // The first sockets may be older than the programs.
     assert!(closed_by_name >= 10, "{closed_by_name} of 15");
     states.signal(Signal::INT);
-    states.wait(seconds(10)).expect("an end");
+    states.wait(seconds(2)).expect("an end");
 }
 
 #[test]
