@@ -216,9 +216,6 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     let modules = kernels::modules(&directory, &kernels);
     let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
     let started = Instant::now();
-    let run = |guest: &Guest, alone| {
-        guest.run(&directory, &initramfs, &tests, alone, limit.min(total.saturating_sub(started.elapsed())))
-    };
     // Each guest takes one processor. Those with most to do begin.
     guests.sort_by_key(|guest| Reverse(guest.filters.len()));
     let at_once = thread::available_parallelism().map_or(1, NonZero::get).min(guests.len());
@@ -228,7 +225,8 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
         let in_turn = || -> Result<Vec<Outcome>> {
             let mut outcomes = Vec::new();
             while let Some(guest) = next() {
-                let outcome = run(&guest, at_once == 1)?;
+                let left = limit.min(total.saturating_sub(started.elapsed()));
+                let outcome = guest.run(&directory, &initramfs, &tests, at_once == 1, left)?;
                 say(&outcome.in_words());
                 if !outcome.is_good() {
                     guest.show_console(&directory)?;

@@ -88,11 +88,9 @@ fn read_nothing() -> Result<()> {
 }
 
 fn cost(name: &str, before: &[Runs], after: &[Runs]) -> Result<f64> {
-    let of = |runs: &[Runs]| runs.iter().find(|runs| runs.name == name).map(|runs| (runs.count, runs.nanoseconds));
-    let (count, nanoseconds) = of(after).with_context(|| format!("this kernel has no place for {name}"))?;
-    let (earlier, nanoseconds_then) = of(before).unwrap_or_default();
-    let ran = count - earlier;
-    Ok(if ran > 0.0 { (nanoseconds - nanoseconds_then) / ran } else { 0.0 })
+    let program = after.iter().find(|runs| runs.name == name);
+    let (count, nanoseconds) = program.with_context(|| format!("this kernel has no place for {name}"))?.since(before);
+    Ok(if count > 0.0 { nanoseconds / count } else { 0.0 })
 }
 
 fn section(plan: &Plan, rounds: &[Round]) -> Section {

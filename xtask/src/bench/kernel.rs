@@ -42,6 +42,15 @@ pub struct Runs {
     pub nanoseconds: f64,
 }
 
+impl Runs {
+    /// How often it ran since, and for how many nanoseconds.
+    pub fn since(&self, before: &[Runs]) -> (f64, f64) {
+        let earlier = before.iter().find(|earlier| earlier.id == self.id);
+        let (count, nanoseconds) = earlier.map_or((0.0, 0.0), |was| (was.count, was.nanoseconds));
+        (self.count - count, self.nanoseconds - nanoseconds)
+    }
+}
+
 /// The programs that a process loaded and holds.
 pub fn runs(pid: u32) -> Result<Vec<Runs>> {
     let ids = process::bpf_ids(pid, "prog_id")?;

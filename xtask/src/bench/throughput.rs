@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::Plan;
 use super::hooks::Part;
 use super::kept;
-use super::kernel::{Runs, Statistics, runs};
+use super::kernel::{Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
 use super::report::{Goal, Section, Table};
@@ -194,7 +194,7 @@ fn time_in_programs(plan: &Plan, server: &Server, transport: Transport) -> Resul
         }
         let mut total = 0.0;
         for program in &after {
-            let (count, nanoseconds) = since(program, &before);
+            let (count, nanoseconds) = program.since(&before);
             total += nanoseconds / asked.requests;
             let (counts, times) = rounds.entry(program.name.clone()).or_default();
             counts.push(count / asked.requests);
@@ -208,12 +208,6 @@ fn time_in_programs(plan: &Plan, server: &Server, transport: Transport) -> Resul
         microseconds: median(&times),
     });
     Ok(shares.collect())
-}
-
-fn since(program: &Runs, before: &[Runs]) -> (f64, f64) {
-    let earlier = before.iter().find(|earlier| earlier.id == program.id);
-    let (count, nanoseconds) = earlier.map_or((0.0, 0.0), |was| (was.count, was.nanoseconds));
-    (program.count - count, program.nanoseconds - nanoseconds)
 }
 
 fn program_table(programs: &[Share]) -> Table {
