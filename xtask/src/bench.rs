@@ -1,16 +1,17 @@
 //! `cargo xtask bench`: what tlsclose costs, measured beside doing without it and beside others.
 
+mod awake;
 mod calls;
 mod census;
 mod crowd;
 mod hooks;
-mod kept;
 mod kernel;
 mod load;
 mod names;
 mod observer;
 mod process;
 mod report;
+mod slices;
 mod statistics;
 mod stolen;
 mod throughput;

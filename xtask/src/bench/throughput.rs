@@ -5,17 +5,23 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 
 use super::Plan;
+use super::awake::Awake;
 use super::hooks::Part;
-use super::kept;
 use super::kernel::{Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
 use super::report::{Goal, Section, Table};
+use super::slices;
 use super::statistics::{median, median_interval, percentile};
 use crate::progress::say;
 
+/// How it is measured: see [`Awake`].
+const AWAKE: &str = "Loops of the idle class keep the processors awake.";
+
 pub fn churn(plan: &Plan) -> Result<Section> {
+    let _awake = Awake::all(&plan.directory)?;
     let server = Server::start(plan)?;
+    let sliced = slices::measure(plan, &server, Connections::OneEach, Transport::Plain, &[Part::All])?;
     let observers = [Observer::Agent, Observer::Tcpstates, Observer::Tcplife];
     let measured = in_turns(plan, &server, Connections::OneEach, Transport::Plain, &observers)?;
     let programs = time_in_programs(plan, &server, Transport::Plain)?;
@@ -23,26 +29,29 @@ pub fn churn(plan: &Plan) -> Result<Section> {
     let mut section = Section::new(
         "A new connection for every request",
         &format!(
-            "nginx with one worker and wrk with 64 connections on the same machine, {}. Each \
-             connection is opened, used and closed at both ends here.",
+            "nginx with one worker and wrk with 64 connections on the same machine; each connection is opened, \
+             used and closed at both ends here. {AWAKE} {} Beside others, which cannot come and go so fast: {}.",
+            sliced.in_words(),
             plan.in_words()
         ),
     );
     let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
-    section.row("throughput with the agent ÷ without", measured.ratio(Observer::Agent), Goal::at_least(0.90, 0.97));
+    section.row("throughput with the agent ÷ without", sliced.ratio(), Goal::at_least(0.90, 0.97));
     section.row("BPF time per connection, both ends, all programs (µs)", per_connection, Goal::at_most(3.0, 1.5));
+    section.table(Measured::of_parts(sliced.rounds).table());
     section.table(measured.table());
     section.table(program_table(&programs));
     Ok(section)
 }
 
 pub fn keepalive(plan: &Plan) -> Result<Section> {
+    let _awake = Awake::all(&plan.directory)?;
     let server = Server::start(plan)?;
-    let kept = kept::measure(plan, &server, Transport::Plain, &Part::ALL)?;
+    let kept = slices::measure(plan, &server, Connections::Kept, Transport::Plain, &Part::ALL)?;
     let mut section = Section::new(
         "Requests on connections that stay",
         &format!(
-            "The same nginx and wrk, without closing. {} [What it is that costs](architecture.md).",
+            "The same nginx and wrk, without closing. {AWAKE} {} [What it is that costs](architecture.md).",
             kept.in_words()
         ),
     );
@@ -52,28 +61,25 @@ pub fn keepalive(plan: &Plan) -> Result<Section> {
 }
 
 pub fn tls(plan: &Plan) -> Result<Section> {
+    let _awake = Awake::all(&plan.directory)?;
     let server = Server::start(plan)?;
-    let churn = in_turns(plan, &server, Connections::OneEach, Transport::Tls, &[Observer::Agent])?;
-    let kept = kept::measure(plan, &server, Transport::Tls, &[Part::All])?;
+    let churn = slices::measure(plan, &server, Connections::OneEach, Transport::Tls, &[Part::All])?;
+    let kept = slices::measure(plan, &server, Connections::Kept, Transport::Tls, &[Part::All])?;
     let programs = time_in_programs(plan, &server, Transport::Tls)?;
 
     let mut section = Section::new(
         "nginx with TLS",
         &format!(
-            "The same nginx and wrk over TLS. A connection each: {}. Kept connections: {}",
-            plan.in_words(),
+            "The same nginx and wrk over TLS. {AWAKE} A connection each: {} Kept connections: {}",
+            churn.in_words(),
             kept.in_words()
         ),
     );
     let per_connection: f64 = programs.iter().map(|program| program.microseconds).sum();
-    section.row(
-        "a connection each: throughput with the agent ÷ without",
-        churn.ratio(Observer::Agent),
-        Goal::at_least(0.90, 0.97),
-    );
+    section.row("a connection each: throughput with the agent ÷ without", churn.ratio(), Goal::at_least(0.90, 0.97));
     section.row("kept connections: throughput with the agent ÷ without", kept.ratio(), Goal::at_least(0.97, 0.98));
     section.row("BPF time per connection, both ends, all programs (µs)", per_connection, None);
-    section.table(churn.table());
+    section.table(Measured::of_parts(churn.rounds).table());
     section.table(Measured::of_parts(kept.rounds).table());
     section.table(program_table(&programs));
     Ok(section)
@@ -108,15 +114,6 @@ struct Measured {
 impl Measured {
     fn of_parts(rounds: Vec<(Part, Vec<Round>)>) -> Self {
         Self { rounds: rounds.into_iter().map(|(part, rounds)| (part.name(), rounds)).collect() }
-    }
-
-    fn ratio(&self, observer: Observer) -> f64 {
-        median(&ratios(self.rounds_of(observer)))
-    }
-
-    fn rounds_of(&self, observer: Observer) -> &[Round] {
-        let found = self.rounds.iter().find(|(who, _)| *who == observer.name());
-        found.map_or(&[], |(_, rounds)| rounds)
     }
 
     fn table(&self) -> Table {
