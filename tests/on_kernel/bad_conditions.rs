@@ -227,7 +227,7 @@ fn maps_take_their_memory_at_once_below_6_1_and_later_as_they_need_it() {
     };
     let flags = |text: &str| u32::from_str_radix(value(text, "map_flags").trim_start_matches("0x"), 16).expect("flags");
     let waiting = maps.iter().filter(|map| flags(map) & NO_PREALLOC != 0).count();
-    assert_eq!(waiting, if kernel_version() < (6, 1) { 0 } else { 3 }, "{maps:#?}");
+    assert_eq!(waiting, if kernel_version() < (6, 1) { 0 } else { 2 }, "{maps:#?}");
     let locked: u64 = maps.iter().map(|map| value(map, "memlock").parse::<u64>().expect("bytes")).sum();
     assert!((1 << 20..LOCKED_MEMORY).contains(&locked), "{locked}");
 }

@@ -95,22 +95,23 @@ pub struct Origin {
 pub struct HalfClosed {
     /// When the socket entered its present state.
     pub since: u64,
-    /// When a read first returned 0 after the peer's FIN; 0 if none did.
-    pub eof_at: u64,
-    /// Key of the stack of that read, or of the shutdown; 0 when none was taken.
-    pub touched: u64,
-    pub touched_at: u64,
+    // What every close() reads comes first: in the kernel's hash table, that is beside the key.
     pub peer: u32,
-    /// Reads that returned 0 after the FIN, modulo 2^32.
-    pub eof_reads: u32,
-    /// Process of `touched`.
-    pub tgid: u32,
     pub state: u8,
     pub touched_call: u8,
     /// Bits of [`half`].
     pub flags: u8,
     /// What ended the connection in CLOSE: one of [`abort`].
     pub abort: u8,
+    /// When a read first returned 0 after the peer's FIN; 0 if none did.
+    pub eof_at: u64,
+    /// Key of the stack of that read, or of the shutdown; 0 when none was taken.
+    pub touched: u64,
+    pub touched_at: u64,
+    /// Reads that returned 0 after the FIN, modulo 2^32.
+    pub eof_reads: u32,
+    /// Process of `touched`.
+    pub tgid: u32,
     /// Number of the census that last met it in a descriptor table or in an accept queue.
     pub census: u32,
     /// 1: it was written out as one that no descriptor table shows.

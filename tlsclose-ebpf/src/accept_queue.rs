@@ -45,10 +45,10 @@ pub fn ended(sk: Tcp) {
 /// The current task accepted a connection: remember for the listener, the call's first argument, where.
 #[inline(always)]
 pub fn accepted(task: Task, tgid: u32, touched: u64, which: u8) {
-    let Some((listener, _)) = task.socket_at(SystemCall::of(task.as_ptr()).argument(0) as u32) else { return };
+    let Some(listener) = task.socket_at(SystemCall::of(task.as_ptr()).argument(0) as u32) else { return };
     // SAFETY: a helper without arguments.
     let touched_at = unsafe { bpf_ktime_get_ns() };
-    if let Some(known) = LISTENERS.get_ptr_mut(listener) {
+    if let Some(known) = LISTENERS.get_ptr_mut(listener.0) {
         // SAFETY: LRU entries are recycled, never unmapped.
         let known = unsafe { &mut *known };
         known.touched = touched;
@@ -57,7 +57,7 @@ pub fn accepted(task: Task, tgid: u32, touched: u64, which: u8) {
         return;
     }
     // It listened before these programs were there to see it.
-    keep(listener, Origin { tgid, touched, touched_at, touched_call: which, ..NO_ORIGIN });
+    keep(listener.0, Origin { tgid, touched, touched_at, touched_call: which, ..NO_ORIGIN });
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //!
 //! A leak repeats, so sampling finds it; and no busy server can starve a small leaky one.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use tlsclose_common::{
     facts::{Budget, Control, Lost},
     limits::{
@@ -12,7 +12,7 @@ use tlsclose_common::{
     },
 };
 
-use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, lost};
+use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, REFUSED, lost};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -38,12 +38,27 @@ pub fn allows_close(tgid: u32) -> bool {
     allows_from(CLOSES, tgid)
 }
 
+/// Whom a budget has refused, it refuses for the rest of the tick without a look at the clock: where thousands of
+/// connections come in a second, that is what nearly all of them pay.
 #[inline(always)]
 fn allows_from(slot: u32, tgid: u32) -> bool {
-    let Some(control) = CONTROL.get(0) else { return false };
+    let (Some(control), Some(refused)) = (CONTROL.get(0), REFUSED.get_ptr_mut(slot)) else { return false };
     if tgid == 0 || tgid == control.agent_tgid {
         return false;
     }
+    // SAFETY: a helper without arguments, and a per-CPU slot that lives as long as the program.
+    let (tick, refused) = unsafe { (bpf_jiffies64(), &mut *refused) };
+    let allowed = (refused.tick != tick || refused.tgid != tgid) && window_allows(slot, tgid, control);
+    if !allowed {
+        refused.tick = tick;
+        refused.tgid = tgid;
+        lost(Lost::StacksBudget);
+    }
+    allowed
+}
+
+#[inline(always)]
+fn window_allows(slot: u32, tgid: u32, control: &Control) -> bool {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(shared) = BUDGET.get_ptr_mut(slot) else { return false };
@@ -55,11 +70,7 @@ fn allows_from(slot: u32, tgid: u32) -> bool {
     }
     let cap = control.stacks_per_second / (SECOND_NS / BUDGET_WINDOW_NS) as u32;
     let allowed = shared.used < cap || own_share_allows(tgid, control, shared.used.saturating_sub(cap + cap), now);
-    if allowed {
-        shared.used += 1;
-    } else {
-        lost(Lost::StacksBudget);
-    }
+    shared.used += allowed as u32;
     allowed
 }
 
@@ -136,16 +147,20 @@ pub fn is_armed(tgid: u32) -> bool {
 /// Two CPUs may count at once and lose one: the share is a bound on cost, not an account.
 #[inline(always)]
 fn own(tgid: u32, now: u64) -> Option<&'static mut Budget> {
-    if PROCESS_BUDGET.get_ptr(tgid).is_none() {
-        let fresh = Budget { window: now, ..Budget::default() };
-        if PROCESS_BUDGET.insert(tgid, fresh, 0).is_err() {
-            lost(Lost::ProcessesMapFull);
-        }
-    }
+    let Some(own) = PROCESS_BUDGET.get_ptr_mut(tgid) else { return first(tgid, now) };
     // SAFETY: LRU entries are recycled, never unmapped: at worst another process's share is charged.
-    let own = unsafe { &mut *PROCESS_BUDGET.get_ptr_mut(tgid)? };
+    let own = unsafe { &mut *own };
     if now.wrapping_sub(own.window) > SECOND_NS {
         *own = Budget { window: now, ..Budget::default() };
     }
     Some(own)
+}
+
+#[inline(always)]
+fn first(tgid: u32, now: u64) -> Option<&'static mut Budget> {
+    if PROCESS_BUDGET.insert(tgid, Budget { window: now, ..Budget::default() }, 0).is_err() {
+        lost(Lost::ProcessesMapFull);
+    }
+    // SAFETY: as in `own`.
+    unsafe { PROCESS_BUDGET.get_ptr_mut(tgid).map(|own| &mut *own) }
 }

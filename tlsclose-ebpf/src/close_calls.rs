@@ -123,13 +123,13 @@ pub fn close(fd: u32) {
 
 #[inline(always)]
 fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
-    let Some((sk, peer)) = socket_of(file) else { return };
+    let Some(sk) = socket_of(file) else { return };
     if references_at(file) > 1 + census::holds(file) {
         count(close_call::STILL_HELD);
-        left_open(tgid, fd, sk, peer, which);
+        left_open(tgid, fd, sk, which);
         // Only now: below this function the stack's walk has not enough room (512 bytes for all).
         let stack = stack::sample(tgid);
-        if let Some(closer) = CLOSERS.get_ptr_mut(sk) {
+        if let Some(closer) = CLOSERS.get_ptr_mut(sk.0) {
             // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
             unsafe { (*closer).stack = stack };
         }
@@ -147,7 +147,7 @@ fn count(result: u32) {
 }
 
 #[inline(never)]
-fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
+fn left_open(tgid: u32, fd: u32, sk: Stray, which: u8) {
     let task = Task::current();
     let closer = Closer {
         // SAFETY: a helper without arguments.
@@ -156,14 +156,14 @@ fn left_open(tgid: u32, fd: u32, sk: u64, peer: u32, which: u8) {
         started_at: task.started_at(),
         tgid,
         fd,
-        peer,
-        moved: Stray(sk).moved(),
+        peer: sk.peer(),
+        moved: sk.moved(),
         comm: task.comm(),
-        local_port: Stray(sk).local_port(),
+        local_port: sk.local_port(),
         call: which,
         pad: [0; 5],
     };
-    if CLOSERS.insert(sk, closer, 0).is_err() {
+    if CLOSERS.insert(sk.0, closer, 0).is_err() {
         lost(Lost::OriginsMapFull);
     }
 }

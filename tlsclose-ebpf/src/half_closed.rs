@@ -8,7 +8,7 @@ use tlsclose_common::{
 
 use crate::{
     kernel::Tcp,
-    maps::{DURATIONS, HALF_CLOSED, half_closed_count, lost},
+    maps::{CAME, DURATIONS, HALF_CLOSED, WENT, half_closed_count, lost},
     spins, stack,
 };
 
@@ -20,15 +20,16 @@ pub fn entered(sk: Tcp, state: u8, flags: u8, abort: u8) {
     let peer = sk.peer();
     let fresh = HalfClosed { since: now, peer, state, flags, abort, ..HalfClosed::NEW };
     // Nearly always the first entry of this socket: one operation instead of two.
+    half_closed_count(CAME, 1);
     if HALF_CLOSED.insert(sk.address(), fresh, BPF_NOEXIST as u64).is_ok() {
-        half_closed_count(0);
         return;
     }
+    half_closed_count(CAME, -1);
     let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else {
         lost(Lost::SocketsMapFull);
         return;
     };
-    // SAFETY: not pre-allocated, or freed after a grace period: valid until the program ends.
+    // SAFETY: pre-allocated, so never unmapped; and the socket's own until it is closed, which its events come before.
     let entry = unsafe { &mut *entry };
     if entry.peer == peer {
         observe(entry, now);
@@ -172,11 +173,12 @@ pub fn left(sk: Tcp) -> u8 {
     } else {
         lost(Lost::SocketsStale);
     }
+    half_closed_count(WENT, 1);
     // Fails only when somebody else removed it first.
     if HALF_CLOSED.remove(sk.address()).is_err() {
+        half_closed_count(WENT, -1);
         return abort::NONE;
     }
-    half_closed_count(1);
     if is_its_own { abort } else { abort::NONE }
 }
 
@@ -194,7 +196,7 @@ fn insert(sk: Tcp, entry: HalfClosed, replaces: bool) {
     if HALF_CLOSED.insert(sk.address(), entry, 0).is_err() {
         lost(Lost::SocketsMapFull);
     } else if !replaces {
-        half_closed_count(0);
+        half_closed_count(CAME, 1);
     }
 }
 

@@ -11,7 +11,7 @@ use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
         EofSpin, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
-        StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
+        Refusal, StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
     },
     limits::*,
 };
@@ -50,11 +50,13 @@ pub static QUEUED: PerCpuArray<Holder> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static QUEUE_WALK: PerCpuArray<QueueWalk> = PerCpuArray::with_max_entries(1, 0);
 
-/// Half-closed sockets that a file holds, by address. Exact.
+/// Half-closed sockets that a file holds, by address. Exact. Nearly every connection passes through it: from a list of
+/// free entries, because the caches that BPF allocates from ask their own processor for an interrupt every 48 entries
+/// (KERNEL: kernel/bpf/memalloc.c, `irq_work_raise`), which costs a virtual machine tens of microseconds.
 #[map]
-pub static HALF_CLOSED: HashMap<u64, HalfClosed> = HashMap::with_max_entries(HALF_CLOSED_ENTRIES, BPF_F_NO_PREALLOC);
+pub static HALF_CLOSED: HashMap<u64, HalfClosed> = HashMap::with_max_entries(HALF_CLOSED_ENTRIES, 0);
 
-/// Entries put into (0) and taken out of (1) `HALF_CLOSED`.
+/// Entries put into ([`CAME`]) and taken out of ([`WENT`]) `HALF_CLOSED`.
 #[map]
 pub static HALF_CLOSED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
@@ -154,6 +156,10 @@ pub static IO_URING_MET: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(4, 0);
 
+/// Who was refused last by this CPU's budgets for stacks (0) and for those of closes (2).
+#[map]
+pub static REFUSED: PerCpuArray<Refusal> = PerCpuArray::with_max_entries(4, 0);
+
 /// Transitions seen: `old * STATES + new`.
 #[map]
 pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries((STATES * STATES) as u32, 0);
@@ -212,16 +218,32 @@ pub static STREAM_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// `count` is aligned, and stays valid until the program ends.
 #[inline(always)]
 pub unsafe fn one_more(count: *mut u64) {
-    // SAFETY: the caller's promise. The compiler has no atomic types for BPF, whose oldest machines have this one.
-    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) count, in(reg) 1u64, options(nostack)) };
+    // SAFETY: the caller's promise.
+    unsafe { add(count, 1) };
 }
 
-/// Counts an entry of `HALF_CLOSED` that came (0) or went (1).
+/// # Safety
+/// As of [`one_more`].
 #[inline(always)]
-pub fn half_closed_count(slot: u32) {
+unsafe fn add(count: *mut u64, number: i64) {
+    // SAFETY: the caller's promise. The compiler has no atomic types for BPF, whose oldest machines have this one.
+    unsafe { asm!("lock *(u64 *)({} + 0) += {}", in(reg) count, in(reg) number, options(nostack)) };
+}
+
+/// Entries of `HALF_CLOSED` that came, in `HALF_CLOSED_COUNTS`.
+pub const CAME: u32 = 0;
+/// And that went.
+pub const WENT: u32 = 1;
+
+/// Counts an entry of `HALF_CLOSED` that came or went, or takes that back.
+///
+/// To be called before the map is changed: the instruction waits until all that was written has arrived, and an entry
+/// is often on its way from another processor's cache.
+#[inline(always)]
+pub fn half_closed_count(slot: u32, number: i64) {
     if let Some(count) = HALF_CLOSED_COUNTS.get_ptr_mut(slot) {
         // SAFETY: as in `lost`.
-        unsafe { one_more(count) };
+        unsafe { add(count, number) };
     }
 }
 

@@ -77,9 +77,10 @@ pub fn accepted(result: i64, which: u8) {
     if !sampled && !stream::is_on() {
         return;
     }
-    let Some((sk, peer)) = Task::current().socket_at(result as u32) else { return };
+    let Some(sk) = Task::current().socket_at(result as u32) else { return };
+    let peer = sk.peer();
     let opened = if sampled { stack::take(tgid) } else { 0 };
-    keep(sk, peer, tgid, opened, which);
+    keep(sk.0, peer, tgid, opened, which);
     if opened != 0 {
         accept_queue::accepted(Task::current(), tgid, opened, which);
     }

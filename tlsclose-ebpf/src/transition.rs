@@ -90,10 +90,8 @@ fn closed(sk: Tcp, old: u8) {
         }
         // A child in the accept queue: its end is `tcp_destroy_sock`.
         (false, state::CLOSE_WAIT) if hold == Hold::NoSocket => {}
-        (false, _) => {
-            closed_by_program(sk, hold);
-            half_closed::left_if_tracked(sk, old);
-        }
+        // What is known of it goes with `tcp_destroy_sock`, which follows at once.
+        (false, _) => closed_by_program(sk, hold),
     }
 }
 

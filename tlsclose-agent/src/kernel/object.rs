@@ -68,7 +68,7 @@ impl Object<'_> {
         };
         let bytes = match self.allocates {
             true => Cow::Borrowed(bytes),
-            false => Cow::Owned(allocation::at_once(bytes).ok_or(LoadError::NoMap("HALF_CLOSED"))?),
+            false => Cow::Owned(allocation::at_once(bytes).ok_or(LoadError::NoMap("TLS_SOCKETS"))?),
         };
         let layout = Fact(resolved.layout);
         let file_ref = Fact(resolved.file_ref);

@@ -34,6 +34,15 @@ pub struct Budget {
     pub copies: u32,
 }
 
+/// Who was refused a stack last, and in which tick. Kept per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refusal {
+    pub tick: u64,
+    pub tgid: u32,
+    pub pad: u32,
+}
+
 /// What could not be kept, by reason.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

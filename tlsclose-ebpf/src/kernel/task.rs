@@ -4,11 +4,7 @@ use core::ffi::c_void;
 
 use tlsclose_common::{facts::Comm, layout::ABSENT};
 
-use super::{
-    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, reads_by_address,
-    tcp::{fold_peer, fold_v6},
-    word_at,
-};
+use super::{LAYOUT, Stray, access, field, global, reads_by_address, word_at};
 
 const PF_EXITING: u32 = 0x4;
 const PF_IO_WORKER: u32 = 0x10;
@@ -157,32 +153,20 @@ impl Task {
         (file != 0).then_some(file)
     }
 
-    /// The TCP socket behind one of the task's descriptors: its address and [`super::Tcp::peer`].
-    pub fn socket_at(self, fd: u32) -> Option<(u64, u32)> {
+    /// The TCP socket behind one of the task's descriptors.
+    pub fn socket_at(self, fd: u32) -> Option<Stray> {
         socket_of(self.file_at(fd)?)
     }
 }
 
-/// The TCP socket of the file at this address: its address and [`super::Tcp::peer`].
+/// The TCP socket of the file at this address.
 #[inline(always)]
-pub fn socket_of(file: u64) -> Option<(u64, u32)> {
+pub fn socket_of(file: u64) -> Option<Stray> {
     let socket = word_at(file + global!(LAYOUT.file_private_data) as u64);
     if word_at(socket + global!(LAYOUT.socket_file) as u64) != file {
         // Another kind of file, with something else there.
         return None;
     }
-    let sk = word_at(socket + global!(LAYOUT.socket_sk) as u64);
-    let family = word_at(sk + global!(LAYOUT.sk_family) as u64) as u16;
-    let protocol = word_at(sk + global!(LAYOUT.sk_protocol) as u64) as u16;
-    if (family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP {
-        return None;
-    }
-    let port = u16::from_be(word_at(sk + global!(LAYOUT.sk_dport) as u64) as u16);
-    let address = if family == AF_INET {
-        word_at(sk + global!(LAYOUT.sk_daddr) as u64) as u32
-    } else {
-        let remote = sk + global!(LAYOUT.sk_v6_daddr) as u64;
-        fold_v6([word_at(remote), word_at(remote + 8)])
-    };
-    Some((sk, fold_peer(address, port)))
+    let sk = Stray(word_at(socket + global!(LAYOUT.socket_sk) as u64));
+    sk.is_tcp().then_some(sk)
 }
