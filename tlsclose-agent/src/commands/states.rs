@@ -16,7 +16,7 @@ use crate::{
     clock::Moment,
     finding::State,
     host::rights,
-    kernel::load::{Kernel, Options},
+    kernel::load::{CloseCalls, Kernel, Options},
     logging,
     output::states::{Columns, Owner, Transition},
 };
@@ -34,7 +34,8 @@ struct Known {
 
 pub fn run(args: StatesArgs) -> Done {
     logging::start(&args.log);
-    let options = Options { stream: true, census_of_all: true, ..Options::default() };
+    // Each hook that is attached for nothing is one more to wait for at the end.
+    let options = Options { stream: true, census_of_all: true, close_calls: CloseCalls::Off, ..Options::default() };
     let mut kernel = load(&args.places, options)?;
     let mut sockets = owners(&mut kernel)?;
     if let Err(error) = rights::give_up_all() {
