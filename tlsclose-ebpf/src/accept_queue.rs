@@ -16,7 +16,7 @@ use crate::{
     arch::SystemCall,
     census::{HeldBy, NO_ORIGIN, add_half, emit, fill},
     kernel::{Request, Task, Tcp, reads_by_address},
-    maps::{LISTENERS, QUEUE_WALK, QUEUED, lost},
+    maps::{HALF_CLOSED, LISTENERS, QUEUE_WALK, QUEUED, lost},
     stack,
 };
 
@@ -126,7 +126,7 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     }
     let (walked, half_closed) = (walk.walked, walk.half_closed);
     let queue = AcceptQueue { length, limit, walked, half_closed, requests, young };
-    if fill(record, held_by, sk, 0).is_none() {
+    if fill(record, held_by, sk, None).is_none() {
         return true;
     }
     add_origin(record, sk.address());
@@ -180,7 +180,7 @@ extern "C" fn walk_queue() -> u64 {
         record.tgid = listener.held_by.tgid;
         record.fd = listener.held_by.fd;
         record.flags = holder::QUEUED;
-        add_half(record, child.peer());
+        add_half(record, HALF_CLOSED.get_ptr_mut(child.0), child.peer());
         add_origin(record, listener.sk);
         return walked::CHILD;
     }

@@ -14,7 +14,7 @@ use tlsclose_common::facts::{
 use crate::{
     accept_queue, close_evidence, half_open,
     kernel::{Sequences, Task, Tcp, access, global, is_half_closed, port_taken, references, sock_of},
-    maps::{CENSUS, CENSUS_FILE, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
+    maps::{CENSUS, CENSUS_FILE, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
     tables, tls, unheld,
 };
 
@@ -138,15 +138,19 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
         }
         return None;
     }
+    // First of all: none of them waits for another one's way from memory then, nor do the socket's own fields.
+    let half = HALF_CLOSED.get_ptr_mut(sk.address());
+    let origin = ORIGIN.get_ptr(sk.address());
+    let closer = if may_be_half_open { None } else { CLOSERS.get_ptr(sk.address()) };
     let mut record = MaybeUninit::<Holder>::uninit();
-    fill(record.as_mut_ptr(), held_by, sk, 0)?;
+    fill(record.as_mut_ptr(), held_by, sk, half)?;
     // SAFETY: `fill` has written every field.
     let record = unsafe { record.assume_init_mut() };
     if state_now == state::CLOSE && record.flags & holder::HALF == 0 && !was_connected(sk) {
         return None;
     }
     let peer = if record.flags & holder::HALF != 0 { record.half.peer } else { sk.peer() };
-    if let Some(origin) = ORIGIN.get_ptr(sk.address()) {
+    if let Some(origin) = origin {
         // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
         let origin = unsafe { &*origin };
         if origin.peer == peer {
@@ -158,8 +162,8 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     if may_be_half_open {
         record.set_silence(silence);
-    } else {
-        close_evidence::add(record, sk.peer());
+    } else if let Some(closer) = closer {
+        close_evidence::add(record, closer, sk.peer());
     }
     if !emit(seq, record) {
         take_back(counts, state_now, first_holder, file);
@@ -230,9 +234,9 @@ pub struct HeldBy {
     pub fd: u32,
 }
 
-/// Writes every field of the record: what the socket itself says, and what is known of its half-closing.
+/// Writes every field of the record: what the socket itself says, and what is known of its half-closing (`half`).
 #[inline(always)]
-pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<()> {
+pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, half: Option<*mut HalfClosed>) -> Option<()> {
     let sequences = sk.sequences()?;
     let (local, remote) = sk.addresses();
     // SAFETY: the callers' records, which nothing else refers to; the addresses are 16 bytes each,
@@ -258,19 +262,19 @@ pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, flags: u8) -> Option<
         (*record).family = sk.family();
         (*record).state = sk.state();
         (*record).shutdown = sk.shutdown();
-        (*record).flags = flags;
+        (*record).flags = 0;
         (*record).tls = tls::standing(sk);
         (*record).pad = [0; 3];
     }
     // SAFETY: as above.
-    add_half(unsafe { &mut *record }, sk.peer());
+    add_half(unsafe { &mut *record }, half, sk.peer());
     Some(())
 }
 
 /// Adds what is known of the socket's half-closing, and notes that this census has met it.
 #[inline(always)]
-pub fn add_half(record: &mut Holder, peer: u32) {
-    let Some(half) = HALF_CLOSED.get_ptr_mut(record.sk) else {
+pub fn add_half(record: &mut Holder, half: Option<*mut HalfClosed>, peer: u32) {
+    let Some(half) = half else {
         record.half = HalfClosed::NEW;
         return;
     };

@@ -1,13 +1,10 @@
 //! What is known of a close() that left a socket open, as the census tells it.
 
-use tlsclose_common::facts::{Holder, holder};
+use tlsclose_common::facts::{Closer, Holder, holder};
 
-use crate::maps::CLOSERS;
-
-/// Adds it to the record of a half-closed socket.
+/// Adds what is in `CLOSERS` to the record of a half-closed socket.
 #[inline(always)]
-pub fn add(record: &mut Holder, peer: u32) {
-    let Some(closer) = CLOSERS.get_ptr(record.sk) else { return };
+pub fn add(record: &mut Holder, closer: *const Closer, peer: u32) {
     // SAFETY: LRU entries are recycled, never unmapped; the connection tells one of another socket.
     let closer = unsafe { &*closer };
     if closer.peer != peer || closer.local_port != record.local_port {

@@ -13,7 +13,7 @@ use crate::{
     census::{NO_ORIGIN, emit},
     close_evidence,
     kernel::{Stray, access, is_half_closed, reads_by_address},
-    maps::{CENSUS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
 };
 
 struct Sweep {
@@ -87,7 +87,9 @@ unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClose
             record.flags |= holder::ORIGIN;
         }
     }
-    close_evidence::add(record, half.peer);
+    if let Some(closer) = CLOSERS.get_ptr(sk.0) {
+        close_evidence::add(record, closer, half.peer);
+    }
     emit(sweep.seq, record);
     0
 }
