@@ -90,7 +90,7 @@ fn closed(sk: Tcp, old: u8) {
         }
         // A child in the accept queue: its end is `tcp_destroy_sock`.
         (false, state::CLOSE_WAIT) if hold == Hold::NoSocket => {}
-        // What is known of it goes with `tcp_destroy_sock`, which follows at once.
+        // What is known of it goes with `tcp_destroy_sock`: at once, but for sockets of the kernel's own.
         (false, _) => closed_by_program(sk, hold),
     }
 }
