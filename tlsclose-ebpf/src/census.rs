@@ -285,7 +285,7 @@ pub fn add_half(record: &mut Holder, half: Option<*mut HalfClosed>, peer: u32) {
         if record.remote_port == 0 {
             record.remote_port = port;
         }
-        half.census = CONTROL.get(0).map_or(0, |control| control.census);
+        unheld::met(half);
         record.half = *half;
         record.flags |= holder::HALF;
     } else {

@@ -1,6 +1,9 @@
 //! The exact map: since when a socket is half-closed, and what its program did about it.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
+use aya_ebpf::{
+    bindings::{BPF_EXIST, BPF_NOEXIST},
+    helpers::generated::bpf_ktime_get_ns,
+};
 use tlsclose_common::{
     facts::{HalfClosed, Lost, abort, call, half, state},
     limits::{EOF_READS_OF_A_SPIN, HALF_CLOSED_BUCKETS_MS},
@@ -193,10 +196,12 @@ pub fn left_if_tracked(sk: Tcp, old: u8) {
 /// Stores an entry that is new, or `replaces` one of another socket at the same address.
 #[inline(always)]
 fn insert(sk: Tcp, entry: HalfClosed, replaces: bool) {
-    if HALF_CLOSED.insert(sk.address(), entry, 0).is_err() {
+    let number = !replaces as i64;
+    half_closed_count(CAME, number);
+    let flags = if replaces { BPF_EXIST } else { BPF_NOEXIST };
+    if HALF_CLOSED.insert(sk.address(), entry, flags as u64).is_err() {
+        half_closed_count(CAME, -number);
         lost(Lost::SocketsMapFull);
-    } else if !replaces {
-        half_closed_count(CAME, 1);
     }
 }
 

@@ -16,7 +16,7 @@ use tlsclose_common::{
     limits::*,
 };
 
-use crate::{accept_queue::QueueWalk, records::Walk};
+use crate::{accept_queue::QueueWalk, records::Walk, unheld::Met};
 
 /// Who opened a socket, by address. Lossy.
 #[map]
@@ -143,6 +143,10 @@ pub static SENDING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(SENDING_
 /// The file that the census looks at, and holds a reference to meanwhile; 0: none.
 #[map]
 pub static CENSUS_FILE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Half-closed sockets that the census has met.
+#[map]
+pub static MET: Array<Met> = Array::with_max_entries(1, 0);
 
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);

@@ -5,7 +5,7 @@
 use core::ffi::c_void;
 
 use tlsclose_common::{
-    facts::{CensusCounts, HalfClosed, Holder, holder},
+    facts::{CensusCounts, Control, HalfClosed, Holder, holder},
     limits::UNHELD_RECORDS,
 };
 
@@ -13,8 +13,19 @@ use crate::{
     census::{NO_ORIGIN, emit},
     close_evidence,
     kernel::{Stray, access, is_half_closed, reads_by_address},
-    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, QUEUED},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, MET, ORIGIN, QUEUED},
 };
+
+/// An entry of the exact map may be this much older, in ns, than the count of entries that it is in.
+const COUNTED_AFTER: u64 = 1_000_000_000;
+
+/// Entries of the exact map that a census has met.
+#[repr(C)]
+pub struct Met {
+    census: u32,
+    /// Without those that may not have been there when the census began.
+    entries: u32,
+}
 
 struct Sweep {
     seq: *mut c_void,
@@ -26,12 +37,40 @@ struct Sweep {
     shown: u32,
 }
 
+/// This census has met the socket of the entry.
+#[inline(always)]
+pub fn met(half: &mut HalfClosed) {
+    let Some(control) = CONTROL.get(0) else { return };
+    if half.census == control.census {
+        return;
+    }
+    half.census = control.census;
+    if half.since == 0 || half.since + COUNTED_AFTER >= control.census_began {
+        return;
+    }
+    let Some(met) = MET.get_ptr_mut(0) else { return };
+    // SAFETY: a slot that lives as long as the program; one census runs at a time.
+    let met = unsafe { &mut *met };
+    if met.census != control.census {
+        *met = Met { census: control.census, entries: 0 };
+    }
+    met.entries += 1;
+}
+
+/// The census has met every entry that was there when it began. It may have, and this not know.
+#[inline(always)]
+fn met_all(control: &Control) -> bool {
+    let Some(met) = MET.get(0) else { return false };
+    let entries = if met.census == control.census { met.entries } else { 0 };
+    entries as u64 == control.half_closed
+}
+
 /// The walk over all descriptors is done: writes out what it has not met. What does not fit is counted; what fitted once
 /// comes first, so that it is not missed from one census and shown by the next.
 #[inline(always)]
 pub fn sweep(seq: *mut c_void) -> Option<()> {
     let control = CONTROL.get(0)?;
-    if control.sees_all == 0 || !reads_by_address() {
+    if control.sees_all == 0 || !reads_by_address() || met_all(control) {
         return None;
     }
     let counts = CENSUS.get_ptr_mut(0)?;

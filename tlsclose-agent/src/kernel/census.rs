@@ -49,6 +49,7 @@ impl Kernel {
         let (start, cpu_before) = (Instant::now(), thread_cpu_time());
         self.control_now.census = self.control_now.census.wrapping_add(1);
         self.control_now.census_began = Moment::now().0;
+        self.control_now.half_closed = self.half_closed_entries().unwrap_or(u64::MAX);
         self.write_control();
         self.reset_counts().map_err(|error| failed(&error))?;
 

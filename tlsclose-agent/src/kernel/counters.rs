@@ -109,9 +109,15 @@ impl Kernel {
 
     /// Sizes of the exact map; the others are lossy or bounded by the number of processes.
     pub fn map_uses(&self) -> Vec<MapUse> {
-        let counted = |slot| self.counts.get(&slot, 0).map(|cpus| cpus.iter().sum::<u64>()).unwrap_or(0);
-        let entries = counted(0).saturating_sub(counted(1));
+        let entries = self.half_closed_entries().unwrap_or(0);
         vec![MapUse { map: "HALF_CLOSED".into(), entries, max_entries: u64::from(self.max_sockets) }]
+    }
+
+    /// Entries of the exact map: not fewer than there are when this is called.
+    pub(super) fn half_closed_entries(&self) -> Result<u64, MapError> {
+        let counted = |slot| self.counts.get(&slot, 0).map(|cpus| cpus.iter().sum::<u64>());
+        let went = counted(1)?;
+        Ok(counted(0)?.saturating_sub(went))
     }
 
     /// Sampling prefers these processes from now on.

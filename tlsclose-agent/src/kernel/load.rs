@@ -282,6 +282,7 @@ impl Kernel {
                 copies_per_second: options.copies_per_second,
                 sees_all: u32::from(sees_all_processes()),
                 census_began: 0,
+                half_closed: u64::MAX,
                 idle_after: 0,
                 ticks_per_second: 0,
             },

@@ -18,6 +18,8 @@ pub struct Control {
     pub sees_all: u32,
     /// When this census began.
     pub census_began: u64,
+    /// How many entries the exact map had after that; all bits set: not known.
+    pub half_closed: u64,
     /// Jiffies after which the census shows established connections without keepalive; 0: never.
     pub idle_after: u32,
     /// Jiffies in a second; 0: not known yet.
