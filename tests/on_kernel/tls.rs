@@ -143,8 +143,8 @@ fn who_hangs_up_right_after_sending_data_is_told_from_who_hangs_up_after_reading
     // The client closes when it has read the answer, and the server then: it sent last.
     let wire = exchange(&namespace, &["--end", "none"], COUNT);
     let truncated = [("truncated", COUNT)];
-    let unknown = assert_outcomes(&agent, &wire.server, &truncated, &truncated, "after data");
-    assert_eq!([after_data(&agent, &wire.server), after_data(&agent, &wire.client)], [COUNT - unknown, 0]);
+    let not_told = assert_outcomes(&agent, &wire.server, &truncated, &truncated, "after data");
+    assert_eq!([after_data(&agent, &wire.server), after_data(&agent, &wire.client)], [COUNT - not_told, 0]);
     // A goodbye is none of the data, and after a while it is no hanging up in the middle.
     for arguments in [["--end", "clean"], ["--linger", "1.5"]] {
         let wire = exchange(&namespace, &arguments, 2);
