@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         // Comes before anything that could start a thread: the helper gives up its privileges.
-        Command::Symbolize => return attribution::symbols::helper::helper_main(),
+        Command::Symbolize => return tlsclose_symbols::helper::helper_main(host::memory::Budget::now().heap),
         Command::Agent(args) => commands::agent::run(*args),
         Command::Leaks(args) => commands::leaks::run(*args),
         Command::Top(args) => commands::top::run(&args),

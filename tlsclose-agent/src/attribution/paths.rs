@@ -15,6 +15,7 @@ use tlsclose_common::{
     facts::{LeafKey, LeafRule, StackHeader, leaf, told},
     limits::{COPY_PAGES, PAGE},
 };
+use tlsclose_symbols::rule::Caller;
 
 use super::{
     images::Images,
@@ -23,7 +24,7 @@ use super::{
     process::ProcessId,
     python::{self, Python},
     site::is_runtime_module,
-    stacks::{Caller, fold, normalize},
+    stacks::{fold, normalize},
     symbols::Symbolizer,
 };
 use crate::{finding::Frame, tracker::PathId};

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tlsclose_common::facts::{Interpreter, PythonCode, PythonFrame, PythonStart, StackHeader, told};
+use tlsclose_symbols::runtime::Runtime;
 
 use self::code::{Code, Codes};
 use super::modules::{MappedModules, ModuleId, Modules};
 use super::process::ProcessId;
-use super::symbols::{Runtime, Symbolizer};
+use super::symbols::Symbolizer;
 use crate::finding::Frame;
 
 /// In a code path, frames of Python stand under this module; the offset is their number.

@@ -13,40 +13,6 @@ const FRAMES_MAX: usize = 512;
 /// Longest sequence of calls whose recursion is folded.
 const CYCLE_MAX: usize = 4;
 
-/// How to get from a frame to its caller, by the tables of its module or its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// By an addition to the stack pointer or the frame pointer.
-    By(LeafRule),
-    /// There is nothing else: go by the frame pointer, which such code (Go, JIT compilers) keeps.
-    FramePointer,
-    /// There is none: the program or a thread starts here.
-    Root,
-    /// No call ends here, so that this is no return address: it was met by chance.
-    Stray,
-    /// The tables ask for more than an addition (a signal frame, a realigned stack), or cannot be read.
-    Unknown,
-}
-
-impl Caller {
-    /// What the kernel side is told of a leaf.
-    pub fn leaf_rule(self) -> LeafRule {
-        match self {
-            Self::By(rule) => rule,
-            _ => NO_TABLES,
-        }
-    }
-
-    /// The caller is where the stack pointer says: the frame pointer may hold anything.
-    pub fn is_by_stack_pointer(self) -> bool {
-        matches!(self, Self::By(rule) if rule.status == leaf::FROM_STACK_POINTER)
-    }
-}
-
-/// Frame pointers are all there is to go by.
-pub const NO_TABLES: LeafRule =
-    LeafRule { status: leaf::NONE, copies: 0, return_address: 0, frame_pointer: leaf::UNCHANGED };
-
 /// What to do at a frame of a copied stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

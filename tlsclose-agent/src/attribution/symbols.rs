@@ -14,29 +14,14 @@
 //! time; one that cost two is never handed to one again. That is not held against its copies: it
 //! may have been the places that were asked for, which the process can choose, or the debug file.
 
-pub mod helper;
-
 mod cache;
 mod client;
-mod code;
-mod confine;
 mod copies;
 mod copy;
-mod demangle;
-mod elf;
+mod debug_files;
 mod frames;
-mod go_table;
+mod helper_backoff;
 mod jit;
-mod names;
-mod perf_map;
-mod protocol;
-mod returns;
-mod runtime;
-mod sandbox;
-mod separate;
-mod starts;
-mod strikes;
-mod unwind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -44,21 +29,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tlsclose_symbols::protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
+use tlsclose_symbols::rule::Caller;
+use tlsclose_symbols::runtime::Runtime;
+
 use super::modules::contents::{ContentsId, KnownContents};
 use super::modules::{ModuleId, Modules};
-use super::stacks::Caller;
 use super::worker::Worker;
 use crate::finding::Frame;
 use crate::host::memory::Budget;
 use cache::Cache;
 use client::{Copy, Helper, Launch, Load, nonsense};
 use copies::{Copies, Made, patience};
+use debug_files::{DebugFiles, DebugId};
 use frames::{checked, clean, frames, is_build_id};
+use helper_backoff::{Starts, Strikes};
 pub use jit::JitName;
-use protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, Request};
-pub use runtime::Runtime;
-use separate::{DebugFiles, DebugId};
-use strikes::{Starts, Strikes};
 
 /// For names, in a module that was asked about before.
 const NAMES_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,11 +1,12 @@
 //! Copied stacks, unwound by what their process has mapped.
 
 use tlsclose_common::facts::StackHeader;
+use tlsclose_symbols::rule::{Caller, NO_TABLES};
 
 use super::{Paths, Place, caller_of};
 use crate::attribution::{
     modules::{MappedModules, ModuleId, Modules},
-    stacks::{Caller, NO_TABLES, Step, Walk, normalize, walk_copy},
+    stacks::{Step, Walk, normalize, walk_copy},
     symbols::Symbolizer,
 };
 

@@ -6,8 +6,7 @@
 //! pycore_debug_offsets.h), at the beginning of `_PyRuntime`.
 
 use tlsclose_common::facts::{Interpreter, line_table};
-
-use crate::attribution::symbols::Runtime;
+use tlsclose_symbols::runtime::Runtime;
 
 const COOKIE: &[u8] = b"xdebugpy";
 

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
+use tlsclose_symbols::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
 
-use super::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
-use super::separate::DebugId;
+use super::debug_files::DebugId;
 use crate::attribution::modules::contents::ContentsId;
 use crate::attribution::modules::{MODULES_MAX, ModuleId};
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use tlsclose_common::facts::{LeafRule, leaf};
+use tlsclose_symbols::demangle::cut;
+use tlsclose_symbols::protocol::{NAME_MAX, Name};
+use tlsclose_symbols::rule::{Caller, FRAME_MAX, Rule};
 
-use super::demangle::cut;
-use super::protocol::{NAME_MAX, Name, Rule};
-use super::unwind::FRAME_MAX;
 use crate::attribution::modules::{ModuleId, Modules};
 use crate::attribution::process::printable;
-use crate::attribution::stacks::Caller;
 use crate::finding::{FileOffset, Frame};
 
 /// Longest build id, in hexadecimal digits.

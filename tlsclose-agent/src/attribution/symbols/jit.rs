@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tlsclose_symbols::protocol::Name;
+
 use super::frames::clean;
-use super::protocol::Name;
 use super::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE, Symbolizer, copy};
 use crate::attribution::process::ProcessId;
 

@@ -1,13 +1,13 @@
 //! With a real helper: this test program, run again.
 
 mod corpus;
+#[cfg(target_arch = "x86_64")]
+mod debug_files;
 mod failures;
 #[cfg(target_arch = "x86_64")]
 mod leaves;
 mod memory;
 mod program;
-#[cfg(target_arch = "x86_64")]
-mod separate;
 #[cfg(target_arch = "x86_64")]
 mod twins;
 
@@ -15,8 +15,12 @@ use super::*;
 use crate::attribution::modules::MappedModules;
 use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
 use crate::finding::FileOffset;
+use rustix::net::SendFlags;
 use std::fs::File;
 use std::path::Path;
+use tlsclose_symbols::confine::{Confined, confine};
+use tlsclose_symbols::helper::helper_main;
+use tlsclose_symbols::protocol::{FdReader, encode, receive, send_with_fd};
 
 const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
 
@@ -24,17 +28,26 @@ const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
 /// harness has one more.
 #[test]
 fn helper_process() {
-    if std::env::var_os(HELPER).is_some() {
-        std::process::exit(i32::from(helper::helper_main() != std::process::ExitCode::SUCCESS));
-    }
+    let heap = Budget::now().heap;
+    let result = match std::env::var(HELPER).as_deref() {
+        Ok("escapes") => say_escapes(heap).is_ok(),
+        Ok(_) => helper_main(heap) == std::process::ExitCode::SUCCESS,
+        Err(_) => return,
+    };
+    std::process::exit(i32::from(!result));
 }
 
 pub fn symbolizer() -> Symbolizer {
+    symbolizer_of("names")
+}
+
+/// With a helper that does this.
+fn symbolizer_of(task: &str) -> Symbolizer {
     let arguments = ["--exact", "attribution::symbols::tests::helper_process", "--nocapture"];
     let launch = Launch {
         program: "/proc/self/exe".into(),
         arguments: arguments.map(Into::into).to_vec(),
-        environment: vec![(HELPER.into(), "1".into())],
+        environment: vec![(HELPER.into(), task.into())],
     };
     // Nobody comes again here.
     Symbolizer { patience: Some(FIRST_DEADLINE), ..Symbolizer::new(launch) }
@@ -176,8 +189,18 @@ fn the_agent_knows_which_maps_the_helper_still_has() {
     assert_eq!(symbolizer.failures, 0);
 }
 
-/// What the helper could do although it is confined.
-pub fn escapes() -> String {
+/// A helper that answers one request by what it can do although it is confined.
+fn say_escapes(heap: u64) -> io::Result<()> {
+    let socket = io::stdin();
+    let Confined { uid, landlock } = confine(heap)?;
+    let say = |answer| send_with_fd(&socket, &encode(&answer)?, None, SendFlags::NOSIGNAL);
+    say(Answer::Ready { uid, landlock })?;
+    receive::<Request>(FdReader { socket: &socket, fd: None })?;
+    say(Answer::Refused(escapes()))?;
+    Ok(())
+}
+
+fn escapes() -> String {
     let path = Path::new("/etc/passwd");
     let nothing = File::open("/dev/null").and_then(|_| File::open(path));
     let tries = [
@@ -197,12 +220,12 @@ pub fn escapes() -> String {
 
 #[test]
 fn the_helper_cannot_do_what_it_need_not() {
-    let mut symbolizer = symbolizer();
+    let mut symbolizer = symbolizer_of("escapes");
     symbolizer.start().unwrap();
     let helper = symbolizer.helper.as_mut().unwrap();
     let deadline = Instant::now() + FIRST_DEADLINE;
-    let answer =
-        helper.ask_about(Load { contents: ContentsId(0), debug_info: true }, &Request::Escape, deadline).unwrap();
+    let load = Load { contents: ContentsId(0), debug_info: true };
+    let answer = helper.ask_about(load, &Request::Python { module: load.number() }, deadline).unwrap();
     let Answer::Refused(escapes) = answer else { panic!("{answer:?}") };
     let expected = if helper.landlock { "" } else { "read a file" };
     assert_eq!(escapes, expected);

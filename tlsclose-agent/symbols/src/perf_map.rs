@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 
-use super::demangle::cut;
-use super::protocol::{NAME_MAX, Name};
+use crate::demangle::cut;
+use crate::protocol::{NAME_MAX, Name};
 
 /// Functions kept of one map; later lines are younger.
 const ENTRIES_MAX: usize = 1 << 20;

@@ -11,22 +11,23 @@ use std::process::ExitCode;
 
 use rustix::net::SendFlags;
 
-use super::confine::{Confined, confine};
-use super::elf::Elf;
-use super::go_table::GoTable;
-use super::names::Namer;
-use super::perf_map::{PerfMap, PerfMaps};
-use super::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
-use super::runtime::{Runtime, runtime};
-use super::starts::Starts;
-use super::unwind::caller;
-use crate::attribution::stacks::Caller;
+use crate::confine::{Confined, confine};
+use crate::elf::Elf;
+use crate::entry_points::EntryPoints;
+use crate::go_table::GoTable;
+use crate::names::Namer;
+use crate::perf_map::{PerfMap, PerfMaps};
+use crate::protocol::{Answer, FdReader, Name, PLACES_MAX, Place, Request, encode, receive, send_with_fd};
+use crate::rule::Caller;
+use crate::runtime::{Runtime, runtime};
+use crate::unwind::caller;
 
 /// What `tlsclose symbolize` does: answers requests on standard input, a Unix socket, until the
-/// other side closes it. To be called before the process has a second thread.
-pub fn helper_main() -> ExitCode {
+/// other side closes it. `heap` is what it may allocate, in bytes. To be called before the process has
+/// a second thread.
+pub fn helper_main(heap: u64) -> ExitCode {
     let socket = io::stdin();
-    let ready = match confine() {
+    let ready = match confine(heap) {
         Ok(Confined { uid, landlock }) => Answer::Ready { uid, landlock },
         Err(error) => Answer::Refused(format!("cannot give up privileges: {error}")),
     };
@@ -109,16 +110,6 @@ fn answer(loaded: &mut Loaded, request: Request, fd: Option<OwnedFd>) -> io::Res
             Some(module) => Answer::Python(module.python()),
             None => unknown(),
         },
-        #[cfg(test)]
-        Request::Escape => Answer::Refused(super::tests::escapes()),
-        #[cfg(test)]
-        Request::Hang => loop {
-            std::thread::park();
-        },
-        #[cfg(test)]
-        Request::Crash => std::process::abort(),
-        #[cfg(test)]
-        Request::Babble => Answer::Ready { uid: 0, landlock: false },
     })
 }
 
@@ -129,7 +120,7 @@ struct Module {
     /// Names by the separate debug file, which is behind them.
     debug: Option<(Namer, Elf)>,
     /// Read when first asked for.
-    starts: Option<Starts>,
+    starts: Option<EntryPoints>,
     /// In a program of Go.
     go_table: Option<GoTable>,
 }
@@ -186,7 +177,7 @@ impl Module {
 
     fn caller(&mut self, offset: u64, is_leaf: bool) -> Caller {
         let Some(file) = self.elf.parse() else { return Caller::Unknown };
-        let starts = self.starts.get_or_insert_with(|| Starts::of(&file, self.go_table.as_ref()));
+        let starts = self.starts.get_or_insert_with(|| EntryPoints::of(&file, self.go_table.as_ref()));
         caller(&file, self.elf.data(), starts, offset, is_leaf)
     }
 

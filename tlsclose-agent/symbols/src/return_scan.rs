@@ -11,8 +11,8 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 use object::read::ReadRef;
 use tlsclose_common::facts::{LeafRule, leaf};
 
-use super::code::Code;
-use super::unwind::FRAME_MAX;
+use crate::code::Code;
+use crate::rule::FRAME_MAX;
 
 /// Instructions read for one place.
 const INSTRUCTIONS_MAX: usize = 4096;

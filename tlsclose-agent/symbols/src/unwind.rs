@@ -14,20 +14,17 @@ use object::read::ReadRef;
 use object::{Architecture, Object, ObjectSection};
 use tlsclose_common::facts::{LeafRule, leaf};
 
-use super::code::Code;
-use super::elf::{address_of, section};
-use super::returns::{Return, returns};
-use super::starts::Starts;
-use crate::attribution::stacks::Caller;
+use crate::code::Code;
+use crate::elf::{address_of, section};
+use crate::entry_points::EntryPoints;
+use crate::return_scan::{Return, returns};
+use crate::rule::{Caller, FRAME_MAX};
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 type Row = UnwindTableRow<usize>;
 
-/// Frames larger than this are taken for garbage, in bytes.
-pub const FRAME_MAX: i64 = 1 << 20;
-
 /// DWARF numbers of the registers that matter.
-pub struct Registers {
+pub(crate) struct Registers {
     stack_pointer: Register,
     frame_pointer: Register,
     return_address: Register,
@@ -54,7 +51,7 @@ impl Registers {
 pub fn caller<'a, R: ReadRef<'a>>(
     file: &object::File<'a, R>,
     data: R,
-    starts: &Starts,
+    starts: &EntryPoints,
     offset: u64,
     is_leaf: bool,
 ) -> Caller {
@@ -85,7 +82,7 @@ pub fn caller<'a, R: ReadRef<'a>>(
 fn by_tables<'a, R: ReadRef<'a>>(
     file: &object::File<'a, R>,
     registers: &Registers,
-    starts: &Starts,
+    starts: &EntryPoints,
     pc: u64,
     is_leaf: bool,
 ) -> Option<Caller> {
@@ -107,7 +104,7 @@ fn by_tables<'a, R: ReadRef<'a>>(
     })
 }
 
-pub struct Tables<'a> {
+pub(crate) struct Tables<'a> {
     bases: BaseAddresses,
     eh_frame: Option<Cow<'a, [u8]>>,
     /// Index of `eh_frame`.
@@ -157,7 +154,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-pub fn from_row(row: &Row, registers: &Registers) -> Caller {
+pub(crate) fn from_row(row: &Row, registers: &Registers) -> Caller {
     // How both psABIs mark the outermost frame.
     if matches!(row.register(registers.return_address), Some(RegisterRule::Undefined)) {
         return Caller::Root;

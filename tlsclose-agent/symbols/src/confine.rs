@@ -5,8 +5,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
-use super::sandbox;
-use crate::host::memory::Budget;
+use crate::sandbox;
 
 /// `nobody`: owns nothing on any distribution.
 const NOBODY: u32 = 65_534;
@@ -18,6 +17,7 @@ const OPEN_FILES: u64 = 512;
 
 /// What is left.
 pub struct Confined {
+    /// The user it runs as.
     pub uid: u32,
     /// Landlock is in force; without it only file permissions and the list of system calls are.
     pub landlock: bool,
@@ -28,13 +28,13 @@ pub struct Confined {
 const OOM_SCORE: &str = "1000";
 
 /// Drops identity, capabilities and the right to anything new, for the calling thread, which
-/// must be the only one.
+/// must be the only one. `heap` is what it may allocate, in bytes.
 ///
 /// A root without CAP_SETUID (a container with few capabilities), or in a user namespace that has
 /// no `nobody`, stays root, but without any capability.
-pub fn confine() -> io::Result<Confined> {
+pub fn confine(heap: u64) -> io::Result<Confined> {
     limit(Resource::As, ADDRESS_SPACE)?;
-    limit(Resource::Data, Budget::now().heap)?;
+    limit(Resource::Data, heap)?;
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Cpu, sandbox::CPU_SECONDS)?;

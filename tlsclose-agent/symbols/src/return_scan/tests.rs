@@ -4,9 +4,9 @@ use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
 use object::{Object, ObjectSection};
 
 use super::{Code, INSTRUCTIONS_MAX, LeafRule, Mnemonic, Return, leaf, returns};
-use crate::attribution::stacks::Caller;
-use crate::attribution::symbols::starts::Starts;
-use crate::attribution::symbols::unwind::{Registers, Tables, from_row};
+use crate::entry_points::EntryPoints;
+use crate::rule::Caller;
+use crate::unwind::{Registers, Tables, from_row};
 
 const NONE: [u64; 0] = [];
 
@@ -116,7 +116,7 @@ fn code_never_contradicts_the_tables() {
     let file = object::File::parse(data).unwrap();
     let (code, tables, registers) =
         (Code::of(&file, data), Tables::of(&file), Registers::of(file.architecture()).unwrap());
-    let starts = Starts::of(&file, None);
+    let starts = EntryPoints::of(&file, None);
     let section = file.section_by_name(".eh_frame").unwrap();
     let frames = EhFrame::new(section.data().unwrap(), LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(section.address());

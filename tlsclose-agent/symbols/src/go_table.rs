@@ -5,9 +5,9 @@
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
-use super::demangle::cut;
-use super::elf::section;
-use super::protocol::{NAME_MAX, Name};
+use crate::demangle::cut;
+use crate::elf::section;
+use crate::protocol::{NAME_MAX, Name};
 
 /// Versions of the table, by their first word.
 const GO_1_16: u32 = 0xffff_fffa;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::protocol::NAME_MAX;
+use crate::protocol::NAME_MAX;
 
 /// A symbol longer than this is left as it is, in bytes.
 const MANGLED_MAX: usize = 16 * 1024;

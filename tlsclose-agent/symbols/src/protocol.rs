@@ -12,10 +12,9 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tlsclose_common::facts::LeafRule;
 
-use super::runtime::Runtime;
-use crate::attribution::stacks::Caller;
+use crate::rule::Rule;
+use crate::runtime::Runtime;
 
 /// Longest message in either direction, in bytes.
 pub const MESSAGE_MAX: usize = 4 << 20;
@@ -73,18 +72,6 @@ pub enum Request {
     Python {
         module: u32,
     },
-    /// Try what is denied; answered by [`Answer::Refused`] with what could be done nevertheless.
-    #[cfg(test)]
-    Escape,
-    /// Never answer.
-    #[cfg(test)]
-    Hang,
-    /// End without an answer.
-    #[cfg(test)]
-    Crash,
-    /// Answer with something that is no answer.
-    #[cfg(test)]
-    Babble,
 }
 
 /// An offset in a module's file.
@@ -136,30 +123,6 @@ pub struct Name {
     pub function: Option<Arc<str>>,
     pub file: Option<Arc<str>>,
     pub line: Option<u32>,
-}
-
-/// A [`Caller`] on its way.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub enum Rule {
-    By { status: u32, return_address: i32, frame_pointer: i32 },
-    FramePointer,
-    Root,
-    Stray,
-    Unknown,
-}
-
-impl From<Caller> for Rule {
-    fn from(caller: Caller) -> Self {
-        match caller {
-            Caller::By(LeafRule { status, return_address, frame_pointer, .. }) => {
-                Self::By { status, return_address, frame_pointer }
-            }
-            Caller::FramePointer => Self::FramePointer,
-            Caller::Root => Self::Root,
-            Caller::Stray => Self::Stray,
-            Caller::Unknown => Self::Unknown,
-        }
-    }
 }
 
 /// The message as it goes over the socket.

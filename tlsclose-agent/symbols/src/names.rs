@@ -5,8 +5,8 @@ use std::path::Path;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
-use super::demangle::{cut, demangle};
-use super::protocol::{INLINED_MAX, NAME_MAX, Name, Place};
+use crate::demangle::{cut, demangle};
+use crate::protocol::{INLINED_MAX, NAME_MAX, Name, Place};
 
 /// Names places of one file. Keeps what it has parsed of it.
 pub struct Namer {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use object::read::ReadRef;
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-use super::go_table::GoTable;
+use crate::go_table::GoTable;
 
 /// The code at a program's entry, up to its one call; also for symbols without a size. In bytes.
 const START_BYTES: u64 = 64;
@@ -30,7 +30,7 @@ const STARTS: [&str; 9] = [
 const FUNCTIONS_MAX: usize = 1 << 18;
 
 /// Where code starts in one file.
-pub struct Starts {
+pub struct EntryPoints {
     ranges: Vec<Range<u64>>,
     /// Addresses at which functions begin; read when first asked for.
     functions: OnceCell<HashSet<u64>>,
@@ -38,7 +38,7 @@ pub struct Starts {
     pub is_go: bool,
 }
 
-impl Starts {
+impl EntryPoints {
     pub fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, go_table: Option<&GoTable>) -> Self {
         let entry = file.entry();
         let entry = (entry != 0).then(|| entry..entry.saturating_add(START_BYTES));
