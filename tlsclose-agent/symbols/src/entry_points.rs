@@ -39,6 +39,7 @@ pub struct EntryPoints {
 }
 
 impl EntryPoints {
+    /// Of a file, and of the table of functions where it is a program of Go.
     pub fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, go_table: Option<&GoTable>) -> Self {
         let entry = file.entry();
         let entry = (entry != 0).then(|| entry..entry.saturating_add(START_BYTES));

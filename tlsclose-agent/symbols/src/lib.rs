@@ -10,6 +10,7 @@
 //! All that parses a stranger's file runs behind [`helper::helper_main`]. The agent uses
 //! [`protocol`], [`rule`] and the types of the answers, and calls no parser.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod confine;
 pub mod demangle;

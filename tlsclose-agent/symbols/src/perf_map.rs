@@ -33,6 +33,7 @@ impl PerfMaps {
         self.0.iter().map(|(process, _)| *process).collect()
     }
 
+    /// The map of a process, which counts as asked for.
     pub fn get(&mut self, process: u64) -> Option<&PerfMap> {
         let at = self.0.iter().position(|(known, _)| *known == process)?;
         let found = self.0.remove(at)?;
@@ -40,6 +41,7 @@ impl PerfMaps {
         self.0.front().map(|(_, map)| map)
     }
 
+    /// Forgets the map of a process.
     pub fn remove(&mut self, process: u64) {
         self.0.retain(|(known, _)| *known != process);
     }

@@ -28,10 +28,12 @@ pub const INLINED_MAX: usize = 32;
 /// Longest name of a function or a file, in bytes; the rest is cut off.
 pub const NAME_MAX: usize = 1024;
 
+/// What the agent asks. Modules and processes have numbers that the agent chose.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Take the file that comes with this message as the contents of a module.
     Load {
+        /// Its number from now on.
         module: u32,
         /// Without it only the symbol table is read, which asks for far less time and memory.
         debug_info: bool,
@@ -39,37 +41,49 @@ pub enum Request {
     /// Take the file that comes with this message for the debug information of a module that is
     /// loaded, in place of the one before. Refused when it belongs to another build.
     Debug {
+        /// Of a [`Request::Load`].
         module: u32,
         /// As in `Load`.
         debug_info: bool,
     },
+    /// Forget a module, and close its file.
     Unload {
+        /// Of a [`Request::Load`].
         module: u32,
     },
+    /// The functions, files and lines at places.
     Names {
+        /// Of a [`Request::Load`].
         module: u32,
         /// By its separate debug file too.
         by_debug: bool,
+        /// At most [`PLACES_MAX`].
         places: Vec<Place>,
     },
     /// Take the file that comes with this message for the map of a JIT compiler's functions.
     LoadJit {
+        /// Its number from now on.
         process: u64,
     },
     /// The functions at addresses of such a process.
     JitNames {
+        /// Of a [`Request::LoadJit`].
         process: u64,
+        /// As the process has them.
         addresses: Vec<u64>,
     },
     /// How to find the caller of the code at a file offset.
     Caller {
+        /// Of a [`Request::Load`].
         module: u32,
+        /// In its file; of a return address, that of the call.
         offset: u64,
         /// The code made a system call; else it called a function.
         is_leaf: bool,
     },
     /// Where the module keeps CPython's runtime.
     Python {
+        /// Of a [`Request::Load`].
         module: u32,
     },
 }
@@ -77,6 +91,7 @@ pub enum Request {
 /// An offset in a module's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
+    /// In bytes from the beginning of the file.
     pub offset: u64,
     /// The code before it made a call; it, not what comes next, is to be named.
     pub is_return_address: bool,
@@ -89,14 +104,17 @@ impl Place {
     }
 }
 
+/// What the helper answers. It may have been taken over by what it has read: nothing here is to be believed unchecked.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Sent once, unasked: the helper is confined and ready.
     Ready {
+        /// The user it runs as.
         uid: u32,
         /// Landlock is in force.
         landlock: bool,
     },
+    /// The file was taken.
     Loaded {
         /// Hexadecimal.
         build_id: Option<String>,
@@ -105,11 +123,13 @@ pub enum Answer {
         /// The name of that file, where the module says so (`.gnu_debuglink`).
         debug_link: Option<String>,
     },
+    /// The module was forgotten.
     Unloaded,
     /// The map was taken; the processes whose maps are kept now.
     Maps(Vec<u64>),
     /// For every place its functions, innermost first. Empty where nothing is known.
     Names(Vec<Vec<Name>>),
+    /// How to find the caller.
     Caller(Rule),
     /// None where it is no CPython.
     Python(Option<Runtime>),
@@ -120,8 +140,11 @@ pub enum Answer {
 /// A function at a place, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
+    /// Readable, without what its linker made of it.
     pub function: Option<Arc<str>>,
+    /// The source file, as the compiler wrote it down.
     pub file: Option<Arc<str>>,
+    /// From 1 on.
     pub line: Option<u32>,
 }
 
@@ -173,7 +196,9 @@ pub fn send_with_fd(
 
 /// Reads from a socket, and keeps the last descriptor that came along.
 pub struct FdReader<S> {
+    /// What is read from.
     pub socket: S,
+    /// The descriptor that came last.
     pub fd: Option<OwnedFd>,
 }
 
