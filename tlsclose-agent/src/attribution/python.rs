@@ -19,7 +19,7 @@ use tlsclose_symbols::runtime::Runtime;
 use self::code::{Code, Codes};
 use super::modules::{MappedModules, ModuleId, Modules};
 use super::process::ProcessId;
-use super::symbols::Symbolizer;
+use super::symbols::{CPython, Symbolizer};
 use crate::finding::Frame;
 
 /// In a code path, frames of Python stand under this module; the offset is their number.
@@ -231,11 +231,15 @@ impl Python {
 
     fn runtime(&mut self, module: ModuleId, modules: &Modules, symbols: &mut Symbolizer) -> Option<&Runtime> {
         if !self.runtimes.contains_key(&module) {
-            let answer = symbols.python(modules, module)?;
+            let runtime = match symbols.python(modules, module) {
+                CPython::NotNow => return None,
+                CPython::Absent => None,
+                CPython::Runtime(runtime) => Some(runtime),
+            };
             if self.runtimes.len() >= RUNTIMES_MAX {
                 self.runtimes.clear();
             }
-            self.runtimes.insert(module, answer);
+            self.runtimes.insert(module, runtime);
         }
         self.runtimes.get(&module)?.as_ref()
     }

@@ -18,14 +18,15 @@ mod cache;
 mod client;
 mod copies;
 mod copy;
+mod deadlines;
 mod debug_files;
 mod frames;
 mod helper_backoff;
 mod jit;
+mod loading;
+mod loads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,26 +40,14 @@ use super::worker::Worker;
 use crate::finding::Frame;
 use crate::host::memory::Budget;
 use cache::Cache;
-use client::{Copy, Helper, Launch, Load, nonsense};
-use copies::{Copies, Made, patience};
-use debug_files::{DebugFiles, DebugId};
-use frames::{checked, clean, frames, is_build_id};
+use client::{Helper, Launch, nonsense};
+use copies::Copies;
+use deadlines::{CALL_DEADLINE, FIRST_DEADLINE, LEAF_DEADLINE, NAMES_DEADLINE};
+use debug_files::DebugFiles;
+use frames::{checked, clean, frames};
 use helper_backoff::{Starts, Strikes};
 pub use jit::JitName;
-
-/// For names, in a module that was asked about before.
-const NAMES_DEADLINE: Duration = Duration::from_secs(2);
-
-/// For the first look at a module: its copy where it is to be named, its parsing, and the first names in it, each.
-const FIRST_DEADLINE: Duration = Duration::from_secs(5);
-
-/// For finding and copying a separate debug file.
-const DEBUG_DEADLINE: Duration = Duration::from_secs(2);
-
-/// For all names of one call.
-const CALL_DEADLINE: Duration = Duration::from_secs(15);
-
-const LEAF_DEADLINE: Duration = Duration::from_millis(500);
+use loads::{DebugFile, DebugId, Load};
 
 /// A helper without work for this long is ended, which gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
@@ -73,6 +62,16 @@ type Names = HashMap<(ModuleId, Place), Arc<[Name]>>;
 
 /// Where names come from: what the module holds, and its separate debug file.
 type Source = (Load, Option<DebugId>);
+
+/// What a module has of CPython.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CPython {
+    /// That cannot be said now.
+    NotNow,
+    /// It is no CPython.
+    Absent,
+    Runtime(Runtime),
+}
 
 /// Names places and learns leaf rules. All its calls may take as long as the deadlines above, so
 /// call it from a thread that may wait, and that lives on: a helper ends with the thread that
@@ -181,21 +180,23 @@ impl Symbolizer {
         }
     }
 
-    /// Where a module keeps CPython's runtime. None when that cannot be said now, Some(None) when
-    /// it is no CPython.
-    pub fn python(&mut self, modules: &Modules, module: ModuleId) -> Option<Option<Runtime>> {
-        modules.get(module)?;
-        if self.is_out_of_reach(modules, module) {
-            return Some(None);
+    /// Where a module keeps CPython's runtime.
+    pub fn python(&mut self, modules: &Modules, module: ModuleId) -> CPython {
+        if modules.get(module).is_none() {
+            return CPython::NotNow;
         }
-        let (load, _) = self.load(modules, module, self.patience)?;
+        if self.is_out_of_reach(modules, module) {
+            return CPython::Absent;
+        }
+        let Some((load, _)) = self.load(modules, module, self.patience) else { return CPython::NotNow };
         let request = Request::Python { module: load.number() };
-        match self.ask(module, load, &request, FIRST_DEADLINE)? {
-            Answer::Python(runtime) => Some(runtime),
-            other => {
+        match self.ask(module, load, &request, FIRST_DEADLINE) {
+            Some(Answer::Python(runtime)) => runtime.map_or(CPython::Absent, CPython::Runtime),
+            Some(other) => {
                 self.failed(Some(module), &nonsense(&other));
-                None
+                CPython::NotNow
             }
+            None => CPython::NotNow,
         }
     }
 
@@ -249,154 +250,14 @@ impl Symbolizer {
     /// What was answered for such a place before: the more that was read for it, the better.
     fn known_names(&mut self, modules: &Modules, module: ModuleId, place: Place) -> Option<Arc<[Name]>> {
         let contents = modules.get(module)?.contents()?.id;
-        let debug = self.debug_files.of(module)?;
+        let debug = match self.debug_files.of(module) {
+            DebugFile::Unknown => return None,
+            known => known.found(),
+        };
         let source = (Load { contents, debug_info: true }, debug);
         let struck = (Load { contents, debug_info: false }, None);
         let names = self.names.get(&(source, place));
         names.or_else(|| if self.strikes.of(module) > 0 { self.names.get(&(struck, place)) } else { None })
-    }
-
-    /// There is no file, it is too large for the memory that there is, or it is not to be handed to a helper again.
-    fn is_out_of_reach(&self, modules: &Modules, module: ModuleId) -> bool {
-        let is_too_large = modules.get(module).is_some_and(|known| known.size > self.budget.copies);
-        is_too_large || modules.file_of(module).is_none() || self.strikes.is_out(module)
-    }
-
-    /// Sees to it that a helper has what the module holds. True when it got it just now. A copy that takes longer than
-    /// `longest`, or than its size lets expect, goes on.
-    fn load(&mut self, modules: &Modules, module: ModuleId, longest: Option<Duration>) -> Option<(Load, bool)> {
-        if self.strikes.is_out(module) {
-            return None;
-        }
-        // It may have ended meanwhile, which is nobody's fault.
-        self.helper.take_if(|helper| !helper.is_alive());
-        let known = modules.get(module)?;
-        let debug_info = self.strikes.of(module) == 0;
-        let is_loaded = |this: &Self, load| this.helper.as_ref().is_some_and(|helper| helper.has_loaded(load));
-        let load = known.contents().map(|contents| Load { contents: contents.id, debug_info });
-        if let Some(load) = load.filter(|load| is_loaded(self, *load)) {
-            return Some((load, false));
-        }
-        let (file, size) = (Arc::clone(modules.file_of(module)?), known.size);
-        if size > self.budget.copies {
-            return None;
-        }
-        self.renew();
-        self.start()?;
-        // What is not any more what it was says nothing of what is executed.
-        let is_changed = |digest| known.contents().is_some_and(|contents| contents.digest != digest);
-        let (data, digest) = match self.copy(module, file, size, longest.unwrap_or(patience(size)))? {
-            Made::Copy(data, digest) if !is_changed(digest) => (data, digest),
-            Made::Copy(..) | Made::Never => {
-                self.strikes.add(module);
-                return None;
-            }
-            Made::Later => {
-                self.waits = true;
-                return None;
-            }
-            Made::NotNow => return None,
-        };
-        let contents = self.contents.of(digest);
-        known.set_contents(Arc::clone(&contents));
-        let load = Load { contents: contents.id, debug_info };
-        // Another module's.
-        if is_loaded(self, load) {
-            return Some((load, false));
-        }
-        let copy = Copy { data, size };
-        self.used_at = Instant::now();
-        let deadline = self.used_at + FIRST_DEADLINE;
-        match self.helper.as_mut()?.load(load, &copy, deadline) {
-            Ok(Answer::Loaded { build_id, debug_link, .. }) => {
-                contents.set(build_id.filter(|id| is_build_id(id)), debug_link);
-                Some((load, true))
-            }
-            Ok(other) => {
-                self.failed(Some(module), &nonsense(&other));
-                None
-            }
-            Err(error) => {
-                self.failed(Some(module), &error);
-                None
-            }
-        }
-    }
-
-    /// Copies a file, for which there is room then.
-    fn copy(&mut self, module: ModuleId, file: Arc<File>, size: u64, patience: Duration) -> Option<Made> {
-        if self.copies.is_on_its_way(module) {
-            return Some(self.copies.take(module, patience));
-        }
-        let most = self.budget.copies.saturating_sub(self.copies.bytes());
-        if size > most {
-            return Some(Made::Later);
-        }
-        if let Err(error) = self.helper.as_mut()?.make_room(size, most) {
-            self.failed(None, &error);
-            return None;
-        }
-        let copying = move || copy::sealed_copy_and_digest(&file, size);
-        Some(self.copies.begin(module, size, patience, &mut self.worker, copying))
-    }
-
-    /// Replaces a helper that what it has read so far nearly fills: the next file would cost it, and pay for all.
-    fn renew(&mut self) {
-        let full = self.budget.heap / 4 * 3;
-        if self.starts.would_allow(Instant::now()) {
-            self.helper.take_if(|helper| helper.heap() > full);
-        }
-    }
-
-    fn start(&mut self) -> Option<()> {
-        if self.helper.is_some() {
-            return Some(());
-        }
-        self.budget = Budget::now();
-        if !self.starts.allow(Instant::now()) {
-            return None;
-        }
-        self.used_at = Instant::now();
-        match Helper::start(&self.launch) {
-            Ok(helper) => {
-                if helper.uid == 0 {
-                    log::warn!("the symbol helper runs as root, without capabilities");
-                }
-                self.helper = Some(helper);
-                Some(())
-            }
-            Err(error) => {
-                self.failed(None, &error);
-                None
-            }
-        }
-    }
-
-    fn ask(&mut self, module: ModuleId, load: Load, request: &Request, deadline: Duration) -> Option<Answer> {
-        let deadline = Instant::now() + deadline;
-        let helper = self.helper.as_mut()?;
-        let answer = helper.ask_about(load, request, deadline);
-        self.used_at = Instant::now();
-        match answer {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                self.failed(Some(module), &error);
-                None
-            }
-        }
-    }
-
-    /// Ends the helper, and remembers what it was working on.
-    fn failed(&mut self, module: Option<ModuleId>, error: &io::Error) {
-        self.failures += 1;
-        self.helper = None;
-        match module {
-            Some(module) => {
-                self.strikes.add(module);
-                log::debug!("the symbol helper failed on module {}: {error}", module.0);
-            }
-            None => log::warn!("cannot start the symbol helper: {error}; stacks stay unnamed"),
-        }
     }
 }
 

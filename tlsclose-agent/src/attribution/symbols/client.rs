@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::net::SendFlags;
 use tlsclose_symbols::protocol::{Answer, Name, Request, encode, receive, send_with_fd};
 
-use super::debug_files::DebugId;
-use crate::attribution::modules::contents::ContentsId;
+use super::loads::{Copy, DebugId, Load};
 use crate::attribution::modules::{MODULES_MAX, ModuleId};
 
 /// Copies of modules held for a helper.
@@ -44,29 +43,6 @@ impl Default for Launch {
     fn default() -> Self {
         Self { program: "/proc/self/exe".into(), arguments: vec!["symbolize".into()], environment: Vec::new() }
     }
-}
-
-/// What a helper has loaded, or is to load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Load {
-    pub contents: ContentsId,
-    /// Whether more than its symbol table is read.
-    pub debug_info: bool,
-}
-
-impl Load {
-    /// As the helper knows it.
-    pub fn number(self) -> u32 {
-        self.contents.0 << 1 | u32::from(self.debug_info)
-    }
-}
-
-/// The contents of a file, to be handed over.
-#[derive(Debug)]
-pub struct Copy {
-    pub data: OwnedFd,
-    /// In bytes.
-    pub size: u64,
 }
 
 /// A running helper. Killed and reaped when dropped.
@@ -127,9 +103,9 @@ impl Helper {
         self.child.id()
     }
 
-    /// False when it ended by itself, or by somebody's signal, with nothing to do.
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// True when it ended by itself, or by somebody's signal, with nothing to do.
+    pub fn reap_if_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     pub fn has_loaded(&self, load: Load) -> bool {

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use super::client::{Copy, Load};
-use super::{DEBUG_DEADLINE, FIRST_DEADLINE, Symbolizer, copy};
+use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE};
+use super::loads::{Copy, DebugFile, DebugId, Load};
+use super::{Symbolizer, copy};
 use crate::attribution::modules::contents::Digest;
 use crate::attribution::modules::{MODULES_MAX, ModuleId, Modules};
 use crate::attribution::site::is_runtime_module;
@@ -19,27 +20,17 @@ use crate::attribution::site::is_runtime_module;
 /// Debug files whose numbers are remembered.
 const NUMBERS_MAX: usize = 4096;
 
-/// Which debug file, and how much is read of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DebugId {
-    /// Never used again for others.
-    number: u32,
-    /// Whether more than its symbol table is read.
-    pub debug_info: bool,
-}
-
 #[derive(Debug, Default)]
 pub struct DebugFiles {
     numbers: HashMap<Digest, u32>,
     next: u32,
-    /// What was found for a module last; none is an answer too.
-    of: FxHashMap<ModuleId, Option<DebugId>>,
+    /// What was found for a module last.
+    of: FxHashMap<ModuleId, DebugFile>,
 }
 
 impl DebugFiles {
-    /// None: it was never looked for.
-    pub fn of(&self, module: ModuleId) -> Option<Option<DebugId>> {
-        self.of.get(&module).copied()
+    pub fn of(&self, module: ModuleId) -> DebugFile {
+        self.of.get(&module).copied().unwrap_or(DebugFile::Unknown)
     }
 
     fn id(&mut self, digest: Digest, debug_info: bool) -> DebugId {
@@ -53,7 +44,7 @@ impl DebugFiles {
         DebugId { number, debug_info }
     }
 
-    fn found(&mut self, module: ModuleId, debug: Option<DebugId>, modules: &Modules) {
+    fn remember(&mut self, module: ModuleId, debug: DebugFile, modules: &Modules) {
         if self.of.len() >= 2 * MODULES_MAX {
             self.of.retain(|module, _| modules.get(*module).is_some());
         }
@@ -73,23 +64,34 @@ impl Symbolizer {
         let helper = self.helper.as_mut()?;
         let before = self.debug_files.of(module);
         if !helper.wants_debug(load) {
-            self.debug_files.found(module, before.flatten(), modules);
+            let known = if before == DebugFile::Unknown { DebugFile::Absent } else { before };
+            self.debug_files.remember(module, known, modules);
             return Some((None, false));
         }
         let is_new = helper.should_search(load, module);
-        if let Some(before) = before.filter(|before| !is_new && (before.is_none() || *before == helper.debug(load))) {
-            return Some((before, false));
+        let is_in_place = match before {
+            DebugFile::Unknown => false,
+            DebugFile::Absent => true,
+            DebugFile::Found(debug) => helper.debug(load) == Some(debug),
+        };
+        if !is_new && is_in_place {
+            return Some((before.found(), false));
         }
-        let found = self.find_debug(modules, module, load)?;
-        self.debug_files.found(module, found, modules);
-        Some((found, true))
+        match self.find_debug(modules, module, load) {
+            DebugFile::Unknown => None,
+            file => {
+                self.debug_files.remember(module, file, modules);
+                Some((file.found(), true))
+            }
+        }
     }
 
-    fn find_debug(&mut self, modules: &Modules, module: ModuleId, load: Load) -> Option<Option<DebugId>> {
-        let Some(search) = modules.debug_search(module) else { return Some(None) };
+    fn find_debug(&mut self, modules: &Modules, module: ModuleId, load: Load) -> DebugFile {
+        let Some(helper) = &self.helper else { return DebugFile::Unknown };
+        let Some(search) = modules.debug_search(module) else { return DebugFile::Absent };
         // Of libc the names do: its lines say nothing about the cause, and take long to read.
         let debug_info = !modules.get(module).is_some_and(|module| is_runtime_module(&module.path));
-        let held = self.copies.bytes() + self.helper.as_ref()?.bytes();
+        let held = self.copies.bytes() + helper.bytes();
         let mut room = self.budget.copies.saturating_sub(held);
         let copied = self.worker.run(DEBUG_DEADLINE, move || {
             let copy = |(file, size): (File, u64)| {
@@ -101,19 +103,19 @@ impl Symbolizer {
         });
         for (copy, digest) in copied.unwrap_or_default() {
             let debug = self.debug_files.id(digest, debug_info);
-            let helper = self.helper.as_mut()?;
+            let Some(helper) = &mut self.helper else { return DebugFile::Unknown };
             if helper.debug(load) == Some(debug) {
-                return Some(Some(debug));
+                return DebugFile::Found(debug);
             }
             match helper.load_debug(load, debug, &copy, Instant::now() + FIRST_DEADLINE) {
-                Ok(true) => return Some(Some(debug)),
+                Ok(true) => return DebugFile::Found(debug),
                 Ok(false) => {}
                 Err(error) => {
                     self.failed(Some(module), &error);
-                    return None;
+                    return DebugFile::Unknown;
                 }
             }
         }
-        Some(None)
+        DebugFile::Absent
     }
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use tlsclose_symbols::protocol::Name;
 
+use super::client::Helper;
+use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE};
 use super::frames::clean;
-use super::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE, Symbolizer, copy};
+use super::{Symbolizer, copy};
 use crate::attribution::process::ProcessId;
 
 /// Processes remembered for maps that cost a helper.
@@ -45,7 +47,7 @@ impl Symbolizer {
         });
         let data = copied.flatten()?;
         let copying = begun.elapsed();
-        self.helper.take_if(|helper| !helper.is_alive());
+        self.helper.take_if(Helper::reap_if_ended);
         self.start()?;
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
@@ -57,7 +59,7 @@ impl Symbolizer {
     pub fn jit_names(&mut self, process: ProcessId, addresses: &[u64]) -> Vec<Option<JitName>> {
         let key = jit_key(process);
         // It may have ended meanwhile, which is not the map's fault.
-        self.helper.take_if(|helper| !helper.is_alive());
+        self.helper.take_if(Helper::reap_if_ended);
         self.used_at = Instant::now();
         let deadline = self.used_at + NAMES_DEADLINE;
         let names = self.helper.as_mut().map(|helper| helper.jit_names(key, addresses, deadline));

@@ -17,6 +17,7 @@ use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
 use crate::finding::FileOffset;
 use rustix::net::SendFlags;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use tlsclose_symbols::confine::{Confined, confine};
 use tlsclose_symbols::helper::helper_main;

@@ -42,7 +42,7 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
         assert!(matches!(rule, Caller::Unknown | Caller::FramePointer), "{rule:?}");
     }
     assert_eq!(symbolizer.failures, 0);
-    assert!(symbolizer.helper.as_mut().unwrap().is_alive());
+    assert!(!symbolizer.helper.as_mut().unwrap().reap_if_ended());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_helper_that_ended_without_work_is_no_failure() {
     let mut symbolizer = symbolizer();
     assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
-    while symbolizer.helper.as_mut().unwrap().is_alive() {}
+    while !symbolizer.helper.as_mut().unwrap().reap_if_ended() {}
     assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
     assert_eq!(symbolizer.failures, 0);
 }

@@ -19,7 +19,7 @@ fn a_file_that_is_too_large_costs_its_names_and_nothing_else() {
     let (modules, ids) = modules_of(&[&program, &program[1..]]);
     let mut symbolizer = symbolizer_with(program.len() as u64 - 1);
     assert_eq!(symbolizer.caller(&modules, ids[0], 0x3000, true), Some(Caller::Unknown));
-    assert_eq!(symbolizer.python(&modules, ids[0]), Some(None));
+    assert_eq!(symbolizer.python(&modules, ids[0]), CPython::Absent);
     let named = symbolizer.names(&modules, &[(ids[0], 0x3000, true)]).concat();
     assert_eq!((named[0].module.as_deref(), &named[0].function), (Some("/srv/0"), &None));
     assert!(modules.get(ids[0]).unwrap().contents().is_none(), "it was read");
