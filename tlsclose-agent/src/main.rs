@@ -1,36 +1,34 @@
 //! tlsclose: finds the program, and the line of code, that leaks TCP sockets.
 #![deny(unsafe_code)]
 
-mod aborts;
+mod api;
 mod attribution;
 mod cli;
-mod clock;
 mod commands;
 mod config;
-mod duration;
-mod emfile;
 mod explain;
-mod finding;
-mod half_open;
 mod host;
 #[allow(unsafe_code, reason = "the boundary to the kernel; every use says why it is sound")]
 mod kernel;
 mod logging;
-mod names;
 mod output;
-mod place;
-mod programs;
-mod queues;
-mod recent;
 mod report;
-mod sites;
-mod snapshot;
-mod spins;
-mod tls;
-mod tracker;
-mod verdict;
 mod watch;
 mod why;
+
+// Old addresses, for rooms that are being moved.
+mod clock {
+    pub use tlsclose_core::model::Moment;
+}
+mod tracker {
+    pub use tlsclose_core::model::ProcessId as ProcessKey;
+}
+mod finding {
+    pub use tlsclose_core::model::{CloseResult, FileOffset, Frame};
+}
+mod snapshot {
+    pub use crate::api::{Feature, MapUse};
+}
 
 use std::process::ExitCode;
 

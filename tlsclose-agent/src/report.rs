@@ -18,13 +18,15 @@ use self::{
     tls::tls_sites,
 };
 use crate::{
-    clock::Moment,
-    finding::*,
+    api::*,
     host::neighbours::Conntrack,
     kernel::{census::Totals, counters::Counters},
-    sites::{SiteKey, SiteRecord},
-    snapshot::*,
     watch::Watch,
+};
+use tlsclose_core::model::*;
+use tlsclose_core::{
+    leaks::sites::{SiteKey, SiteRecord},
+    model::Moment,
 };
 
 /// Censuses that tell what one costs.
@@ -89,7 +91,7 @@ fn median(costs: &[Duration]) -> Duration {
 
 /// Everything the outputs are made from, as of the census just done.
 pub fn snapshot(watch: &mut Watch) -> Snapshot {
-    let now = Moment::now();
+    let now = crate::host::clock::now();
     let counters = watch.kernel.counters().unwrap_or_else(|error| {
         log::warn!("cannot read the kernel side's counters: {error}");
         Counters::default()

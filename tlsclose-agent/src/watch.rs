@@ -17,31 +17,36 @@ use tlsclose_common::facts::holder;
 
 use self::spinning::SpinningNow;
 use crate::{
-    aborts::AbortAccounts,
+    api::Snapshot,
     attribution::{
         Attribution,
         aborts::Endings,
-        closes::Closed,
         containers::Containers,
         goodbyes::Goodbyes,
         intake::{Learned, Raw},
         last_user::LastUsers,
         process::Procfs,
     },
-    clock::{Moment, ticks_per_second},
     config::Rules,
-    emfile::EmfileAccounts,
-    half_open::HalfOpen,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
     kernel::{census::CensusError, load::Kernel, stacks::Record},
-    programs::Programs,
-    queues::Queues,
     report::{self, CensusLog},
-    sites::{Limits, Sites},
-    snapshot::Snapshot,
-    spins::Spins,
-    tls::Accounts,
-    tracker::{Group, ProcessKey, Socket, Ticks, Tracker},
+};
+use tlsclose_core::{
+    closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
+    leaks::{
+        accept_queues::AcceptQueues,
+        fd_exhaustion::EmfileAccounts,
+        half_open::HalfOpen,
+        sites::Sites,
+        spins::Spins,
+        tracker::{Socket, Tracker},
+    },
+    model::{
+        Group, Moment, ProcessId, Ticks,
+        series_limit::{Limits, SeriesLimit},
+        ticks_per_second,
+    },
 };
 
 /// A census may take this share of one core; the interval stretches to keep it.
@@ -76,16 +81,16 @@ pub struct Watch {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
     pub(crate) tracker: Tracker,
-    pub(crate) queues: Queues,
+    pub(crate) queues: AcceptQueues,
     pub(crate) half_open: HalfOpen,
     pub(crate) spins: Spins,
     pub(crate) spinning: SpinningNow,
     pub(crate) sites: Sites,
     pub(crate) aborts: AbortAccounts,
     endings: Endings,
-    pub(crate) tls: Accounts,
+    pub(crate) tls: TlsAccounts,
     /// Which programs have gauges of their own.
-    pub(crate) gauged: Programs,
+    pub(crate) gauged: SeriesLimit,
     pub(crate) emfile: EmfileAccounts,
     goodbyes: Goodbyes,
     pub(crate) attribution: Attribution,
@@ -106,8 +111,8 @@ impl Watch {
             sites: Sites::new(settings.limits),
             aborts: AbortAccounts::new(settings.limits),
             endings: Endings::default(),
-            tls: Accounts::new(settings.limits),
-            gauged: Programs::new(settings.limits.programs),
+            tls: TlsAccounts::new(settings.limits),
+            gauged: SeriesLimit::new(settings.limits.programs),
             emfile: EmfileAccounts::default(),
             goodbyes: Goodbyes::default(),
             attribution: Attribution::new(
@@ -116,7 +121,7 @@ impl Watch {
                 settings.show_cmdline,
             ),
             tracker: Tracker::default(),
-            queues: Queues::default(),
+            queues: AcceptQueues::default(),
             half_open: HalfOpen::default(),
             spins: Spins::default(),
             spinning: SpinningNow::default(),
@@ -169,7 +174,7 @@ impl Watch {
     /// One census, from the first look to the verdicts.
     fn census(&mut self) -> Result<(), CensusError> {
         self.drain();
-        let now = Moment::now();
+        let now = crate::host::clock::now();
         self.tracker.begin(now);
         let jiffies_now =
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
@@ -214,7 +219,7 @@ impl Watch {
         let (attribution, settings, sites) = (&mut self.attribution, &self.settings, &self.sites);
         let procfs = attribution.procfs.clone();
         let changes = self.tracker.finish(
-            |process| !process.is_known() || procfs.is_alive(process.into()),
+            |process| !process.is_known() || procfs.is_alive(process),
             |group| leak_after(attribution, settings, sites, &group),
         );
         self.place_changed(&changes, now);
@@ -258,7 +263,7 @@ impl Watch {
                 learned.extend(interpreter.map(|(image, interpreter)| Learned::Interpreter(image, interpreter)));
             }
             Record::End(end) => {
-                let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
+                let process = ProcessId { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
             }
         });
@@ -297,12 +302,12 @@ impl Watch {
         }
         self.housekeeping_at = Instant::now() + HOUSEKEEPING;
         let procfs = &self.attribution.procfs;
-        self.sites.forget(now, |process| procfs.is_alive(process.into()));
-        self.aborts.forget(now, |process| procfs.is_alive(process.into()));
-        self.tls.forget(now, |process| procfs.is_alive(process.into()));
+        self.sites.forget(now, |process| procfs.is_alive(process));
+        self.aborts.forget(now, |process| procfs.is_alive(process));
+        self.tls.forget(now, |process| procfs.is_alive(process));
         self.gauged.forget(now);
-        self.emfile.forget(|process| procfs.is_alive(process.into()), |workload| self.gauged.has(workload));
-        self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
+        self.emfile.forget(|process| procfs.is_alive(process), |workload| self.gauged.has(workload));
+        self.kernel.tidy_tls(now, |process| procfs.is_alive(process));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
         crate::kernel::memory::give_back();

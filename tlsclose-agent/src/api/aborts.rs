@@ -4,35 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Container, Kind, Touch};
-
-/// What ended a connection instead of a FIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AbortCause {
-    /// close() threw away data that nobody had read.
-    UnreadData,
-    /// close() with SO_LINGER on, and a time of 0.
-    LingerZero,
-    /// connect() to AF_UNSPEC.
-    Disconnect,
-    /// The listener was closed before anybody accepted the connection.
-    ListenerClosed,
-    /// close() with TCP_LINGER2 below 0.
-    Linger2,
-    /// close() while the host had too many orphans, or no memory for them.
-    TooManyOrphans,
-    /// The peer sent an RST.
-    PeerReset,
-    /// No answer to keepalive probes.
-    KeepaliveTimeout,
-    /// No acknowledgement of what was sent.
-    RetransmissionTimeout,
-    /// Somebody else destroyed it (`ss -K`).
-    Destroyed,
-    /// The peer sent more after the program had closed, or shut down both sides.
-    DataAfterClose,
-}
+use tlsclose_core::model::{AbortCause, Container, Kind, Touch};
 
 /// A code path that closed connections which did not end by a FIN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,19 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Container, HolderInfo, Kind, Touch};
+use tlsclose_core::model::{Container, HalfOpenReason, Kind, Touch};
 
-/// Why a peer is thought to be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HalfOpenReason {
-    /// The same data was retransmitted at least three times.
-    Unacknowledged,
-    /// At least one probe, of keepalive or of a closed window, got no answer.
-    ProbesUnanswered,
-    /// Nothing moved for `--idle-after`, and without keepalive nobody would find out.
-    Idle,
-}
+use super::HolderInfo;
 
 /// A code path that opened connections whose peer may be gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! What the sites of all lists have in common.
 
-use super::{AbortSite, Container, HalfOpenSite, Kind, Site, TlsSite};
+use tlsclose_core::model::{Container, Kind};
+
+use super::{AbortSite, HalfOpenSite, Site, TlsSite};
 
 /// A process of a site.
 #[derive(Clone, Copy, Debug)]

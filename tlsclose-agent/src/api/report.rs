@@ -1,97 +1,12 @@
-//! What the agent says: findings.
-//!
-//! The types below *are* the JSON of `/api/v1/leaks` (schema 1). Innermost frame first.
-//! Counts are sockets, ages are seconds, times are RFC 3339 in UTC.
-
-mod aborts;
-mod death;
-mod frame;
-mod half_open;
-mod listed;
-mod spinning;
-mod tls;
+//! Leaking sites, and what a census was like.
 
 use serde::{Deserialize, Serialize};
+use tlsclose_core::model::{CommonPath, Container, Death, Ended, Frame, Kind, State, Status, Touch};
 
-pub use self::{aborts::*, death::*, frame::*, half_open::*, listed::*, spinning::*, tls::*};
+use super::{AbortSite, HalfOpenSite, Spinning, TlsSite, TlsStanding};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;
-
-/// What is wrong with a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// CLOSE_WAIT, and the peer's FIN was consumed.
-    CloseWaitEofRead,
-    /// CLOSE_WAIT, and nobody read the FIN.
-    CloseWaitUnread,
-    /// FIN_WAIT_2 that a file holds: no kernel timer ends it.
-    FinWait2Held,
-    /// CLOSE after having been connected, and a file still holds it.
-    ResetHeld,
-    /// CLOSE after a connect() that failed, and a file still holds it.
-    ConnectFailedHeld,
-    /// CLOSE_WAIT in an accept queue: the peer gave up before anybody accepted.
-    CloseWaitNotAccepted,
-    /// CLOSE_WAIT after a close() that left it open, because something else holds the file.
-    CloseWaitSharedFd,
-    /// Not held, but closed: connections that ended by a reset or an error. Never lingers or leaks.
-    AbortedClose,
-    /// Established, and the peer may be gone. Never lingers or leaks.
-    HalfOpen,
-    /// A TLS connection closed without a goodbye: a fact about a code path, not a leak.
-    TlsTruncated,
-}
-
-/// How sure we are that it is a leak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Sockets stay untouched for longer than `--leak-after`, but they are few, bounded or come and go.
-    Lingering,
-    /// They keep growing, or fill the process's descriptors.
-    Leaking,
-}
-
-/// How a lingering socket stopped lingering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    Closed,
-    /// Data moved, so the program has not forgotten it.
-    Touched,
-    /// It lingers still, as another kind.
-    Reclassified,
-    ProcessExit,
-}
-
-/// TCP states, spelled as node_exporter spells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum State {
-    Established = 1,
-    SynSent = 2,
-    SynRecv = 3,
-    #[serde(rename = "fin_wait1")]
-    FinWait1 = 4,
-    #[serde(rename = "fin_wait2")]
-    FinWait2 = 5,
-    TimeWait = 6,
-    Close = 7,
-    CloseWait = 8,
-    LastAck = 9,
-    Listen = 10,
-    Closing = 11,
-}
-
-impl State {
-    /// By its number in the kernel (include/net/tcp_states.h).
-    pub fn numbered(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
-    }
-}
 
 /// Answer of `/api/v1/leaks`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,14 +102,6 @@ pub struct LastHour {
     pub sockets: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    pub closed: u64,
-    pub touched: u64,
-    pub reclassified: u64,
-    pub process_exit: u64,
-}
-
 /// A process that holds lingering sockets of a site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
@@ -231,61 +138,10 @@ pub struct BadCloses {
     pub stack: Vec<Frame>,
 }
 
-/// What came of a call of close().
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CloseResult {
-    Closed,
-    StillHeld,
-    BadFd,
-}
-
-/// Where a process runs. What its runtime did not say is empty.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Container {
-    pub runtime: String,
-    pub id: String,
-    pub name: String,
-    pub pod: String,
-    pub namespace: String,
-    pub image: String,
-}
-
-/// A call on a socket, and the code path that made it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Touch {
-    /// `accept4`, `accept`, `connect`, `listen`, `read`, `send`, `shutdown`.
-    pub call: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds_ago: Option<f64>,
-    /// The stack reaches the start of the program or of its thread. Else its outermost frames are missing.
-    #[serde(default)]
-    pub whole: bool,
-    pub stack: Vec<Frame>,
-}
-
-impl Touch {
-    /// The same call with the same result and stack, whenever it was.
-    pub fn is_same_path(&self, other: &Touch) -> bool {
-        (&self.call, self.result, self.whole, &self.stack) == (&other.call, other.result, other.whole, &other.stack)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClosedElsewhere {
     pub pid: u32,
     pub comm: String,
-    pub stack: Vec<Frame>,
-}
-
-/// A code path that sockets have in common, and how many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CommonPath {
-    pub sockets: u64,
-    /// As in [`Touch`].
-    #[serde(default)]
-    pub whole: bool,
     pub stack: Vec<Frame>,
 }
 

@@ -4,39 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{
-    AbortCause, CensusInfo, CloseResult, Container, Ended, HalfOpenReason, Kind, LostTotals, Report, SCHEMA, State,
-    TlsOutcomes,
+use tlsclose_core::{
+    closes::{aborts::AbortSeries, tls::TlsProgram},
+    model::{CloseResult, Ended, HalfOpenReason, Kind, State, Workload},
 };
+
+use super::{CensusInfo, LostTotals, Report, SCHEMA};
 use crate::host::{facts::HostFact, neighbours::Conntrack};
-
-/// Identity labels of a metric series. Empty outside a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity {
-    pub namespace: String,
-    pub pod: String,
-    pub container: String,
-    pub comm: String,
-}
-
-impl Identity {
-    /// A container without a name is known by its id, shortened as its runtime shortens it.
-    pub fn new(comm: String, container: Option<&Container>) -> Self {
-        const SHORT_ID: usize = 12;
-        let Some(container) = container else { return Self { comm, ..Self::default() } };
-        let name = if container.name.is_empty() && container.pod.is_empty() {
-            container.id.chars().take(SHORT_ID).collect()
-        } else {
-            container.name.clone()
-        };
-        Self { namespace: container.namespace.clone(), pod: container.pod.clone(), container: name, comm }
-    }
-}
 
 /// One exported series of a site: (identity, kind, site), after `--max-sites` and `--max-series`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SiteSeries {
-    pub identity: Identity,
+    pub identity: Workload,
     pub kind: Kind,
     /// Site label: a site, `unsampled` or `~other`.
     pub site: String,
@@ -46,17 +25,6 @@ pub struct SiteSeries {
     pub lingered_total: u64,
     pub ended_total: Ended,
     pub oldest_seconds: f64,
-}
-
-/// TLS closes of one identity.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TlsProgram {
-    pub identity: Identity,
-    /// How our direction ended, and how the peer's did.
-    pub local: TlsOutcomes,
-    pub remote: TlsOutcomes,
-    /// Closes that truncated right after data that the program had sent.
-    pub after_data: u64,
 }
 
 /// Frozen labels of `tlsclose_site_info`.
@@ -73,7 +41,7 @@ pub struct SiteInfo {
 /// The worst process of a workload with a lingering socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessSeries {
-    pub identity: Identity,
+    pub identity: Workload,
     pub open_fds: Option<u64>,
     pub max_fds: Option<u64>,
     pub fds_exhausted_seconds: Option<f64>,
@@ -84,24 +52,16 @@ pub struct ProcessSeries {
 /// their way into any of its queues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueSeries {
-    pub identity: Identity,
+    pub identity: Workload,
     pub length: u64,
     pub limit: u64,
     pub syn_recv: u64,
 }
 
-/// Connections of a workload that ended so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AbortSeries {
-    pub identity: Identity,
-    pub cause: AbortCause,
-    pub total: u64,
-}
-
 /// Connections of a workload whose peer may be gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HalfOpenSeries {
-    pub identity: Identity,
+    pub identity: Workload,
     pub reason: HalfOpenReason,
     pub sockets: u64,
 }
@@ -161,11 +121,11 @@ pub struct Snapshot {
     pub aborts: Vec<AbortSeries>,
     pub half_open: Vec<HalfOpenSeries>,
     /// Sockets that a thread spins around, by workload: each that has a lingering socket.
-    pub spinning: BTreeMap<Identity, u64>,
+    pub spinning: BTreeMap<Workload, u64>,
     /// Half-closed sockets that a file holds and no descriptor table shows.
     pub unheld: u64,
     /// Adopted sockets by identity and kind.
-    pub adopted: BTreeMap<(Identity, Kind), u64>,
+    pub adopted: BTreeMap<(Workload, Kind), u64>,
     /// By state, all eleven present.
     pub sockets: BTreeMap<State, u64>,
     pub orphans: u64,

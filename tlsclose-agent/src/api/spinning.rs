@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Frame;
+use tlsclose_core::model::Frame;
 
 /// A thread that burns a core around the connection: it reads the finished stream again and again,
 /// or asks for events again and again and never reads.

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{Done, Failure, load, runtime};
 use crate::{
+    api::Snapshot,
     cli::{
         AgentArgs,
         agent::{Switch, WebArgs, When},
@@ -30,10 +31,9 @@ use crate::{
         http::{self, Listeners, OwnerSocket, access::Access, host},
         otlp,
     },
-    sites::Limits,
-    snapshot::Snapshot,
     watch::{Settings, Watch},
 };
+use tlsclose_core::model::series_limit::Limits;
 
 /// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
 const LINES_PER_SERIES: usize = 8;

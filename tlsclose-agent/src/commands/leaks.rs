@@ -14,9 +14,9 @@ use arc_swap::ArcSwap;
 
 use super::{Done, FOUND, Failure, load, print, runtime};
 use crate::{
+    api::{Report, Snapshot},
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
-    finding::{Kind, Report},
     host::facts,
     kernel::load::Options,
     logging,
@@ -25,10 +25,9 @@ use crate::{
         filter::select,
         table::{self, Colour, Layout},
     },
-    sites::Limits,
-    snapshot::Snapshot,
     watch::{Settings, Watch},
 };
+use tlsclose_core::model::{Kind, series_limit::Limits};
 
 /// Censuses are close together here: the whole watch is short.
 const INTERVAL: Duration = Duration::from_millis(500);

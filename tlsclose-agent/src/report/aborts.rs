@@ -1,12 +1,10 @@
 //! Code paths that closed connections which did not end by a FIN.
 
-use crate::{
-    aborts::{AbortRecord, AbortSiteKey},
-    clock::Moment,
-    finding::*,
-    tracker::ProcessKey,
-    watch::Watch,
-    why,
+use crate::{api::*, watch::Watch, why};
+use tlsclose_core::model::*;
+use tlsclose_core::{
+    closes::aborts::{AbortRecord, AbortSiteKey},
+    model::{Moment, ProcessId},
 };
 
 /// Processes shown for one site.
@@ -26,7 +24,7 @@ pub(super) fn aborted_sites(watch: &mut Watch, now: Moment) -> Vec<AbortSite> {
 fn site(watch: &mut Watch, key: AbortSiteKey, record: AbortRecord, per_minute: f64) -> AbortSite {
     let aborted = record.total();
     let causes = record.causes.into_iter().filter(|(_, count)| *count > 0).collect();
-    let mut processes: Vec<(ProcessKey, u64)> = record.processes.into_iter().filter(|(_, count)| *count > 0).collect();
+    let mut processes: Vec<(ProcessId, u64)> = record.processes.into_iter().filter(|(_, count)| *count > 0).collect();
     processes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let processes = processes.into_iter().filter_map(|(process, aborted)| {
         let container = watch.attribution.container(process);

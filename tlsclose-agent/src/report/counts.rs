@@ -7,7 +7,8 @@ use tlsclose_common::{
     limits::{HALF_CLOSED_BUCKETS_MS, STATES},
 };
 
-use crate::{finding::*, kernel::counters::Counters, snapshot::*, watch::Watch};
+use crate::{api::*, kernel::counters::Counters, watch::Watch};
+use tlsclose_core::model::*;
 
 pub(super) fn sockets(watch: &Watch, time_wait: u64) -> BTreeMap<State, u64> {
     let mut sockets: BTreeMap<State, u64> = BTreeMap::new();

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{seconds, sites::address};
+use super::seconds;
 use crate::{
-    attribution::site::{Trace, site_id},
-    clock::Moment,
-    finding::*,
-    half_open::Suspect,
-    sites::UNSAMPLED,
-    snapshot::{HalfOpenSeries, Identity},
-    tracker::ProcessKey,
+    api::{HalfOpenSeries, *},
     watch::Watch,
     why,
+};
+use tlsclose_core::model::*;
+use tlsclose_core::{
+    leaks::half_open::Suspect,
+    model::{
+        Moment, ProcessId, Workload,
+        series_limit::UNSAMPLED,
+        site_id::{Trace, site_id},
+    },
 };
 
 /// Processes and examples shown for one site.
@@ -20,7 +23,7 @@ const PROCESSES_SHOWN: usize = 20;
 const EXAMPLES: usize = 5;
 
 /// Sockets of one process, opened by one code path.
-type Groups = BTreeMap<(ProcessKey, u64, u8), Vec<Suspect>>;
+type Groups = BTreeMap<(ProcessId, u64, u8), Vec<Suspect>>;
 
 pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
     let mut groups = Groups::new();
@@ -63,7 +66,7 @@ pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
     sites
 }
 
-fn add_process(site: &mut HalfOpenSite, sockets: u64, process: ProcessKey, watch: &mut Watch) {
+fn add_process(site: &mut HalfOpenSite, sockets: u64, process: ProcessId, watch: &mut Watch) {
     if let Some(known) = site.processes.iter_mut().find(|known| known.pid == process.tgid) {
         known.sockets += sockets;
         return;
@@ -91,30 +94,30 @@ fn finished(mut site: HalfOpenSite) -> HalfOpenSite {
 fn example(suspect: &Suspect, comm: &str) -> HalfOpenExample {
     let held = suspect.holder;
     HalfOpenExample {
-        local: address(suspect.family, suspect.local, suspect.local_port),
-        remote: address(suspect.family, suspect.remote, suspect.remote_port),
+        local: suspect.ends.local.to_string(),
+        remote: suspect.ends.remote.to_string(),
         reason: suspect.reason,
         silent_seconds: seconds(suspect.silent),
         retransmissions: suspect.silence.retransmissions,
         probes: suspect.silence.probes,
         send_queue: suspect.send_queue,
         holder: HolderInfo { pid: held.process.tgid, comm: comm.to_owned(), fd: held.fd },
-        netns: suspect.netns,
+        netns: suspect.ends.netns,
     }
 }
 
 /// Counts by workload and reason.
 pub(super) fn half_open_series(watch: &mut Watch, now: Moment) -> Vec<HalfOpenSeries> {
-    let mut counts: BTreeMap<(ProcessKey, HalfOpenReason), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(ProcessId, HalfOpenReason), u64> = BTreeMap::new();
     for suspect in watch.half_open.iter() {
         *counts.entry((suspect.holder.process, suspect.reason)).or_default() += 1;
     }
-    let mut series: BTreeMap<(Identity, HalfOpenReason), u64> = BTreeMap::new();
+    let mut series: BTreeMap<(Workload, HalfOpenReason), u64> = BTreeMap::new();
     for ((process, reason), count) in counts {
         let Some(comm) = watch.attribution.identity(process).map(|who| who.comm.clone()) else { continue };
-        let identity = Identity::new(comm, watch.attribution.container(process).as_ref());
+        let identity = Workload::new(comm, watch.attribution.container(process).as_ref());
         let identity = watch.gauged.label(&identity, now);
-        for each in HalfOpenReason::ALL {
+        for each in HalfOpenReason::all() {
             *series.entry((identity.clone(), each)).or_default() += if each == reason { count } else { 0 };
         }
     }

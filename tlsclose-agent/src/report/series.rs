@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{seconds, sites::describe_process};
-use crate::{clock::Moment, finding::*, place, snapshot::*, tracker::ProcessKey, watch::Watch};
+use crate::{api::*, watch::Watch};
+use tlsclose_core::model::series_limit::{OTHER, UNSAMPLED};
+use tlsclose_core::model::*;
+use tlsclose_core::model::{Moment, ProcessId, principal_frame};
 
 pub(super) fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
     let series = watch.sites.series.iter();
@@ -23,12 +26,12 @@ pub(super) fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
 
 pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
     let place = |touch: &Option<Touch>| {
-        let frame = touch.as_ref().and_then(|touch| place::principal(&touch.stack));
-        frame.map(place::describe).unwrap_or_default()
+        let frame = touch.as_ref().and_then(|touch| principal_frame::principal(&touch.stack));
+        frame.map(principal_frame::describe).unwrap_or_default()
     };
     let sites = watch.sites.sites.iter();
     sites
-        .filter(|(key, _)| key.site != crate::sites::OTHER && key.site != crate::sites::UNSAMPLED)
+        .filter(|(key, _)| key.site != OTHER && key.site != UNSAMPLED)
         .map(|(key, record)| SiteInfo {
             site: key.site.clone(),
             kind: key.kind,
@@ -41,17 +44,17 @@ pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
 
 /// The worst process of each workload with a lingering socket.
 pub(super) fn processes(watch: &mut Watch, now: Moment) -> Vec<ProcessSeries> {
-    let mut holders: BTreeMap<ProcessKey, f64> = BTreeMap::new();
+    let mut holders: BTreeMap<ProcessId, f64> = BTreeMap::new();
     for record in watch.sites.sites.values() {
         for (process, tally) in &record.processes {
             let share = tally.lingering as f64 / record.now.lingering.max(1) as f64;
             *holders.entry(*process).or_default() += record.history.per_minute() * share;
         }
     }
-    let mut worst: BTreeMap<Identity, ProcessSeries> = BTreeMap::new();
+    let mut worst: BTreeMap<Workload, ProcessSeries> = BTreeMap::new();
     for (process, per_minute) in holders {
         let Some(one) = describe_process(watch, process, 0, per_minute) else { continue };
-        let identity = watch.gauged.label(&Identity::new(one.comm, one.container.as_ref()), now);
+        let identity = watch.gauged.label(&Workload::new(one.comm, one.container.as_ref()), now);
         let emfile_errors_total = watch.emfile.add(&identity, process, one.emfile_errors);
         let candidate = ProcessSeries {
             identity: identity.clone(),
@@ -74,11 +77,11 @@ pub(super) fn processes(watch: &mut Watch, now: Moment) -> Vec<ProcessSeries> {
 
 /// The fullest accept queue of each workload that has one with connections in it, or on their way there.
 pub(super) fn accept_queues(watch: &mut Watch, now: Moment) -> Vec<QueueSeries> {
-    let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
+    let mut fullest: BTreeMap<Workload, QueueSeries> = BTreeMap::new();
     for listener in watch.queues.iter() {
         let Some(holder) = listener.holders.first().map(|held| held.process) else { continue };
         let Some(comm) = watch.attribution.identity(holder).map(|who| who.comm.clone()) else { continue };
-        let identity = Identity::new(comm, watch.attribution.container(holder).as_ref());
+        let identity = Workload::new(comm, watch.attribution.container(holder).as_ref());
         let identity = watch.gauged.label(&identity, now);
         let queue = listener.queue;
         let (length, limit) = (u64::from(queue.length), u64::from(queue.limit));
@@ -93,7 +96,7 @@ pub(super) fn accept_queues(watch: &mut Watch, now: Moment) -> Vec<QueueSeries> 
     fullest.into_values().collect()
 }
 
-pub(super) fn adopted(watch: &Watch) -> BTreeMap<(Identity, Kind), u64> {
+pub(super) fn adopted(watch: &Watch) -> BTreeMap<(Workload, Kind), u64> {
     let mut adopted = BTreeMap::new();
     for ((identity, kind, _), record) in &watch.sites.series {
         *adopted.entry((identity.clone(), *kind)).or_default() += record.account.adopted;

@@ -1,20 +1,20 @@
 //! Sites and their processes, as `/api/v1/leaks` shows them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use super::{seconds, tls::standing};
 use crate::{
-    attribution::{
-        blocked,
-        process::{ProcessId, comm_text},
-    },
-    clock::Moment,
-    finding::*,
-    queues::Listener,
-    sites::{SiteKey, SiteRecord, Tally, hour},
-    tracker::{HeldBy, ProcessKey, Socket},
+    api::*,
+    attribution::{blocked, process::comm_text},
     watch::Watch,
     why,
+};
+use tlsclose_core::model::*;
+use tlsclose_core::{
+    leaks::{
+        accept_queues::Listener,
+        sites::{SiteKey, SiteRecord, Tally, hour},
+        tracker::Socket,
+    },
+    model::{HeldBy, Moment, ProcessId},
 };
 
 /// Processes shown for one site.
@@ -28,7 +28,7 @@ pub(super) fn site(
     now: Moment,
 ) -> Site {
     let per_minute = record.history.per_minute();
-    let mut processes: Vec<(ProcessKey, Tally)> = record.processes.into_iter().collect();
+    let mut processes: Vec<(ProcessId, Tally)> = record.processes.into_iter().collect();
     processes.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.lingering));
     let processes = processes
         .into_iter()
@@ -103,12 +103,12 @@ fn closed_elsewhere(watch: &mut Watch, examples: &[Socket]) -> Option<ClosedElse
     })
 }
 
-fn bad_closes(watch: &mut Watch, process: ProcessKey) -> Option<BadCloses> {
+fn bad_closes(watch: &mut Watch, process: ProcessId) -> Option<BadCloses> {
     let bad = watch.kernel.bad_closes(process)?;
     Some(BadCloses { calls: bad.count, fd: bad.fd.cast_signed(), stack: watch.attribution.stack_of(bad.stack) })
 }
 
-pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64, per_minute: f64) -> Option<Process> {
+pub(super) fn describe_process(watch: &mut Watch, key: ProcessId, sockets: u64, per_minute: f64) -> Option<Process> {
     let vitals = watch.attribution.vitals(key).unwrap_or_default();
     let who = watch.attribution.identity(key)?.clone();
     let room = vitals.max_fds.zip(vitals.open_fds).map(|(max, open)| max.saturating_sub(open));
@@ -138,8 +138,8 @@ fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
     let holding = std::iter::once(&socket.first_holder).chain(&socket.other_holders);
     let holding = holding.filter(|_| !last.is_unheld);
     Example {
-        local: address(last.family, last.local, last.local_port),
-        remote: address(last.family, last.remote, last.remote_port),
+        local: last.ends.local.to_string(),
+        remote: last.ends.remote.to_string(),
         state: State::numbered(last.state).unwrap_or(State::Close),
         age_seconds: seconds(now.since(socket.clock)),
         holders: holders(watch, holding),
@@ -147,7 +147,7 @@ fn example(watch: &Watch, socket: &Socket, now: Moment) -> Example {
         blocked_threads: blocked_threads(watch, socket),
         recv_queue: last.recv_queue,
         send_queue: last.send_queue,
-        netns: last.netns,
+        netns: last.ends.netns,
         tls: standing(last),
     }
 }
@@ -165,8 +165,8 @@ fn blocked_threads(watch: &Watch, socket: &Socket) -> Vec<BlockedThread> {
 fn accept_queue(watch: &mut Watch, listener: &Listener) -> AcceptQueue {
     get_to_know(watch, listener.holders.iter());
     AcceptQueue {
-        local: address(listener.family, listener.local, listener.local_port),
-        netns: listener.netns,
+        local: listener.ends.local.to_string(),
+        netns: listener.ends.netns,
         length: listener.queue.length,
         limit: listener.queue.limit,
         half_closed: listener.queue.half_closed,
@@ -188,34 +188,4 @@ fn holders<'a>(watch: &Watch, holding: impl Iterator<Item = &'a HeldBy>) -> Vec<
     holding
         .map(|held| HolderInfo { pid: held.process.tgid, comm: comm(held).unwrap_or_default(), fd: held.fd })
         .collect()
-}
-
-/// `address:port`; IPv6 in brackets, v4-mapped as IPv4.
-pub(super) fn address(family: u8, bytes: [u8; 16], port: u16) -> String {
-    const AF_INET6: u8 = 10;
-    let ip = if family == AF_INET6 {
-        IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
-    } else {
-        IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
-    };
-    SocketAddr::new(ip, port).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_shown_as_people_write_them() {
-        let mut mapped = [0u8; 16];
-        mapped[10..12].copy_from_slice(&[0xff, 0xff]);
-        mapped[12..].copy_from_slice(&[10, 0, 9, 1]);
-        let mut v4 = [0u8; 16];
-        v4[..4].copy_from_slice(&[10, 0, 9, 1]);
-        let mut loopback = [0u8; 16];
-        loopback[15] = 1;
-        assert_eq!(address(2, v4, 51234), "10.0.9.1:51234");
-        assert_eq!(address(10, mapped, 443), "10.0.9.1:443");
-        assert_eq!(address(10, loopback, 443), "[::1]:443");
-    }
 }

@@ -2,13 +2,12 @@
 
 use tlsclose_common::facts::tls_now;
 
-use crate::{
-    clock::Moment,
-    finding::*,
-    tls::accounts::{TlsRecord, TlsSiteKey},
-    tracker::{LastSeen, ProcessKey},
-    watch::Watch,
-    why,
+use crate::{api::*, watch::Watch, why};
+use tlsclose_core::model::*;
+use tlsclose_core::{
+    closes::tls::{TlsRecord, TlsSiteKey},
+    leaks::tracker::LastSeen,
+    model::{Moment, ProcessId},
 };
 
 /// Processes shown for one site.
@@ -27,7 +26,7 @@ pub(super) fn tls_sites(watch: &mut Watch, now: Moment) -> Vec<TlsSite> {
 
 fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) -> TlsSite {
     let closes = record.outcomes.total();
-    let mut processes: Vec<(ProcessKey, (u64, u64))> =
+    let mut processes: Vec<(ProcessId, (u64, u64))> =
         record.processes.into_iter().filter(|(_, (closes, _))| *closes > 0).collect();
     processes.sort_by_key(|(_, closes)| std::cmp::Reverse(*closes));
     let processes = processes.into_iter().filter_map(|(process, (closes, truncated))| {

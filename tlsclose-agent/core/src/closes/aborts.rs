@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    clock::Moment,
-    finding::{AbortCause, Touch},
-    programs::{Programs, RETENTION},
-    recent::Recent,
-    sites::{Limits, OTHER, UNSAMPLED},
-    snapshot::{AbortSeries, Identity},
-    tracker::ProcessKey,
+    closes::rate::Recent,
+    model::{
+        AbortCause, Moment, ProcessId, Touch, Workload,
+        series_limit::{Limits, OTHER, RETENTION, SeriesLimit, UNSAMPLED},
+    },
 };
 
 /// Processes remembered for one site; the one with the fewest goes.
@@ -23,12 +21,20 @@ const PROCESSES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Aborted {
     /// Nobody's where the connection had been closed before, or the closer is not known.
-    pub process: ProcessKey,
-    pub identity: Identity,
+    pub process: ProcessId,
+    pub identity: Workload,
     /// Path of the program; empty where the process was gone too soon.
     pub exe: String,
     pub cause: AbortCause,
     pub count: u64,
+}
+
+/// Connections of a workload that ended so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbortSeries {
+    pub identity: Workload,
+    pub cause: AbortCause,
+    pub total: u64,
 }
 
 /// A code path of a program. Nobody's comm is empty.
@@ -43,7 +49,7 @@ pub struct AbortRecord {
     pub exe: String,
     pub causes: BTreeMap<AbortCause, u64>,
     pub closed: Option<Touch>,
-    pub processes: BTreeMap<ProcessKey, u64>,
+    pub processes: BTreeMap<ProcessId, u64>,
     recent: Recent,
     alive_at: Moment,
 }
@@ -51,15 +57,15 @@ pub struct AbortRecord {
 /// The books.
 pub struct AbortAccounts {
     limits: Limits,
-    programs: Programs,
-    series: BTreeMap<(Identity, AbortCause), u64>,
+    programs: SeriesLimit,
+    series: BTreeMap<(Workload, AbortCause), u64>,
     pub sites: BTreeMap<AbortSiteKey, AbortRecord>,
     started: Option<Moment>,
 }
 
 impl AbortAccounts {
     pub fn new(limits: Limits) -> Self {
-        let programs = Programs::new(limits.series / AbortCause::ALL.len());
+        let programs = SeriesLimit::new(limits.series / AbortCause::all().len());
         Self { limits, programs, series: BTreeMap::new(), sites: BTreeMap::new(), started: None }
     }
 
@@ -72,7 +78,7 @@ impl AbortAccounts {
     pub fn book(&mut self, aborted: &Aborted, now: Moment) {
         let label = self.programs.label(&aborted.identity, now);
         // A program's series are all there once one of them is.
-        for cause in AbortCause::ALL {
+        for cause in AbortCause::all() {
             let count = if cause == aborted.cause { aborted.count } else { 0 };
             *self.series.entry((label.clone(), cause)).or_default() += count;
         }
@@ -105,12 +111,12 @@ impl AbortAccounts {
     }
 
     /// A process of the program is alive, or it is nobody.
-    pub fn is_alive(&mut self, identity: &Identity, now: Moment) {
-        self.programs.is_alive(identity, now);
+    pub fn mark_alive(&mut self, identity: &Workload, now: Moment) {
+        self.programs.mark_alive(identity, now);
     }
 
     /// Forgets which dead processes closed; and all about programs without processes, after a while.
-    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessId) -> bool) {
         for (key, record) in &mut self.sites {
             record.processes.retain(|process, _| is_alive(*process));
             // Nobody has no processes, and is always there.

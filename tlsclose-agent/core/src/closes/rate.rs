@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::clock::Moment;
+use crate::model::Moment;
 
 /// Over which time it is counted.
 const SPAN: Duration = Duration::from_secs(300);

@@ -2,19 +2,10 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use super::{
-    Attribution,
-    site::{Trace, site_id},
-};
-use crate::{
-    finding::{Kind, Touch},
-    tracker::PathId,
-};
-
 /// Samples that wait for their stacks, and sites that are remembered.
-const MAX_WAITING: usize = 4096;
+pub const MAX_WAITING: usize = 4096;
 /// Times that a sample is looked up in vain: its stack was lost, or is on its way.
-const PATIENCE: u8 = 3;
+pub const TRIES: u8 = 3;
 /// Counters of dead processes are kept for so many censuses: their last close may still run.
 const LINGER: u8 = 2;
 
@@ -44,7 +35,7 @@ impl<K: Eq + Hash> Growing<K> {
     }
 
     /// Its process is dead, and nothing will be added to the counter: it may be removed.
-    pub fn is_over(&mut self, key: &K, has_grown: bool, is_alive: impl FnOnce() -> bool) -> bool {
+    pub fn retire_if_dead(&mut self, key: &K, has_grown: bool, is_alive: impl FnOnce() -> bool) -> bool {
         let Some(seen) = self.0.get_mut(key) else { return false };
         if has_grown || is_alive() {
             seen.dead_for = 0;
@@ -74,44 +65,10 @@ impl<K> Waiting<K> {
         let waiting = std::mem::take(&mut self.0);
         for (key, count, tries) in waiting.into_iter().chain(new.into_iter().map(|(key, count)| (key, count, 0))) {
             let left = place(&key, count);
-            if left > 0 && tries < PATIENCE && self.0.len() < MAX_WAITING {
+            if left > 0 && tries < TRIES && self.0.len() < MAX_WAITING {
                 self.0.push((key, left, tries + 1));
             }
         }
-    }
-}
-
-/// Site labels and stacks of the paths that closed, by program.
-pub struct ClosingSites {
-    kind: Kind,
-    known: HashMap<(PathId, String), (String, Touch)>,
-}
-
-impl ClosingSites {
-    pub fn of(kind: Kind) -> Self {
-        Self { kind, known: HashMap::new() }
-    }
-
-    /// The site of a path, and its stack; None when it says nothing about the cause.
-    pub fn site(
-        &mut self,
-        path: PathId,
-        exe: &str,
-        call: &str,
-        attribution: &mut Attribution,
-    ) -> Option<(String, Touch)> {
-        let key = (path, exe.to_owned());
-        if let Some(known) = self.known.get(&key) {
-            return Some(known.clone());
-        }
-        let (stack, whole) = attribution.frames(path);
-        let site = site_id(self.kind, exe, Trace::default(), Trace::new(&stack, whole))?;
-        let touch = Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack };
-        if self.known.len() >= MAX_WAITING {
-            self.known.clear();
-        }
-        self.known.insert(key, (site.clone(), touch.clone()));
-        Some((site, touch))
     }
 }
 
@@ -124,11 +81,11 @@ mod tests {
         let mut growing = Growing::default();
         assert_eq!((growing.fresh(7, 3), growing.fresh(7, 5), growing.fresh(7, 5), growing.fresh(8, 1)), (3, 2, 0, 1));
         let dead = || false;
-        assert!(!growing.is_over(&7, false, dead) && !growing.is_over(&7, false, dead));
-        assert!(!growing.is_over(&7, true, dead), "it has grown meanwhile");
-        assert!(!growing.is_over(&7, false, dead) && !growing.is_over(&7, false, || true), "it is alive");
-        assert!(!growing.is_over(&7, false, dead) && !growing.is_over(&7, false, dead));
-        assert!(growing.is_over(&7, false, dead));
+        assert!(!growing.retire_if_dead(&7, false, dead) && !growing.retire_if_dead(&7, false, dead));
+        assert!(!growing.retire_if_dead(&7, true, dead), "it has grown meanwhile");
+        assert!(!growing.retire_if_dead(&7, false, dead) && !growing.retire_if_dead(&7, false, || true), "it is alive");
+        assert!(!growing.retire_if_dead(&7, false, dead) && !growing.retire_if_dead(&7, false, dead));
+        assert!(growing.retire_if_dead(&7, false, dead));
         assert_eq!(growing.fresh(7, 5), 5, "it was forgotten");
     }
 

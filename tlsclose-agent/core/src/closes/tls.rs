@@ -7,15 +7,13 @@ use std::collections::BTreeMap;
 
 use tlsclose_common::facts::tls_close;
 
-use super::outcome::outcomes;
+use super::tls_outcome::outcomes;
 use crate::{
-    clock::Moment,
-    finding::{TlsOutcome, TlsOutcomes, Touch},
-    programs::{Programs, RETENTION},
-    recent::Recent,
-    sites::{Limits, OTHER, UNSAMPLED},
-    snapshot::{Identity, TlsProgram},
-    tracker::ProcessKey,
+    closes::rate::Recent,
+    model::{
+        Moment, ProcessId, TlsOutcome, TlsOutcomes, Touch, Workload,
+        series_limit::{Limits, OTHER, RETENTION, SeriesLimit, UNSAMPLED},
+    },
 };
 
 /// Processes remembered for one site; the one with the fewest closes goes.
@@ -24,8 +22,8 @@ const PROCESSES: usize = 64;
 /// Closes of one process about which the same is known.
 #[derive(Clone, Debug)]
 pub struct Close {
-    pub process: ProcessKey,
-    pub identity: Identity,
+    pub process: ProcessId,
+    pub identity: Workload,
     /// Path of the program; empty where the process was gone too soon.
     pub exe: String,
     /// As in `TlsCloseKey::facts`.
@@ -61,10 +59,21 @@ pub struct TlsRecord {
     pub after_data: u64,
     pub closed: Option<Touch>,
     /// All closes, and truncated ones, of each process.
-    pub processes: BTreeMap<ProcessKey, (u64, u64)>,
+    pub processes: BTreeMap<ProcessId, (u64, u64)>,
     /// Truncated ones.
     recent: Recent,
     alive_at: Moment,
+}
+
+/// TLS closes of one workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsProgram {
+    pub identity: Workload,
+    /// How our direction ended, and how the peer's did.
+    pub local: TlsOutcomes,
+    pub remote: TlsOutcomes,
+    /// Closes that truncated right after data that the program had sent.
+    pub after_data: u64,
 }
 
 /// The series of one program.
@@ -76,19 +85,19 @@ struct Program {
 }
 
 /// The books.
-pub struct Accounts {
+pub struct TlsAccounts {
     limits: Limits,
-    programs: Programs,
-    series: BTreeMap<Identity, Program>,
+    programs: SeriesLimit,
+    series: BTreeMap<Workload, Program>,
     pub sites: BTreeMap<TlsSiteKey, TlsRecord>,
     started: Option<Moment>,
 }
 
-impl Accounts {
+impl TlsAccounts {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            programs: Programs::new(limits.programs),
+            programs: SeriesLimit::new(limits.programs),
             series: BTreeMap::new(),
             sites: BTreeMap::new(),
             started: None,
@@ -127,8 +136,8 @@ impl Accounts {
     }
 
     /// A process of the program is alive.
-    pub fn is_alive(&mut self, identity: &Identity, now: Moment) {
-        self.programs.is_alive(identity, now);
+    pub fn mark_alive(&mut self, identity: &Workload, now: Moment) {
+        self.programs.mark_alive(identity, now);
     }
 
     /// What metrics show: a program's series are all there once one of them is.
@@ -148,7 +157,7 @@ impl Accounts {
     }
 
     /// Forgets which dead processes closed; and all about programs without processes, after a while.
-    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessId) -> bool) {
         for record in self.sites.values_mut() {
             record.processes.retain(|process, _| is_alive(*process));
             if !record.processes.is_empty() {

@@ -2,7 +2,7 @@
 
 use tlsclose_common::{facts::tls_close, tls::mark};
 
-use crate::finding::TlsOutcome;
+use crate::model::TlsOutcome;
 
 /// Outcome of the local direction and of the peer's; None where no TLS session had begun in both,
 /// so that there was nothing to say goodbye to.

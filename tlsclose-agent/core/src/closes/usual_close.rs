@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::tracker::PathId;
+use super::sampled_counters::{MAX_WAITING, TRIES};
+use crate::model::PathId;
 
 /// Ways to close that are told apart for one way to open; a program has one or two.
 const MAX_CLOSINGS: usize = 32;
-/// Pairs that wait for their stacks.
-const MAX_WAITING: usize = 4096;
-/// Times that a pair is looked up in vain: its stacks were lost, or are on their way.
-const PATIENCE: u8 = 3;
-
 /// Keys of the stacks that opened and closed some sockets, and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
@@ -34,7 +30,7 @@ impl Closes {
         for (pair, tries) in all {
             match path(pair.opened).zip(path(pair.closed)) {
                 Some((opened, closed)) => self.add(opened, closed, pair.sockets),
-                None if tries < PATIENCE && self.waiting.len() < MAX_WAITING => self.waiting.push((pair, tries + 1)),
+                None if tries < TRIES && self.waiting.len() < MAX_WAITING => self.waiting.push((pair, tries + 1)),
                 None => {}
             }
         }
@@ -82,7 +78,7 @@ mod tests {
         closes.take([], |key| Some(PathId(key as u32)));
         assert_eq!(closes.usual([PathId(1)]), Some((PathId(7), 3)));
         closes.take([pair(2, 7, 3)], |_| None);
-        for _ in 0..PATIENCE {
+        for _ in 0..TRIES {
             closes.take([], |_| None);
         }
         assert!(closes.waiting.is_empty());

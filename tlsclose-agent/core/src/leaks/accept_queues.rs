@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tlsclose_common::facts::{AcceptQueue, Holder};
 use tlsclose_common::limits::{QUEUE_RECORDS, QUEUE_STRETCH, QUEUE_STRETCHES};
 
-use crate::tracker::{HeldBy, ProcessKey};
+use crate::model::{Endpoints, HeldBy, ProcessId};
 
 /// Holders kept for one listener: workers share it.
 const HOLDERS: usize = 16;
@@ -15,10 +15,8 @@ const HOLDERS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub queue: AcceptQueue,
-    pub local: [u8; 16],
-    pub local_port: u16,
-    pub family: u8,
-    pub netns: u32,
+    /// The local one is what it listens on.
+    pub ends: Endpoints,
     /// When somebody last accepted from it, in ns of CLOCK_MONOTONIC; 0 when not known.
     pub accepted_at: u64,
     pub holders: Vec<HeldBy>,
@@ -26,11 +24,11 @@ pub struct Listener {
 
 /// All of them, by address of the socket.
 #[derive(Debug, Default)]
-pub struct Queues {
+pub struct AcceptQueues {
     listeners: BTreeMap<u64, Listener>,
 }
 
-impl Queues {
+impl AcceptQueues {
     /// Starts a census.
     pub fn begin(&mut self) {
         self.listeners.clear();
@@ -40,13 +38,10 @@ impl Queues {
     /// it, it is one.
     pub fn observe(&mut self, record: &Holder) {
         let Some(queue) = record.accept_queue() else { return };
-        let holder = HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
+        let holder = HeldBy { process: ProcessId { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
         let listener = self.listeners.entry(record.sk).or_insert_with(|| Listener {
             queue,
-            local: record.local,
-            local_port: record.local_port,
-            family: record.family,
-            netns: record.netns,
+            ends: Endpoints::of(record),
             accepted_at: record.origin.touched_at,
             holders: Vec::new(),
         });
@@ -100,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_listener_shared_by_workers_is_one_with_all_its_holders() {
-        let mut queues = Queues::default();
+        let mut queues = AcceptQueues::default();
         queues.begin();
         for record in [record(1, 10, 5), record(1, 11, 5), record(2, 10, 7)] {
             queues.observe(&record);
@@ -130,7 +125,7 @@ mod tests {
             (40, 40, QUEUE_RECORDS, true, true),
             (40, 40, QUEUE_RECORDS + 1, true, false),
         ] {
-            let mut queues = Queues::default();
+            let mut queues = AcceptQueues::default();
             let mut record = record(1, 10, length);
             record.set_accept_queue(AcceptQueue { length, walked, half_closed, ..AcceptQueue::default() });
             queues.observe(&record);
@@ -140,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_a_census_does_not_show_is_empty() {
-        let mut queues = Queues::default();
+        let mut queues = AcceptQueues::default();
         queues.begin();
         queues.observe(&record(1, 10, 5));
         queues.begin();

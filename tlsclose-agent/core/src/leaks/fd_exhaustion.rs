@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{snapshot::Identity, tracker::ProcessKey};
+use crate::model::{ProcessId, Workload};
 
 #[derive(Default)]
 pub struct EmfileAccounts {
     /// Errors of each process that have been added to its workload's.
-    seen: HashMap<ProcessKey, u64>,
-    totals: BTreeMap<Identity, u64>,
+    seen: HashMap<ProcessId, u64>,
+    totals: BTreeMap<Workload, u64>,
 }
 
 impl EmfileAccounts {
     /// The process has met `errors` so far. Gives those of its workload.
-    pub fn add(&mut self, workload: &Identity, process: ProcessKey, errors: u64) -> u64 {
+    pub fn add(&mut self, workload: &Workload, process: ProcessId, errors: u64) -> u64 {
         let total = self.totals.entry(workload.clone()).or_default();
         let seen = self.seen.entry(process).or_default();
         *total += errors.saturating_sub(*seen);
@@ -23,7 +23,7 @@ impl EmfileAccounts {
     }
 
     /// Forgets processes that ended, and workloads whose series have.
-    pub fn forget(&mut self, is_alive: impl Fn(ProcessKey) -> bool, has_series: impl Fn(&Identity) -> bool) {
+    pub fn forget(&mut self, is_alive: impl Fn(ProcessId) -> bool, has_series: impl Fn(&Workload) -> bool) {
         self.seen.retain(|process, _| is_alive(*process));
         self.totals.retain(|workload, _| has_series(workload));
     }
@@ -33,14 +33,14 @@ impl EmfileAccounts {
 mod tests {
     use super::*;
 
-    fn process(tgid: u32) -> ProcessKey {
-        ProcessKey { tgid, started_at: 1 }
+    fn process(tgid: u32) -> ProcessId {
+        ProcessId { tgid, started_at: 1 }
     }
 
     #[test]
     fn errors_count_once_whichever_process_has_lingering_sockets() {
         let mut accounts = EmfileAccounts::default();
-        let [payments, orders] = ["payments", "orders"].map(|comm| Identity::new(comm.into(), None));
+        let [payments, orders] = ["payments", "orders"].map(|comm| Workload::new(comm.into(), None));
         let steps = [
             (&payments, 7, 5, 5),
             (&payments, 8, 0, 5),

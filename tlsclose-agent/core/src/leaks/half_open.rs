@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tlsclose_common::facts::{Holder, Silence};
 
-use crate::{
-    finding::HalfOpenReason,
-    tracker::{HeldBy, ProcessKey, Ticks},
-};
+use crate::model::{Endpoints, HalfOpenReason, HeldBy, ProcessId, Ticks};
 
 /// Retransmissions of the same data after which the kernel itself suspects the way to the peer
 /// (RFC 9293, section 3.8.3; `tcp_retries1`).
@@ -25,12 +22,7 @@ pub struct Suspect {
     /// Key of the stack that opened it, 0 when it was not sampled.
     pub opened: u64,
     pub opened_call: u8,
-    pub local: [u8; 16],
-    pub remote: [u8; 16],
-    pub local_port: u16,
-    pub remote_port: u16,
-    pub family: u8,
-    pub netns: u32,
+    pub ends: Endpoints,
     /// Bytes that the peer has not acknowledged.
     pub send_queue: u32,
     /// Since the peer was last heard.
@@ -65,15 +57,10 @@ impl HalfOpen {
         self.suspects.entry(record.sk).or_insert_with(|| Suspect {
             reason,
             silence,
-            holder: HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd },
+            holder: HeldBy { process: ProcessId { tgid: record.tgid, started_at: record.started_at }, fd: record.fd },
             opened: record.origin.opened,
             opened_call: record.origin.opened_call,
-            local: record.local,
-            remote: record.remote,
-            local_port: record.local_port,
-            remote_port: record.remote_port,
-            family: record.family,
-            netns: record.netns,
+            ends: Endpoints::of(record),
             send_queue: record.write_seq.wrapping_sub(record.snd_una),
             silent,
         });

@@ -17,31 +17,20 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use self::hour::Hour;
 pub use self::tally::{Account, Tally};
 use crate::{
-    clock::Moment,
-    finding::{Kind, Status, Touch},
-    programs::RETENTION,
-    snapshot::Identity,
-    tracker::{Change, Group, PathId, ProcessKey, Socket},
-    verdict::{Descriptors, History},
+    leaks::{
+        tracker::Socket,
+        verdict::{Descriptors, History},
+    },
+    model::{
+        Change, Group, Kind, Moment, PathId, ProcessId, Status, Touch, Workload,
+        series_limit::{self, Limits, OTHER, RETENTION, UNSAMPLED},
+    },
 };
-
-/// Label of what does not fit into `--max-sites` or `--max-series`.
-pub const OTHER: &str = "~other";
-/// Label of sockets of which no code path is known that says what the cause is, and that no site can be guessed for.
-pub const UNSAMPLED: &str = "unsampled";
-
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub sites: usize,
-    pub series: usize,
-    /// Programs with series of their own for their closes of TLS connections, and with gauges of their own.
-    pub programs: usize,
-}
 
 /// What attribution says of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
-    pub identity: Identity,
+    pub identity: Workload,
     /// Path of the program.
     pub exe: String,
     /// Site of its code paths; None when they do not say what the cause is.
@@ -59,7 +48,7 @@ pub struct SiteKey {
     pub exe: String,
 }
 
-pub type SeriesKey = (Identity, Kind, String);
+pub type SeriesKey = (Workload, Kind, String);
 
 #[derive(Clone, Debug, Default)]
 pub struct SiteRecord {
@@ -71,7 +60,7 @@ pub struct SiteRecord {
     pub hour: Hour,
     pub status: Option<Status>,
     pub now: Tally,
-    pub processes: BTreeMap<ProcessKey, Tally>,
+    pub processes: BTreeMap<ProcessId, Tally>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -134,7 +123,7 @@ impl Sites {
     }
 
     /// The site of the group, and the workload that its series is of.
-    pub fn home(&self, group: &Group) -> Option<(&SiteKey, &Identity)> {
+    pub fn home(&self, group: &Group) -> Option<(&SiteKey, &Workload)> {
         self.place_of(group).map(|place| (&place.site, &place.series.0))
     }
 
@@ -154,7 +143,7 @@ impl Sites {
             let place = place.as_ref()?;
             let fits = other.process == group.process
                 && other.kind == group.kind
-                && is_complete(other)
+                && other.is_complete()
                 && agrees(group.opened, other.opened)
                 && agrees(group.touched, other.touched);
             fits.then_some(&place.site.site)
@@ -170,11 +159,9 @@ impl Sites {
         let mut series = (described.identity, group.kind, label);
         let crowded = !self.sites.contains_key(&site) && self.sites.len() >= self.limits.sites;
         if crowded || (!self.series.contains_key(&series) && self.series.len() >= self.limits.series) {
-            let other = || OTHER.to_owned();
-            let nobody = Identity { namespace: other(), pod: other(), container: other(), comm: other() };
-            series = (nobody, group.kind, other());
+            series = (series_limit::other(), group.kind, OTHER.to_owned());
             if crowded {
-                site = SiteKey { site: other(), kind: group.kind, exe: String::new() };
+                site = SiteKey { site: OTHER.to_owned(), kind: group.kind, exe: String::new() };
             }
         }
         let is_first = !self.sites.contains_key(&site);
@@ -227,7 +214,7 @@ impl Sites {
         now: Moment,
         window: Duration,
         sockets: impl Iterator<Item = &'a Socket>,
-        mut descriptors: impl FnMut(ProcessKey) -> (u64, u64),
+        mut descriptors: impl FnMut(ProcessId) -> (u64, u64),
     ) {
         let mut groups: FxHashMap<Group, Tally> = FxHashMap::default();
         for socket in sockets.filter(|socket| socket.lingering_since.is_some()) {
@@ -271,8 +258,8 @@ impl Sites {
     }
 
     /// Drops what belongs to processes that are long gone.
-    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessKey) -> bool) {
-        let mut alive: FxHashMap<ProcessKey, bool> = FxHashMap::default();
+    pub fn forget(&mut self, now: Moment, mut is_alive: impl FnMut(ProcessId) -> bool) {
+        let mut alive: FxHashMap<ProcessId, bool> = FxHashMap::default();
         for (group, place) in &self.places {
             let lives = *alive.entry(group.process).or_insert_with(|| is_alive(group.process));
             if lives
@@ -297,17 +284,6 @@ impl Sites {
         let used: BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
-}
-
-/// Nothing is missing of the code paths that tell such a site from another.
-pub fn is_complete(group: &Group) -> bool {
-    group.opened != PathId::NONE && (group.touched != PathId::NONE || !touch_tells(group.kind))
-}
-
-/// Sockets of this kind have always been touched in a way that says where the program learned of
-/// the end. For the others the touch is shown where it is known, but does not make a site.
-pub fn touch_tells(kind: Kind) -> bool {
-    matches!(kind, Kind::CloseWaitEofRead | Kind::FinWait2Held)
 }
 
 #[cfg(test)]

@@ -16,9 +16,8 @@ use tlsclose_common::{
 };
 
 use crate::{
-    clock::Moment,
-    finding::Kind,
-    tracker::{ProcessKey, Socket},
+    leaks::tracker::Socket,
+    model::{Kind, Moment, Thread},
 };
 
 /// Reads of a finished stream, or calls of epoll_wait(), per second: a loop that waits for
@@ -34,13 +33,6 @@ const OTHERS: u64 = 100;
 const REST: Duration = Duration::from_secs(30);
 /// Streams and threads followed at once; the others are only counted.
 const KEPT: usize = 4096;
-
-/// A thread of exactly this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Thread {
-    pub process: ProcessKey,
-    pub tid: u32,
-}
 
 /// What spins around a socket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,7 +189,7 @@ impl Spins {
         socket.lingering_since?;
         if let Some(reads) = self.reads.get(&socket.last.sk)
             && reads.per_second >= READS_PER_SECOND
-            && reads.remote == (socket.last.remote, socket.last.remote_port)
+            && reads.remote == (socket.last.ends.remote.address, socket.last.ends.remote.port)
         {
             return Some(Spin::Reads(reads.per_second));
         }

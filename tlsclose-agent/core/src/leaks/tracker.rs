@@ -4,6 +4,7 @@
 //! A census is no snapshot. A socket that is missing once may have been walked past; it has
 //! ended when two censuses in a row do not show it.
 
+mod last_seen;
 mod record;
 mod socket;
 
@@ -12,49 +13,13 @@ use std::{hash::Hash, time::Duration};
 use rustc_hash::FxHashMap;
 use tlsclose_common::facts::Holder;
 
+pub use self::last_seen::LastSeen;
 use self::record::{classify, clock_of, fingerprint, sequences};
-pub use self::socket::{HeldBy, LastSeen, Socket};
-use crate::{
-    clock::Moment,
-    finding::{End, Kind},
-};
+pub use self::socket::Socket;
+use crate::model::{Change, End, Group, HeldBy, Kind, Moment, PathId, ProcessId, Ticks};
 
 /// Sightings after which nothing about a socket waits for a next one any more.
 const SETTLING: u32 = 2;
-
-/// A code path that the agent has interned; 0 where none was sampled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathId(pub u32);
-
-impl PathId {
-    pub const NONE: Self = Self(0);
-}
-
-/// A process, never mistaken for another that got its PID.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProcessKey {
-    pub tgid: u32,
-    /// ns of CLOCK_BOOTTIME.
-    pub started_at: u64,
-}
-
-impl ProcessKey {
-    /// Nobody's: of a socket of which no holder and no user is known.
-    pub fn is_known(self) -> bool {
-        self.tgid != 0
-    }
-}
-
-/// Sockets that are treated alike: same process, same kind, same code paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group {
-    pub process: ProcessKey,
-    pub kind: Kind,
-    pub opened: PathId,
-    pub opened_call: u8,
-    pub touched: PathId,
-    pub touched_call: u8,
-}
 
 /// What a census needs to know of a socket of which nothing has changed: half a cache line.
 #[derive(Clone, Copy, Debug)]
@@ -70,22 +35,6 @@ struct Seen {
     lingers: bool,
     /// It lingers, and this census has not (yet) shown the process of its group among its holders.
     astray: bool,
-}
-
-/// What one census changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It lingers from now on.
-    Began { group: Group, adopted: bool },
-    /// It no longer lingers.
-    Ended { group: Group, adopted: bool, how: End, began: Moment },
-}
-
-/// Facts about the host that a census needs to read a record.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ticks {
-    pub jiffies: u64,
-    pub per_second: u64,
 }
 
 /// Half-closed sockets between censuses.
@@ -134,8 +83,7 @@ impl Tracker {
             (seen.census, seen.order) = (self.census, self.observed);
             return;
         }
-        let held_by =
-            HeldBy { process: ProcessKey { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
+        let held_by = HeldBy { process: ProcessId { tgid: record.tgid, started_at: record.started_at }, fd: record.fd };
         let clock = clock_of(record, self.now, ticks, self.census == 1);
         let fresh = Seen {
             sk: record.sk,
@@ -200,7 +148,7 @@ impl Tracker {
     /// untouched for `leak_after` lingers.
     pub fn finish(
         &mut self,
-        mut is_alive: impl FnMut(ProcessKey) -> bool,
+        mut is_alive: impl FnMut(ProcessId) -> bool,
         mut leak_after: impl FnMut(Group) -> Duration,
     ) -> Vec<Change> {
         let (mut alive, mut after) = (Memo::default(), Memo::default());

@@ -12,10 +12,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::{
-    clock::Moment,
-    finding::{End, Status},
-};
+use crate::model::{End, Moment, Status};
 
 const SLICES: usize = 5;
 const SLICES_WITH_NEW_MAXIMUM: usize = 3;

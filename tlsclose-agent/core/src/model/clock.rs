@@ -7,20 +7,24 @@ use std::time::Duration;
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// Now.
-    pub fn now() -> Self {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        Self(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
-    }
-
     /// Time since `earlier`; zero if that lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// As long ago as `span`; the beginning of time at the earliest.
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(span.as_nanos() as u64))
     }
+}
+
+/// What the kernel's own time stamps mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ticks {
+    /// Jiffies now.
+    pub jiffies: u64,
+    /// How many make a second; 0 while it is not known.
+    pub per_second: u64,
 }
 
 /// The kernel's tick rate, found by looking at jiffies and clock twice.

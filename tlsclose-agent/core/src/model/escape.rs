@@ -1,28 +1,34 @@
-//! Names that other programs chose, made harmless for a terminal.
+//! Text that other programs chose, made harmless.
 
 use std::borrow::Cow;
 
-/// The text with everything escaped that could move the cursor, colour or reorder a line.
+/// The text with everything escaped that could move the cursor, colour, reorder or hide what stands
+/// beside it: fit for a terminal, a log line and a label.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hostile) {
+    if !text.contains(is_hostile) {
         return Cow::Borrowed(text);
     }
-    text.chars()
-        .fold(String::with_capacity(text.len() + 8), |mut shown, char| {
-            match char {
-                char if !is_hostile(char) => shown.push(char),
-                char if char.is_ascii() => shown.extend(char.escape_default()),
-                char => shown.extend(char.escape_unicode()),
-            }
-            shown
-        })
-        .into()
+    let mut shown = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if is_hostile(char) {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown.into()
 }
 
-/// Control characters, and those that reorder or break lines (Unicode's bidirectional controls).
+/// The same of bytes, of which what is no UTF-8 becomes U+FFFD.
+pub fn printable(bytes: &[u8]) -> String {
+    escape(&String::from_utf8_lossy(bytes)).into_owned()
+}
+
+/// Control characters, and those that break or reorder lines or have no width (Unicode's
+/// bidirectional controls, invisible operators and the byte order mark).
 fn is_hostile(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -37,12 +43,15 @@ mod tests {
             ("a\nb\tc\r", "a\\nb\\tc\\r"),
             ("\u{9b}31m", "\\u{9b}31m"),
             ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{200b}b\u{2060}c\u{feff}", "a\\u{200b}b\\u{2060}c\\u{feff}"),
             ("\x7f", "\\u{7f}"),
             ("back\\slash", "back\\slash"),
             ("", ""),
         ];
         for (text, expected) in cases {
             assert_eq!(escape(text), expected, "{text:?}");
+            assert_eq!(printable(text.as_bytes()), expected, "{text:?}");
         }
+        assert_eq!(printable(b"a\xffb"), "a\u{fffd}b");
     }
 }

@@ -1,6 +1,6 @@
 //! Which frame of a stack is *the* place: the innermost one that the program's author wrote.
 
-use crate::finding::Frame;
+use super::Frame;
 
 /// Shared objects that are never the place: the author called them.
 const LIBRARIES: [&str; 11] = [
@@ -116,7 +116,7 @@ pub fn source(frame: &Frame) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::FileOffset;
+    use crate::model::FileOffset;
 
     fn frame(function: &str, module: &str, file: &str) -> Frame {
         let known = |text: &str| (!text.is_empty()).then(|| text.into());

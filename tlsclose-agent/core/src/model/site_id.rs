@@ -3,7 +3,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::finding::{Frame, Kind, Touch};
+use super::{Frame, Kind, Touch};
 
 /// Between frames, and between the two stacks. Neither occurs in a printable name.
 const FRAME_END: u8 = 0x1e;
@@ -137,9 +137,9 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// As in the JSON.
+/// In quotes, as JSON has it: site ids have always been made so, and they never move.
 fn kind_name(kind: Kind) -> String {
-    serde_json::to_string(&kind).unwrap_or_default()
+    format!("\"{}\"", kind.name())
 }
 
 #[cfg(test)]

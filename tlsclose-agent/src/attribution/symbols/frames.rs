@@ -8,9 +8,9 @@ use super::demangle::cut;
 use super::protocol::{NAME_MAX, Name, Rule};
 use super::unwind::FRAME_MAX;
 use crate::attribution::modules::{ModuleId, Modules};
-use crate::attribution::process::printable;
 use crate::attribution::stacks::Caller;
 use crate::finding::{FileOffset, Frame};
+use tlsclose_core::model::printable;
 
 /// Longest build id, in hexadecimal digits.
 const BUILD_ID_MAX: usize = 128;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::frames::clean;
 use super::protocol::Name;
 use super::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE, Symbolizer, copy};
-use crate::attribution::process::ProcessId;
+use tlsclose_core::model::ProcessId;
 
 /// Processes remembered for maps that cost a helper.
 const JIT_STRUCK_MAX: usize = 1024;

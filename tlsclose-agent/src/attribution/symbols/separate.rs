@@ -14,7 +14,7 @@ use super::client::{Copy, Load};
 use super::{DEBUG_DEADLINE, FIRST_DEADLINE, Symbolizer, copy};
 use crate::attribution::modules::contents::Digest;
 use crate::attribution::modules::{MODULES_MAX, ModuleId, Modules};
-use crate::attribution::site::is_runtime_module;
+use tlsclose_core::model::site_id::is_runtime_module;
 
 /// Debug files whose numbers are remembered.
 const NUMBERS_MAX: usize = 4096;

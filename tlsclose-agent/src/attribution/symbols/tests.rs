@@ -13,10 +13,11 @@ mod twins;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
-use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use crate::attribution::process::{Procfs, tests::own_id};
 use crate::finding::FileOffset;
 use std::fs::File;
 use std::path::Path;
+use tlsclose_core::model::ProcessId;
 
 const HELPER: &str = "TLSCLOSE_TEST_IS_HELPER";
 

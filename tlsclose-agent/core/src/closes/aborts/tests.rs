@@ -1,11 +1,11 @@
 use super::*;
 
-fn who(comm: &str) -> Identity {
-    Identity { comm: comm.to_owned(), ..Identity::default() }
+fn who(comm: &str) -> Workload {
+    Workload { comm: comm.to_owned(), ..Workload::default() }
 }
 
 fn aborted(comm: &str, cause: AbortCause, count: u64) -> Aborted {
-    let process = ProcessKey { tgid: 7, started_at: 1 };
+    let process = ProcessId { tgid: 7, started_at: 1 };
     Aborted { process, identity: who(comm), exe: format!("/bin/{comm}"), cause, count }
 }
 
@@ -30,7 +30,7 @@ fn all_causes_of_a_program_are_there_once_one_of_them_is() {
     let mut accounts = accounts(100);
     accounts.book(&aborted("a", AbortCause::PeerReset, 3), at(1));
     let series = accounts.exported();
-    assert_eq!(series.len(), AbortCause::ALL.len());
+    assert_eq!(series.len(), AbortCause::all().len());
     for one in series {
         assert_eq!(one.total, if one.cause == AbortCause::PeerReset { 3 } else { 0 }, "{one:?}");
     }
@@ -51,7 +51,7 @@ fn sites_add_up_to_the_series_whatever_was_sampled() {
 
 #[test]
 fn what_does_not_fit_is_kept_as_other() {
-    let mut accounts = accounts(2 * AbortCause::ALL.len());
+    let mut accounts = accounts(2 * AbortCause::all().len());
     for comm in ["a", "b", "c", "d", "e"] {
         accounts.book(&aborted(comm, AbortCause::PeerReset, 1), at(1));
     }
@@ -78,10 +78,10 @@ fn the_rate_is_that_of_the_last_minutes() {
 fn the_labels_of_a_program_go_five_minutes_after_it_and_nobody_stays() {
     let mut accounts = accounts(100);
     accounts.book(&aborted("a", AbortCause::PeerReset, 10), at(60));
-    let nobody = ProcessKey { tgid: 0, started_at: 0 };
+    let nobody = ProcessId { tgid: 0, started_at: 0 };
     accounts.book(&Aborted { process: nobody, ..aborted("", AbortCause::DataAfterClose, 1) }, at(60));
-    accounts.is_alive(&who("a"), at(100));
-    accounts.is_alive(&who(""), at(399));
+    accounts.mark_alive(&who("a"), at(100));
+    accounts.mark_alive(&who(""), at(399));
     let shown = |accounts: &AbortAccounts| -> Vec<String> {
         let totals = accounts.exported().into_iter().filter(|one| one.total > 0);
         totals.map(|one| one.identity.comm).collect()
@@ -99,11 +99,11 @@ fn the_labels_of_a_program_go_five_minutes_after_it_and_nobody_stays() {
 
 #[test]
 fn what_began_among_the_others_stays_there() {
-    let mut accounts = accounts(AbortCause::ALL.len());
+    let mut accounts = accounts(AbortCause::all().len());
     for comm in ["a", "b"] {
         accounts.book(&aborted(comm, AbortCause::PeerReset, 1), at(0));
     }
-    accounts.is_alive(&who("b"), at(299));
+    accounts.mark_alive(&who("b"), at(299));
     accounts.forget(at(300), |_| false);
     accounts.book(&aborted("b", AbortCause::PeerReset, 1), at(301));
     accounts.book(&aborted("c", AbortCause::PeerReset, 1), at(301));

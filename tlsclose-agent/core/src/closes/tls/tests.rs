@@ -11,8 +11,8 @@ const CLEAN: u32 = BYE | OPEN << 8;
 
 fn close(comm: &str, tgid: u32, facts: u32, count: u64) -> Close {
     Close {
-        process: ProcessKey { tgid, started_at: 1 },
-        identity: Identity { comm: comm.to_owned(), ..Identity::default() },
+        process: ProcessId { tgid, started_at: 1 },
+        identity: Workload { comm: comm.to_owned(), ..Workload::default() },
         exe: format!("/srv/{comm}"),
         facts,
         count,
@@ -28,13 +28,13 @@ fn at(seconds: u64) -> Moment {
     Moment(seconds * 1_000_000_000)
 }
 
-fn accounts(sites: usize, programs: usize) -> Accounts {
-    let mut accounts = Accounts::new(Limits { sites, programs, series: 0 });
+fn accounts(sites: usize, programs: usize) -> TlsAccounts {
+    let mut accounts = TlsAccounts::new(Limits { sites, programs, series: 0 });
     accounts.begin(at(0));
     accounts
 }
 
-fn record<'a>(accounts: &'a Accounts, comm: &str, site: &str) -> &'a TlsRecord {
+fn record<'a>(accounts: &'a TlsAccounts, comm: &str, site: &str) -> &'a TlsRecord {
     &accounts.sites[&TlsSiteKey { comm: comm.to_owned(), site: site.to_owned() }]
 }
 
@@ -45,7 +45,7 @@ fn sites_add_up_to_all_closes() {
     accounts.book(&close("api", 7, CLEAN, 5), at(1));
     assert_eq!(accounts.sampled(&sampled(close("api", 7, TRUNCATED, 8), "a"), at(1)), 0);
     assert_eq!(accounts.sampled(&sampled(close("api", 7, CLEAN, 1), "b"), at(1)), 0);
-    let all = |accounts: &Accounts| -> u64 { accounts.sites.values().map(|record| record.outcomes.total()).sum() };
+    let all = |accounts: &TlsAccounts| -> u64 { accounts.sites.values().map(|record| record.outcomes.total()).sum() };
     assert_eq!(all(&accounts), 15);
     assert_eq!(record(&accounts, "api", "a").outcomes.truncated, 8);
     assert_eq!(
@@ -113,7 +113,7 @@ fn a_rate_is_that_of_the_last_five_minutes() {
     for second in 0..=300 {
         accounts.book(&close("api", 7, TRUNCATED, 2), at(second));
     }
-    let rate = |accounts: &Accounts, now| accounts.per_minute(record(accounts, "api", UNSAMPLED), now).round();
+    let rate = |accounts: &TlsAccounts, now| accounts.per_minute(record(accounts, "api", UNSAMPLED), now).round();
     assert_eq!(rate(&accounts, at(300)), 120.0);
     assert_eq!(rate(&accounts, at(900)), 0.0);
     // Moving them to a site takes their rate along.
@@ -148,11 +148,11 @@ fn labels_and_sites_are_bounded() {
 #[test]
 fn room_is_made_when_programs_have_been_gone_for_a_while_and_no_series_moves() {
     let mut accounts = accounts(100, 1);
-    let has_series = |accounts: &Accounts, comm: &str| accounts.exported().iter().any(|it| it.identity.comm == comm);
+    let has_series = |accounts: &TlsAccounts, comm: &str| accounts.exported().iter().any(|it| it.identity.comm == comm);
     let of = |comm: &str| close(comm, 1, TRUNCATED, 1).identity;
     accounts.book(&close("first", 1, TRUNCATED, 1), at(0));
     accounts.book(&close("second", 2, TRUNCATED, 1), at(0));
-    accounts.is_alive(&of("second"), at(200));
+    accounts.mark_alive(&of("second"), at(200));
     accounts.forget(at(299), |_| false);
     assert!(has_series(&accounts, "first") && accounts.sites.len() == 2);
     accounts.forget(at(301), |_| false);
@@ -160,7 +160,7 @@ fn room_is_made_when_programs_have_been_gone_for_a_while_and_no_series_moves() {
     accounts.book(&close("second", 2, TRUNCATED, 1), at(301));
     accounts.book(&close("third", 3, TRUNCATED, 1), at(301));
     assert!(!has_series(&accounts, "second") && has_series(&accounts, OTHER) && has_series(&accounts, "third"));
-    accounts.is_alive(&of("third"), at(700));
+    accounts.mark_alive(&of("third"), at(700));
     accounts.forget(at(900), |process| process.tgid == 3);
     assert!(has_series(&accounts, "third") && accounts.sites.len() == 1);
 }

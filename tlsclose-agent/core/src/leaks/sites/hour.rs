@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::clock::Moment;
+use crate::model::Moment;
 
 /// What one count stands for.
 pub const STEP: Duration = Duration::from_secs(60);

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    clock::Moment,
-    finding::{End, Ended},
-    tracker::{Change, PathId, Socket},
+    leaks::tracker::Socket,
+    model::{Change, End, Ended, Moment, PathId},
 };
 
 /// Example sockets kept for a site.

@@ -1,7 +1,7 @@
 use super::*;
 
 const GROUP: Group = Group {
-    process: ProcessKey { tgid: 42, started_at: 7 },
+    process: ProcessId { tgid: 42, started_at: 7 },
     kind: Kind::CloseWaitEofRead,
     opened: PathId(1),
     opened_call: 0,
@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Moment {
 #[test]
 fn the_labels_of_a_pod_go_five_minutes_after_it() {
     let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
-    let identity = Identity { namespace: "shop".to_owned(), pod: "payments-6d8".to_owned(), ..Identity::default() };
+    let identity = Workload { namespace: "shop".to_owned(), pod: "payments-6d8".to_owned(), ..Workload::default() };
     let described = Described { identity, site: Some("9f2c41d0a7be".to_owned()), ..Described::default() };
     sites.place(GROUP, described, at(0));
     sites.forget(at(1000), |_| true);
@@ -30,7 +30,7 @@ fn the_labels_of_a_pod_go_five_minutes_after_it() {
 #[test]
 fn of_workers_that_have_ended_one_is_kept_for_their_site() {
     let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
-    let worker = |tgid| Group { process: ProcessKey { tgid, started_at: 7 }, ..GROUP };
+    let worker = |tgid| Group { process: ProcessId { tgid, started_at: 7 }, ..GROUP };
     let described = || Described { site: Some("9f2c41d0a7be".to_owned()), ..Described::default() };
     for tgid in 1..=100 {
         sites.place(worker(tgid), described(), at(0));
@@ -47,7 +47,7 @@ fn of_workers_that_have_ended_one_is_kept_for_their_site() {
 fn groups_with_lingering_sockets_stay_whatever_became_of_their_process() {
     let mut sites = Sites::new(Limits { sites: 10, series: 10, programs: 10 });
     for tgid in 1..=3 {
-        let group = Group { process: ProcessKey { tgid, started_at: 7 }, ..GROUP };
+        let group = Group { process: ProcessId { tgid, started_at: 7 }, ..GROUP };
         sites.place(group, Described { site: Some("9f2c41d0a7be".to_owned()), ..Described::default() }, at(0));
         sites.lingering.insert(group);
     }

@@ -2,8 +2,8 @@ use tlsclose_common::facts::{HalfClosed, holder, state};
 
 use super::*;
 use crate::{
-    clock::Moment,
-    tracker::{Ticks, Tracker},
+    leaks::tracker::Tracker,
+    model::{Moment, ProcessId, Ticks},
 };
 
 const FIRST: u64 = 1_000_000_000_000;
@@ -41,7 +41,7 @@ fn lingering(record: &Holder) -> Socket {
     socket
 }
 
-const PROCESS: ProcessKey = ProcessKey { tgid: 7, started_at: 70 };
+const PROCESS: ProcessId = ProcessId { tgid: 7, started_at: 70 };
 const THREAD: Thread = Thread { process: PROCESS, tid: 8 };
 
 #[test]

@@ -8,8 +8,7 @@ use std::{
 use rustc_hash::FxHasher;
 use tlsclose_common::facts::{Holder, call, half, holder, state};
 
-use super::{Ticks, socket::LastSeen};
-use crate::{clock::Moment, finding::Kind};
+use crate::model::{Kind, Moment, Ticks};
 
 /// What is wrong with the socket, if anything can be.
 pub fn classify(record: &Holder) -> Option<Kind> {
@@ -89,26 +88,4 @@ pub fn fingerprint(record: &Holder) -> u64 {
 
 pub fn sequences(record: &Holder) -> [u32; 4] {
     [record.write_seq, record.snd_una, record.copied_seq, record.rcv_nxt]
-}
-
-pub fn last_seen(record: &Holder) -> LastSeen {
-    LastSeen {
-        local: record.local,
-        remote: record.remote,
-        local_port: record.local_port,
-        remote_port: record.remote_port,
-        family: record.family,
-        state: record.state,
-        netns: record.netns,
-        recv_queue: record.rcv_nxt.wrapping_sub(record.copied_seq),
-        send_queue: record.write_seq.wrapping_sub(record.snd_una),
-        touched_at: record.half.touched_at,
-        sent: if record.origin.touched_call == call::SEND { record.origin.touched } else { 0 },
-        sk: record.sk,
-        is_unheld: record.flags & holder::UNHELD != 0,
-        was_closed: record.flags & holder::CLOSED != 0,
-        listener: if record.flags & holder::QUEUED != 0 { record.file } else { 0 },
-        both_ended: (record.flags & holder::HALF != 0).then_some(record.half.flags & half::BOTH_ENDED != 0),
-        tls: record.tls,
-    }
 }

@@ -3,20 +3,10 @@
 use tlsclose_common::facts::{Holder, call};
 
 use super::{
-    Change, Group, PathId, ProcessKey,
-    record::{last_seen, sequences, touched},
+    last_seen::LastSeen,
+    record::{sequences, touched},
 };
-use crate::{
-    clock::Moment,
-    finding::{End, Kind},
-};
-
-/// One descriptor that holds a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HeldBy {
-    pub process: ProcessKey,
-    pub fd: u32,
-}
+use crate::model::{Change, End, Group, HeldBy, Kind, Moment, PathId, ProcessId};
 
 /// A half-closed socket under watch.
 #[derive(Clone, Debug)]
@@ -39,35 +29,6 @@ pub struct Socket {
     pub sightings: u32,
     pub(super) sequences: [u32; 4],
     paths: [(u64, PathId); 2],
-}
-
-/// What an example of a finding shows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LastSeen {
-    pub local: [u8; 16],
-    pub remote: [u8; 16],
-    pub local_port: u16,
-    pub remote_port: u16,
-    pub family: u8,
-    pub state: u8,
-    pub netns: u32,
-    pub recv_queue: u32,
-    pub send_queue: u32,
-    pub touched_at: u64,
-    /// Key of the stack that last moved data, if that was a send.
-    pub sent: u64,
-    /// Address of the listener in whose accept queue it is, else 0.
-    pub listener: u64,
-    /// Address of the socket.
-    pub sk: u64,
-    /// No descriptor table shows who holds it: `first_holder` is who last used it, as far as known.
-    pub is_unheld: bool,
-    /// A close() left it open.
-    pub was_closed: bool,
-    /// In CLOSE: the connection ended as it should, with a FIN from either side. None where nobody saw how.
-    pub both_ended: Option<bool>,
-    /// Bits of `tls_now`.
-    pub tls: u8,
 }
 
 impl Socket {
@@ -94,7 +55,7 @@ impl Socket {
             lingering_since: None,
             first_holder: held_by,
             other_holders: Vec::new(),
-            last: last_seen(record),
+            last: LastSeen::of(record),
             sightings: 1,
             sequences: sequences(record),
             paths: [(0, PathId::NONE); 2],
@@ -105,11 +66,7 @@ impl Socket {
 
     /// The record is about this very socket, not about another at the same address.
     pub(super) fn is_same(&self, record: &Holder) -> bool {
-        self.last.remote_port == record.remote_port
-            && self.last.local_port == record.local_port
-            && self.last.remote == record.remote
-            && self.last.local == record.local
-            && self.last.netns == record.netns
+        self.last.ends.are_of(record)
     }
 
     pub(super) fn also_held_by(&mut self, held_by: HeldBy, record: &Holder) {
@@ -160,7 +117,7 @@ impl Socket {
         &mut self,
         record: &Holder,
         kind: Kind,
-        holder: ProcessKey,
+        holder: ProcessId,
         moved: bool,
         now: Moment,
         changes: &mut Vec<Change>,
@@ -184,7 +141,7 @@ impl Socket {
             self.group.process = holder;
         }
         self.sequences = sequences(record);
-        self.last = last_seen(record);
+        self.last = LastSeen::of(record);
         if self.lingering_since.is_some() && self.was_unknown() {
             self.end(End::Reclassified, changes);
             self.lingering_since = None;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::finding::FileOffset;
+use crate::model::FileOffset;
 
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
 const KIND: Kind = Kind::CloseWaitEofRead;
@@ -46,6 +46,30 @@ fn a_site_is_twelve_hexadecimal_digits_that_never_change() {
     let id = site(&own(&["accept_loop", "main"]), &own(&["handle_request"]));
     assert_eq!(id, "dd9891d5b99b");
     assert!(id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+}
+
+/// What dashboards, silences and tickets refer to.
+#[test]
+fn the_ids_of_every_kind_are_frozen() {
+    let mut python = frame("", "Session.get");
+    (python.module, python.file) = (None, Some("/srv/app/client.py".into()));
+    let opened = [frame(LIBC, "accept4"), python, unnamed("/srv/payments", "4c1f", 0x1f3a0)];
+    let ids: Vec<_> = Kind::all().map(|kind| site_of(kind, "/srv/payments", &opened, &own(&["handle"]))).collect();
+    assert_eq!(
+        ids,
+        [
+            "10e37aac44c4",
+            "34911c97d614",
+            "950925b26daa",
+            "d448df70f48b",
+            "19009ea37e6f",
+            "79c33ee81cdf",
+            "0f0d6e319f8a",
+            "cf45467aaab7",
+            "fdfd7c074484",
+            "7cf895606ffc"
+        ]
+    );
 }
 
 #[test]
