@@ -13,3 +13,6 @@ mod spinning;
 mod tls;
 
 pub use self::{aborts::*, half_open::*, listed::*, report::*, snapshot::*, spinning::*, tls::*};
+
+/// Processes shown for one site.
+pub const PROCESSES_SHOWN: usize = 20;

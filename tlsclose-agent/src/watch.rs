@@ -1,23 +1,25 @@
 //! The loop that owns the tracker: drains stacks, takes the census, judges, publishes.
 
+mod census_log;
 mod placing;
+mod resolve;
 mod spinning;
+pub mod view;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use tlsclose_common::facts::holder;
 
-use self::spinning::SpinningNow;
+pub use self::{
+    census_log::CensusLog,
+    spinning::SpinningNow,
+    view::{Evidence, KnownProcess, View},
+};
 use crate::{
-    api::Snapshot,
     attribution::{
         Attribution,
         aborts::Endings,
@@ -29,8 +31,7 @@ use crate::{
     },
     config::Rules,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
-    kernel::{census::CensusError, load::Kernel, stacks::Record},
-    report::{self, CensusLog},
+    kernel::{census::CensusError, counters::Counters, load::Kernel, stacks::Record},
 };
 use tlsclose_core::{
     closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
@@ -78,27 +79,29 @@ pub struct Settings {
 }
 
 pub struct Watch {
-    pub(crate) settings: Settings,
-    pub(crate) kernel: Kernel,
-    pub(crate) tracker: Tracker,
-    pub(crate) queues: AcceptQueues,
-    pub(crate) half_open: HalfOpen,
-    pub(crate) spins: Spins,
-    pub(crate) spinning: SpinningNow,
-    pub(crate) sites: Sites,
-    pub(crate) aborts: AbortAccounts,
+    settings: Settings,
+    kernel: Kernel,
+    tracker: Tracker,
+    queues: AcceptQueues,
+    half_open: HalfOpen,
+    spins: Spins,
+    spinning: SpinningNow,
+    sites: Sites,
+    aborts: AbortAccounts,
     endings: Endings,
-    pub(crate) tls: TlsAccounts,
+    tls: TlsAccounts,
     /// Which programs have gauges of their own.
-    pub(crate) gauged: SeriesLimit,
-    pub(crate) emfile: EmfileAccounts,
+    gauged: SeriesLimit,
+    emfile: EmfileAccounts,
     goodbyes: Goodbyes,
-    pub(crate) attribution: Attribution,
-    pub(crate) log: CensusLog,
+    attribution: Attribution,
+    log: CensusLog,
     last_users: LastUsers,
-    pub(crate) namespaces: Namespaces,
-    pub(crate) syncookies: Syncookies,
-    pub(crate) ignored: u64,
+    namespaces: Namespaces,
+    syncookies: Syncookies,
+    ignored: u64,
+    /// As last read.
+    counters: Counters,
     ticks_base: (u64, Moment),
     ticks_per_second: u64,
     housekeeping_at: Instant,
@@ -130,6 +133,7 @@ impl Watch {
             syncookies: Syncookies::default(),
             last_users: LastUsers::new(),
             ignored: 0,
+            counters: Counters::default(),
             ticks_base: (0, Moment(0)),
             ticks_per_second: 0,
             housekeeping_at: Instant::now(),
@@ -138,15 +142,15 @@ impl Watch {
         }
     }
 
-    /// Watches until `stop` is set, publishing a snapshot after each census.
-    pub fn run(&mut self, stop: &AtomicBool, published: &ArcSwap<Snapshot>) -> Result<(), CensusError> {
+    /// Watches until `stop` is set; `publish` is told after each census what is known then.
+    pub fn run(&mut self, stop: &AtomicBool, mut publish: impl FnMut(&View<'_>)) -> Result<(), CensusError> {
         self.prepare()?;
         let mut next = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if Instant::now() >= next {
                 let started = Instant::now();
                 self.census()?;
-                published.store(Arc::new(report::snapshot(self)));
+                publish(&self.view());
                 next = started + self.log.interval;
             }
             self.kernel.follow_sends();

@@ -79,10 +79,6 @@ impl Attribution {
         identities.known(process)
     }
 
-    pub fn known_identity(&self, process: ProcessId) -> Option<&ProcessIdentity> {
-        self.identities.known(process)
-    }
-
     /// Where the process is; None when it ended unseen. Never waits.
     pub fn whereabouts(&mut self, process: ProcessId) -> Option<Whereabouts> {
         self.identity(process)?;

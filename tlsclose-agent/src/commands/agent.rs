@@ -31,6 +31,7 @@ use crate::{
         http::{self, Listeners, OwnerSocket, access::Access, host},
         otlp,
     },
+    report,
     watch::{Settings, Watch},
 };
 use tlsclose_core::model::series_limit::Limits;
@@ -115,7 +116,9 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     let stop = Arc::new(AtomicBool::new(false));
     let mut watch = {
         let (stop, snapshots) = (Arc::clone(&stop), Arc::clone(&snapshots));
-        start_watch(move || Watch::new(kernel, settings).run(&stop, &snapshots))?
+        start_watch(move || {
+            Watch::new(kernel, settings).run(&stop, |view| snapshots.store(Arc::new(report::snapshot(view))))
+        })?
     };
 
     if let Some(collector) = args.otlp.endpoint.clone() {

@@ -25,6 +25,7 @@ use crate::{
         filter::select,
         table::{self, Colour, Layout},
     },
+    report,
     watch::{Settings, Watch},
 };
 use tlsclose_core::model::{Kind, series_limit::Limits};
@@ -87,7 +88,9 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
     // Ctrl-C prints what there is so far.
     interrupt_stops(&stop)?;
     std::thread::scope(|scope| {
-        let watch = scope.spawn(|| Watch::new(kernel, settings).run(&stop, &snapshots));
+        let watch = scope.spawn(|| {
+            Watch::new(kernel, settings).run(&stop, |view| snapshots.store(Arc::new(report::snapshot(view))))
+        });
         wait(args.alone.watch_for, &stop, || watch.is_finished());
         stop.store(true, Ordering::Relaxed);
         match watch.join() {

@@ -147,6 +147,14 @@ impl AbortRecord {
         self.causes.values().sum()
     }
 
+    /// Its processes, with how many connections each aborted; the busiest first.
+    pub fn busiest(&self) -> impl Iterator<Item = (ProcessId, u64)> {
+        let mut processes: Vec<_> = self.processes.iter().map(|(process, count)| (*process, *count)).collect();
+        processes.retain(|(_, count)| *count > 0);
+        processes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        processes.into_iter()
+    }
+
     fn add(&mut self, aborted: &Aborted, now: Moment) {
         *self.causes.entry(aborted.cause).or_default() += aborted.count;
         self.alive_at = now;

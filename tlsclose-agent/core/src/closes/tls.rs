@@ -200,6 +200,14 @@ impl Close {
 }
 
 impl TlsRecord {
+    /// Its processes, with how many connections each closed, and truncated; the busiest first.
+    pub fn busiest(&self) -> impl Iterator<Item = (ProcessId, (u64, u64))> {
+        let mut processes: Vec<_> = self.processes.iter().map(|(process, closes)| (*process, *closes)).collect();
+        processes.retain(|(_, (closes, _))| *closes > 0);
+        processes.sort_by_key(|(_, closes)| std::cmp::Reverse(*closes));
+        processes.into_iter()
+    }
+
     fn add(&mut self, close: &Close, outcome: TlsOutcome, now: Moment) {
         *self.outcomes.of_mut(outcome) += close.count;
         self.alive_at = now;

@@ -13,13 +13,17 @@ pub struct EmfileAccounts {
 }
 
 impl EmfileAccounts {
-    /// The process has met `errors` so far. Gives those of its workload.
-    pub fn add(&mut self, workload: &Workload, process: ProcessId, errors: u64) -> u64 {
+    /// The process has met `errors` so far.
+    pub fn add(&mut self, workload: &Workload, process: ProcessId, errors: u64) {
         let total = self.totals.entry(workload.clone()).or_default();
         let seen = self.seen.entry(process).or_default();
         *total += errors.saturating_sub(*seen);
         *seen = errors.max(*seen);
-        *total
+    }
+
+    /// What all processes of the workload have met.
+    pub fn total(&self, workload: &Workload) -> u64 {
+        self.totals.get(workload).copied().unwrap_or(0)
     }
 
     /// Forgets processes that ended, and workloads whose series have.
@@ -50,10 +54,13 @@ mod tests {
             (&payments, 7, 6, 8),
         ];
         for (workload, tgid, errors, total) in steps {
-            assert_eq!(accounts.add(workload, process(tgid), errors), total, "{tgid}");
+            accounts.add(workload, process(tgid), errors);
+            assert_eq!(accounts.total(workload), total, "{tgid}");
         }
         accounts.forget(|process| process.tgid != 7, |workload| workload != &orders);
-        assert_eq!(accounts.add(&payments, process(8), 2), 8, "what a process has met stays its workload's");
-        assert_eq!(accounts.add(&orders, process(9), 1), 0, "its series began anew");
+        accounts.add(&payments, process(8), 2);
+        accounts.add(&orders, process(9), 1);
+        assert_eq!(accounts.total(&payments), 8, "what a process has met stays its workload's");
+        assert_eq!(accounts.total(&orders), 0, "its series began anew");
     }
 }

@@ -63,6 +63,20 @@ pub struct SiteRecord {
     pub processes: BTreeMap<ProcessId, Tally>,
 }
 
+impl SiteRecord {
+    /// The processes with lingering sockets, those with the most first.
+    pub fn largest(&self) -> impl Iterator<Item = (ProcessId, u64)> {
+        let mut processes: Vec<_> = self.processes.iter().map(|(id, tally)| (*id, tally.lingering)).collect();
+        processes.sort_by_key(|(_, lingering)| std::cmp::Reverse(*lingering));
+        processes.into_iter()
+    }
+
+    /// How the net growth per minute falls on a process with so many of the lingering sockets.
+    pub fn share_of_growth(&self, lingering: u64) -> f64 {
+        self.history.per_minute() * (lingering as f64 / self.now.lingering.max(1) as f64)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct SeriesRecord {
     pub account: Account,
