@@ -21,7 +21,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::duration::parse_positive;
+use tlsclose_core::model::duration::parse_positive;
 
 /// One line: what is wrong, in which file and line.
 #[derive(Debug, Error)]

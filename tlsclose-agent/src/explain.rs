@@ -1,6 +1,6 @@
 //! `tlsclose explain KIND`: the section of the documentation, so that both say the same.
 
-use crate::finding::Kind;
+use tlsclose_core::model::Kind;
 
 const DOCUMENT: &str = include_str!("../../docs/leaks.md");
 
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_explained() {
-        for kind in Kind::ALL {
+        for kind in Kind::all() {
             let text = explain(kind);
             assert!(text.starts_with(&format!("## {kind}\n")), "{kind}");
             for part in [
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_runbook() {
-        for kind in Kind::ALL {
+        for kind in Kind::all() {
             let path = format!("{}/../docs/runbooks/{kind}.md", env!("CARGO_MANIFEST_DIR"));
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
             assert!(text.starts_with(&format!("# {kind}\n")), "{kind}");
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn every_section_is_a_kind() {
         let sections = DOCUMENT.lines().filter_map(|line| line.strip_prefix("## "));
-        assert!(sections.eq(Kind::ALL.map(Kind::name)));
+        assert!(sections.eq(Kind::all().map(Kind::name)));
     }
 
     #[test]

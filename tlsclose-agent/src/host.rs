@@ -1,5 +1,6 @@
 //! What the host itself says: its name, its kernel, and the sockets that no file holds.
 
+pub mod clock;
 pub mod facts;
 pub mod memory;
 pub mod neighbours;

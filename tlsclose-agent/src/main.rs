@@ -1,68 +1,8 @@
-//! tlsclose: finds the program, and the line of code, that leaks TCP sockets.
-#![deny(unsafe_code)]
+//! The program `tlsclose`.
+#![forbid(unsafe_code)]
 
-mod aborts;
-mod attribution;
-mod cli;
-mod clock;
-mod commands;
-mod config;
-mod duration;
-mod emfile;
-mod explain;
-mod finding;
-mod half_open;
-mod host;
-#[allow(unsafe_code, reason = "the boundary to the kernel; every use says why it is sound")]
-mod kernel;
-mod logging;
-mod names;
-mod output;
-mod place;
-mod programs;
-mod queues;
-mod recent;
-mod report;
-mod sites;
-mod snapshot;
-mod spins;
-mod tls;
-mod tracker;
-mod verdict;
-mod watch;
-mod why;
-
-use std::process::ExitCode;
-
-use cli::{Command, Stop};
+use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(Stop::Help(text)) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Usage(line)) => {
-            eprintln!("{line}");
-            return ExitCode::from(commands::USAGE);
-        }
-    };
-    let done = match cli.command {
-        // Comes before anything that could start a thread: the helper gives up its privileges.
-        Command::Symbolize => return tlsclose_symbols::helper::helper_main(host::memory::Budget::now().heap),
-        Command::Agent(args) => commands::agent::run(*args),
-        Command::Leaks(args) => commands::leaks::run(*args),
-        Command::Top(args) => commands::top::run(&args),
-        Command::States(args) => commands::states::run(args),
-        Command::Doctor(args) => commands::doctor::run(args),
-        Command::Explain(args) => commands::explain::run(&args),
-    };
-    match done {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("tlsclose: {failure}");
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    tlsclose_agent::run(env::args_os())
 }

@@ -2,7 +2,6 @@
 
 pub mod client;
 pub mod doctor;
-pub mod escape;
 pub mod filter;
 pub mod http;
 pub mod metrics;

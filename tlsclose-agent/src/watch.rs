@@ -1,47 +1,53 @@
 //! The loop that owns the tracker: drains stacks, takes the census, judges, publishes.
 
+mod census_log;
 mod placing;
+mod resolve;
 mod spinning;
+pub mod view;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use tlsclose_common::facts::holder;
 
-use self::spinning::SpinningNow;
+pub use self::{
+    census_log::CensusLog,
+    spinning::SpinningNow,
+    view::{Evidence, KnownProcess, View},
+};
 use crate::{
-    aborts::AbortAccounts,
     attribution::{
         Attribution,
         aborts::Endings,
-        closes::Closed,
         containers::Containers,
         goodbyes::Goodbyes,
         intake::{Learned, Raw},
         last_user::LastUsers,
         process::Procfs,
     },
-    clock::{Moment, ticks_per_second},
     config::Rules,
-    emfile::EmfileAccounts,
-    half_open::HalfOpen,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
-    kernel::{census::CensusError, load::Kernel, stacks::Record},
-    programs::Programs,
-    queues::Queues,
-    report::{self, CensusLog},
-    sites::{Limits, Sites},
-    snapshot::Snapshot,
-    spins::Spins,
-    tls::Accounts,
-    tracker::{Group, ProcessKey, Socket, Ticks, Tracker},
+    kernel::{census::CensusError, counters::Counters, load::Kernel, stacks::Record},
+};
+use tlsclose_core::{
+    closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
+    leaks::{
+        accept_queues::AcceptQueues,
+        fd_exhaustion::EmfileAccounts,
+        half_open::HalfOpen,
+        sites::Sites,
+        spins::Spins,
+        tracker::{Socket, Tracker},
+    },
+    model::{
+        Group, Moment, ProcessId, Ticks,
+        series_limit::{Limits, SeriesLimit},
+        ticks_per_second,
+    },
 };
 
 /// A census may take this share of one core; the interval stretches to keep it.
@@ -73,27 +79,29 @@ pub struct Settings {
 }
 
 pub struct Watch {
-    pub(crate) settings: Settings,
-    pub(crate) kernel: Kernel,
-    pub(crate) tracker: Tracker,
-    pub(crate) queues: Queues,
-    pub(crate) half_open: HalfOpen,
-    pub(crate) spins: Spins,
-    pub(crate) spinning: SpinningNow,
-    pub(crate) sites: Sites,
-    pub(crate) aborts: AbortAccounts,
+    settings: Settings,
+    kernel: Kernel,
+    tracker: Tracker,
+    queues: AcceptQueues,
+    half_open: HalfOpen,
+    spins: Spins,
+    spinning: SpinningNow,
+    sites: Sites,
+    aborts: AbortAccounts,
     endings: Endings,
-    pub(crate) tls: Accounts,
+    tls: TlsAccounts,
     /// Which programs have gauges of their own.
-    pub(crate) gauged: Programs,
-    pub(crate) emfile: EmfileAccounts,
+    gauged: SeriesLimit,
+    emfile: EmfileAccounts,
     goodbyes: Goodbyes,
-    pub(crate) attribution: Attribution,
-    pub(crate) log: CensusLog,
+    attribution: Attribution,
+    log: CensusLog,
     last_users: LastUsers,
-    pub(crate) namespaces: Namespaces,
-    pub(crate) syncookies: Syncookies,
-    pub(crate) ignored: u64,
+    namespaces: Namespaces,
+    syncookies: Syncookies,
+    ignored: u64,
+    /// As last read.
+    counters: Counters,
     ticks_base: (u64, Moment),
     ticks_per_second: u64,
     housekeeping_at: Instant,
@@ -106,8 +114,8 @@ impl Watch {
             sites: Sites::new(settings.limits),
             aborts: AbortAccounts::new(settings.limits),
             endings: Endings::default(),
-            tls: Accounts::new(settings.limits),
-            gauged: Programs::new(settings.limits.programs),
+            tls: TlsAccounts::new(settings.limits),
+            gauged: SeriesLimit::new(settings.limits.programs),
             emfile: EmfileAccounts::default(),
             goodbyes: Goodbyes::default(),
             attribution: Attribution::new(
@@ -116,7 +124,7 @@ impl Watch {
                 settings.show_cmdline,
             ),
             tracker: Tracker::default(),
-            queues: Queues::default(),
+            queues: AcceptQueues::default(),
             half_open: HalfOpen::default(),
             spins: Spins::default(),
             spinning: SpinningNow::default(),
@@ -125,6 +133,7 @@ impl Watch {
             syncookies: Syncookies::default(),
             last_users: LastUsers::new(),
             ignored: 0,
+            counters: Counters::default(),
             ticks_base: (0, Moment(0)),
             ticks_per_second: 0,
             housekeeping_at: Instant::now(),
@@ -133,15 +142,15 @@ impl Watch {
         }
     }
 
-    /// Watches until `stop` is set, publishing a snapshot after each census.
-    pub fn run(&mut self, stop: &AtomicBool, published: &ArcSwap<Snapshot>) -> Result<(), CensusError> {
+    /// Watches until `stop` is set; `publish` is told after each census what is known then.
+    pub fn run(&mut self, stop: &AtomicBool, mut publish: impl FnMut(&View<'_>)) -> Result<(), CensusError> {
         self.prepare()?;
         let mut next = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if Instant::now() >= next {
                 let started = Instant::now();
                 self.census()?;
-                published.store(Arc::new(report::snapshot(self)));
+                publish(&self.view());
                 next = started + self.log.interval;
             }
             self.kernel.follow_sends();
@@ -169,7 +178,7 @@ impl Watch {
     /// One census, from the first look to the verdicts.
     fn census(&mut self) -> Result<(), CensusError> {
         self.drain();
-        let now = Moment::now();
+        let now = crate::host::clock::now();
         self.tracker.begin(now);
         let jiffies_now =
             self.ticks_base.0 + (now.since(self.ticks_base.1).as_secs_f64() * self.ticks_per_second as f64) as u64;
@@ -214,7 +223,7 @@ impl Watch {
         let (attribution, settings, sites) = (&mut self.attribution, &self.settings, &self.sites);
         let procfs = attribution.procfs.clone();
         let changes = self.tracker.finish(
-            |process| !process.is_known() || procfs.is_alive(process.into()),
+            |process| !process.is_known() || procfs.is_alive(process),
             |group| leak_after(attribution, settings, sites, &group),
         );
         self.place_changed(&changes, now);
@@ -258,7 +267,7 @@ impl Watch {
                 learned.extend(interpreter.map(|(image, interpreter)| Learned::Interpreter(image, interpreter)));
             }
             Record::End(end) => {
-                let process = ProcessKey { tgid: end.tgid, started_at: end.started_at };
+                let process = ProcessId { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
             }
         });
@@ -297,12 +306,12 @@ impl Watch {
         }
         self.housekeeping_at = Instant::now() + HOUSEKEEPING;
         let procfs = &self.attribution.procfs;
-        self.sites.forget(now, |process| procfs.is_alive(process.into()));
-        self.aborts.forget(now, |process| procfs.is_alive(process.into()));
-        self.tls.forget(now, |process| procfs.is_alive(process.into()));
+        self.sites.forget(now, |process| procfs.is_alive(process));
+        self.aborts.forget(now, |process| procfs.is_alive(process));
+        self.tls.forget(now, |process| procfs.is_alive(process));
         self.gauged.forget(now);
-        self.emfile.forget(|process| procfs.is_alive(process.into()), |workload| self.gauged.has(workload));
-        self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
+        self.emfile.forget(|process| procfs.is_alive(process), |workload| self.gauged.has(workload));
+        self.kernel.tidy_tls(now, |process| procfs.is_alive(process));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
         crate::kernel::memory::give_back();

@@ -4,8 +4,9 @@ pub mod aborts;
 pub mod half_open;
 pub mod tls;
 
-use crate::finding::{ClosedElsewhere, CommonPath, Death, Kind, Spinning, Touch};
-use crate::place;
+use crate::api::{ClosedElsewhere, Spinning};
+use tlsclose_core::model::principal_frame;
+use tlsclose_core::model::{CommonPath, Death, Kind, Touch};
 
 /// What happened, in one sentence: `Peer closed; read returned 0 in handle (a.rs:3) and no close followed.`
 ///
@@ -92,17 +93,17 @@ fn dead(death: Death) -> &'static str {
 /// or nothing.
 pub fn siblings(usual: Option<&CommonPath>, sockets: u64) -> String {
     let Some(usual) = usual else { return String::new() };
-    let Some(frame) = place::principal(&usual.stack) else { return String::new() };
+    let Some(frame) = principal_frame::principal(&usual.stack) else { return String::new() };
     let these = if sockets == 1 { "this one was".to_owned() } else { format!("these {sockets} were") };
     let theirs = if usual.sockets == 1 { "sibling was" } else { "siblings were" };
-    format!(" At least {} {theirs} closed in {}; {these} not.", usual.sockets, place::describe(frame))
+    format!(" At least {} {theirs} closed in {}; {these} not.", usual.sockets, principal_frame::describe(frame))
 }
 
 /// Who called close() without closing it; a sentence to go behind [`why`], or nothing.
 pub fn closed_in_vain(kind: Kind, elsewhere: Option<&ClosedElsewhere>) -> String {
     let Some(elsewhere) = elsewhere else { return String::new() };
-    let place = place::principal(&elsewhere.stack);
-    let place = place.map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    let place = principal_frame::principal(&elsewhere.stack);
+    let place = place.map(|frame| format!(" in {}", principal_frame::describe(frame))).unwrap_or_default();
     let also = if kind == Kind::CloseWaitSharedFd { "" } else { "Before, " };
     format!(" {also}{}[{}] called close{place}; something else held the socket.", elsewhere.comm, elsewhere.pid)
 }
@@ -160,8 +161,9 @@ struct Clause<'a> {
 
 fn clause(touch: Option<&Touch>) -> Option<Clause<'_>> {
     let touch = touch?;
-    let place =
-        place::principal(&touch.stack).map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    let place = principal_frame::principal(&touch.stack)
+        .map(|frame| format!(" in {}", principal_frame::describe(frame)))
+        .unwrap_or_default();
     Some(Clause { call: &touch.call, place })
 }
 

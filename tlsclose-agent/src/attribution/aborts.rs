@@ -4,19 +4,12 @@ use std::collections::HashMap;
 
 use tlsclose_common::facts::{AbortKey, AbortStackKey, abort};
 
-use super::{
-    Attribution,
-    containers::Whereabouts,
-    endings::{ClosingSites, Growing, Waiting},
-    process::comm_text,
-};
-use crate::{
-    aborts::{AbortAccounts, Aborted},
-    clock::Moment,
-    finding::{AbortCause, Kind},
-    kernel::load::Kernel,
-    snapshot::Identity,
-    tracker::ProcessKey,
+use super::{Attribution, closing_sites::ClosingSites, containers::Whereabouts, process::comm_text};
+use crate::kernel::load::Kernel;
+use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
+use tlsclose_core::{
+    closes::aborts::{AbortAccounts, Aborted},
+    model::{AbortCause, Kind, Moment, ProcessId, Workload},
 };
 
 pub struct Endings {
@@ -42,7 +35,7 @@ impl Endings {
     ) {
         accounts.begin(now);
         let samples = kernel.take_abort_stacks();
-        let mut labels: HashMap<ProcessKey, Identity> = HashMap::new();
+        let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
         for counted in kernel.aborts() {
             let process = process_of(&counted.key);
             let Some(cause) = cause(counted.key.cause) else { continue };
@@ -52,20 +45,20 @@ impl Endings {
                 continue;
             }
             let container = whereabouts.and_then(Whereabouts::container);
-            let identity = Identity::new(comm_text(counted.comm), container.as_ref());
+            let identity = Workload::new(comm_text(counted.comm), container.as_ref());
             labels.insert(process, identity.clone());
             let fresh = self.seen.fresh(counted.key, counted.count);
             if fresh > 0 {
                 accounts.book(&aborted(process, identity.clone(), cause, fresh, attribution), now);
             }
             let is_alive = || {
-                let is_alive = !process.is_known() || attribution.procfs.is_alive(process.into());
+                let is_alive = !process.is_known() || attribution.procfs.is_alive(process);
                 if is_alive {
-                    accounts.is_alive(&identity, now);
+                    accounts.mark_alive(&identity, now);
                 }
                 is_alive
             };
-            if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
+            if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
                 kernel.forget_aborts(counted.key);
             }
         }
@@ -83,13 +76,13 @@ impl Endings {
     }
 }
 
-fn process_of(key: &AbortKey) -> ProcessKey {
-    ProcessKey { tgid: key.tgid, started_at: key.started_at }
+fn process_of(key: &AbortKey) -> ProcessId {
+    ProcessId { tgid: key.tgid, started_at: key.started_at }
 }
 
 fn aborted(
-    process: ProcessKey,
-    identity: Identity,
+    process: ProcessId,
+    identity: Workload,
     cause: AbortCause,
     count: u64,
     attribution: &mut Attribution,

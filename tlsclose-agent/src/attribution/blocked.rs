@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use super::process::{ProcessId, Procfs};
-use crate::finding::BlockedThread;
+use super::process::Procfs;
+use crate::api::BlockedThread;
+use tlsclose_core::model::ProcessId;
 
 /// Threads looked at; a process may have tens of thousands.
 const THREADS: usize = 4096;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use self::cgroup::Found;
 use self::cri::Names;
 use self::directory::{Directory, Lookup};
-use crate::finding::Container;
+use tlsclose_core::model::Container;
 
 /// Containers, by what cgroups say and runtimes answer.
 pub struct Containers {

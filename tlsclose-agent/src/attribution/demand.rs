@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use super::process::{ProcessId, Procfs};
+use super::process::Procfs;
+use tlsclose_core::model::ProcessId;
 
 /// Threads of one process that are looked at.
 const THREADS: usize = 4096;

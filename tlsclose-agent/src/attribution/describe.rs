@@ -9,23 +9,23 @@ use std::{
 use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
 
 use super::{
-    closes::Closes,
     containers::{Containers, Whereabouts},
     identities::Identities,
     intake::Parked,
     modules::Modules,
     paths::Paths,
-    process::{Identity as ProcessIdentity, ProcessId, Procfs, Vitals},
+    process::{Identity as ProcessIdentity, Procfs, Vitals},
     python::Python,
-    site::{Trace, site_id},
     symbols::Symbolizer,
     worker::Worker,
 };
-use crate::{
-    finding::{CommonPath, Container, Frame, Touch},
-    sites::{Described, touch_tells},
-    snapshot::Identity,
-    tracker::{Group, PathId, ProcessKey},
+use tlsclose_core::{
+    closes::usual_close::Closes,
+    leaks::sites::Described,
+    model::{
+        CommonPath, Container, Frame, Group, PathId, ProcessId, Touch, Workload,
+        site_id::{Trace, site_id},
+    },
 };
 
 /// Code paths shown of many that sockets of a site have in common.
@@ -45,14 +45,8 @@ pub struct Attribution {
     containers: Containers,
     pub python: Python,
     identities: Identities,
-    vitals: HashMap<ProcessKey, (Instant, Vitals)>,
+    vitals: HashMap<ProcessId, (Instant, Vitals)>,
     cmdlines: Option<Worker>,
-}
-
-impl From<ProcessKey> for ProcessId {
-    fn from(key: ProcessKey) -> Self {
-        Self { tgid: key.tgid, started_at: key.started_at }
-    }
 }
 
 impl Attribution {
@@ -73,48 +67,44 @@ impl Attribution {
     }
 
     /// Who the process is; once it has ended, who it was.
-    pub fn identity(&mut self, process: ProcessKey) -> Option<&ProcessIdentity> {
+    pub fn identity(&mut self, process: ProcessId) -> Option<&ProcessIdentity> {
         let Self { identities, procfs, cmdlines, .. } = self;
-        identities.of(process, Instant::now(), || procfs.identity(process.into(), cmdlines.as_mut()))
+        identities.of(process, Instant::now(), || procfs.identity(process, cmdlines.as_mut()))
     }
 
     /// The same as of now: what it was before may have been another program.
-    fn identity_now(&mut self, process: ProcessKey) -> Option<&ProcessIdentity> {
+    fn identity_now(&mut self, process: ProcessId) -> Option<&ProcessIdentity> {
         let Self { identities, procfs, cmdlines, .. } = self;
-        identities.renew(process, Instant::now(), || procfs.identity(process.into(), cmdlines.as_mut()));
+        identities.renew(process, Instant::now(), || procfs.identity(process, cmdlines.as_mut()));
         identities.known(process)
     }
 
-    pub fn known_identity(&self, process: ProcessKey) -> Option<&ProcessIdentity> {
-        self.identities.known(process)
-    }
-
     /// Where the process is; None when it ended unseen. Never waits.
-    pub fn whereabouts(&mut self, process: ProcessKey) -> Option<Whereabouts> {
+    pub fn whereabouts(&mut self, process: ProcessId) -> Option<Whereabouts> {
         self.identity(process)?;
         Some(self.containers.of(&self.identities.known(process)?.containers))
     }
 
     /// The container of the process, as far as it is known by now.
-    pub fn container(&mut self, process: ProcessKey) -> Option<Container> {
+    pub fn container(&mut self, process: ProcessId) -> Option<Container> {
         self.whereabouts(process)?.container()
     }
 
     /// Descriptors and memory of the process, at most a second old.
-    pub fn vitals(&mut self, process: ProcessKey) -> Option<Vitals> {
+    pub fn vitals(&mut self, process: ProcessId) -> Option<Vitals> {
         if let Some((read, vitals)) = self.vitals.get(&process)
             && read.elapsed() < VITALS_AGE
         {
             return Some(*vitals);
         }
-        let vitals = self.procfs.vitals(process.into())?;
+        let vitals = self.procfs.vitals(process)?;
         self.vitals.insert(process, (Instant::now(), vitals));
         Some(vitals)
     }
 
     /// The process ended, or runs another program.
-    pub fn process_ended(&mut self, process: ProcessKey, exec: bool) {
-        self.forget_process(process.into());
+    pub fn process_ended(&mut self, process: ProcessId, exec: bool) {
+        self.forget_process(process);
         self.vitals.remove(&process);
         if exec {
             self.identities.forget(process);
@@ -127,7 +117,7 @@ impl Attribution {
         self.symbols.idle(Instant::now());
     }
 
-    /// Identity, code paths and site of a group; None when the process was gone before it could
+    /// Workload, code paths and site of a group; None when the process was gone before it could
     /// be looked at.
     pub fn describe(&mut self, group: &Group) -> Option<Described> {
         let (comm, exe) = match group.process.is_known() {
@@ -137,7 +127,7 @@ impl Attribution {
         let container = self.container(group.process);
         let (opened, opened_whole) = self.frames(group.opened);
         let (touched, touched_whole) = self.frames(group.touched);
-        let told = if touch_tells(group.kind) { Trace::new(&touched, touched_whole) } else { Trace::default() };
+        let told = if group.kind.touch_tells() { Trace::new(&touched, touched_whole) } else { Trace::default() };
         let site = site_id(group.kind, &exe, Trace::new(&opened, opened_whole), told);
         let build = opened
             .iter()
@@ -146,7 +136,7 @@ impl Attribution {
             .and_then(|frame| frame.build_id.as_ref())
             .map(|id| format!("gnu:{id}"));
         Some(Described {
-            identity: Identity::new(comm, container.as_ref()),
+            identity: Workload::new(comm, container.as_ref()),
             exe,
             site,
             opened: touch(group.opened_call, opened, opened_whole, None),

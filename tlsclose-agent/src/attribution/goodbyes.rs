@@ -4,19 +4,13 @@ use std::collections::HashMap;
 
 use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
 
-use super::{
-    Attribution,
-    containers::Whereabouts,
-    endings::{ClosingSites, Growing, Waiting},
-    process::comm_text,
-};
-use crate::{
-    clock::Moment,
-    finding::Kind,
-    kernel::{load::Kernel, tls::TlsCount},
-    snapshot::Identity,
-    tls::{Accounts, Close, Sampled},
-    tracker::ProcessKey,
+use super::{Attribution, closing_sites::ClosingSites, containers::Whereabouts, process::comm_text};
+use crate::kernel::{load::Kernel, tls::TlsCount};
+use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
+use tlsclose_core::closes::tls::{Close, Sampled};
+use tlsclose_core::{
+    closes::tls::TlsAccounts,
+    model::{Kind, Moment, ProcessId, Workload},
 };
 
 pub struct Goodbyes {
@@ -33,10 +27,16 @@ impl Default for Goodbyes {
 
 impl Goodbyes {
     /// Takes in what was counted and sampled since this was called last.
-    pub fn learn(&mut self, kernel: &mut Kernel, attribution: &mut Attribution, accounts: &mut Accounts, now: Moment) {
+    pub fn learn(
+        &mut self,
+        kernel: &mut Kernel,
+        attribution: &mut Attribution,
+        accounts: &mut TlsAccounts,
+        now: Moment,
+    ) {
         accounts.begin(now);
         let samples = kernel.take_tls_stacks();
-        let mut labels: HashMap<ProcessKey, Identity> = HashMap::new();
+        let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
         for counted in kernel.tls_closes() {
             let process = process_of(&counted.key);
             let whereabouts = attribution.whereabouts(process);
@@ -45,20 +45,20 @@ impl Goodbyes {
                 continue;
             }
             let container = whereabouts.and_then(Whereabouts::container);
-            let identity = Identity::new(name(&counted, attribution), container.as_ref());
+            let identity = Workload::new(name(&counted, attribution), container.as_ref());
             labels.insert(process, identity.clone());
             let fresh = self.seen.fresh(counted.key, counted.count);
             if fresh > 0 {
                 accounts.book(&close(counted.key, fresh, identity.clone(), attribution), now);
             }
             let is_alive = || {
-                let is_alive = attribution.procfs.is_alive(process.into());
+                let is_alive = attribution.procfs.is_alive(process);
                 if is_alive {
-                    accounts.is_alive(&identity, now);
+                    accounts.mark_alive(&identity, now);
                 }
                 is_alive
             };
-            if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
+            if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
                 kernel.forget_tls_closes(counted.key);
             }
         }
@@ -73,8 +73,8 @@ impl Goodbyes {
     }
 }
 
-fn process_of(key: &TlsCloseKey) -> ProcessKey {
-    ProcessKey { tgid: key.tgid, started_at: key.started_at }
+fn process_of(key: &TlsCloseKey) -> ProcessId {
+    ProcessId { tgid: key.tgid, started_at: key.started_at }
 }
 
 /// The name that the process had when it closed, else what it is called now.
@@ -85,7 +85,7 @@ fn name(counted: &TlsCount, attribution: &mut Attribution) -> String {
     attribution.identity(process_of(&counted.key)).map(|who| who.comm.clone()).unwrap_or_default()
 }
 
-fn close(key: TlsCloseKey, count: u64, identity: Identity, attribution: &mut Attribution) -> Close {
+fn close(key: TlsCloseKey, count: u64, identity: Workload, attribution: &mut Attribution) -> Close {
     let process = process_of(&key);
     let exe = attribution.identity(process).map(|who| who.exe.clone()).unwrap_or_default();
     Close { process, identity, exe, facts: key.facts, count }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::process::Identity;
-use crate::tracker::ProcessKey;
+use tlsclose_core::model::ProcessId;
 
 /// After so long a process is looked at again: it may be another program by now. Of processes with half-closed sockets
 /// the kernel side tells at once.
@@ -15,13 +15,13 @@ const AGE: Duration = Duration::from_secs(30);
 const MAX: usize = 16_384;
 
 #[derive(Default)]
-pub struct Identities(HashMap<ProcessKey, (Instant, Identity)>);
+pub struct Identities(HashMap<ProcessId, (Instant, Identity)>);
 
 impl Identities {
     /// The identity at most [`AGE`] old; that of the last look where `look` finds the process no more.
     pub fn of(
         &mut self,
-        process: ProcessKey,
+        process: ProcessId,
         now: Instant,
         look: impl FnOnce() -> Option<Identity>,
     ) -> Option<&Identity> {
@@ -32,7 +32,7 @@ impl Identities {
     }
 
     /// Looks at the process in any case.
-    pub fn renew(&mut self, process: ProcessKey, now: Instant, look: impl FnOnce() -> Option<Identity>) {
+    pub fn renew(&mut self, process: ProcessId, now: Instant, look: impl FnOnce() -> Option<Identity>) {
         match (look(), self.0.get_mut(&process)) {
             (Some(identity), _) => self.keep(process, now, identity),
             (None, Some((at, _))) => *at = now,
@@ -40,15 +40,15 @@ impl Identities {
         }
     }
 
-    pub fn known(&self, process: ProcessKey) -> Option<&Identity> {
+    pub fn known(&self, process: ProcessId) -> Option<&Identity> {
         self.0.get(&process).map(|(_, identity)| identity)
     }
 
-    pub fn forget(&mut self, process: ProcessKey) {
+    pub fn forget(&mut self, process: ProcessId) {
         self.0.remove(&process);
     }
 
-    fn keep(&mut self, process: ProcessKey, now: Instant, identity: Identity) {
+    fn keep(&mut self, process: ProcessId, now: Instant, identity: Identity) {
         if self.0.len() >= MAX && !self.0.contains_key(&process) {
             let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(process, _)| *process);
             oldest.and_then(|oldest| self.0.remove(&oldest));
@@ -61,8 +61,8 @@ impl Identities {
 mod tests {
     use super::*;
 
-    fn process(tgid: u32) -> ProcessKey {
-        ProcessKey { tgid, started_at: 7 }
+    fn process(tgid: u32) -> ProcessId {
+        ProcessId { tgid, started_at: 7 }
     }
 
     fn called(comm: &str) -> Option<Identity> {

@@ -11,8 +11,8 @@ use tlsclose_common::facts::StackHeader;
 use super::{
     java,
     modules::{MappedModules, Modules},
-    process::ProcessId,
 };
+use tlsclose_core::model::ProcessId;
 
 /// Address spaces remembered.
 const MAX_IMAGES: usize = 512;

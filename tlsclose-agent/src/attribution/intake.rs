@@ -8,7 +8,8 @@ use std::{
 
 use tlsclose_common::facts::{Interpreter, LeafKey, LeafRule, StackHeader};
 
-use super::{Attribution, process::ProcessId};
+use super::Attribution;
+use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait, and their bytes. Those beyond are taken for what they say now: the kernel side sends such places
 /// again.

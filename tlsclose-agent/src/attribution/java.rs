@@ -3,7 +3,7 @@
 //! and in its environment, which come from the process and may hold anything.
 
 use super::modules::{MappedModules, Modules};
-use super::process::ProcessId;
+use tlsclose_core::model::ProcessId;
 
 /// The process runs HotSpot, and nothing says that its code keeps frame pointers.
 pub fn hides_callers(process: ProcessId, mapped: &MappedModules, modules: &mut Modules) -> bool {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::fd::OwnedFd;
 
 use super::paths::waiting::Maps;
-use super::process::{ProcessId, Procfs};
+use super::process::Procfs;
 use super::regular::{self, Wanted};
 use super::symbols::{JitName, Symbolizer};
-use crate::finding::Frame;
+use tlsclose_core::model::Frame;
+use tlsclose_core::model::ProcessId;
 
 /// A map larger than this is not read, in bytes.
 const MAP_MAX: u64 = 64 << 20;

@@ -3,7 +3,8 @@
 use rustix::time::{ClockId, clock_gettime};
 use tlsclose_common::facts::{Holder, holder};
 
-use super::process::{ProcessId, Procfs};
+use super::process::Procfs;
+use tlsclose_core::model::ProcessId;
 
 /// Start times are rounded down to ticks of at most this many nanoseconds.
 const TICK: u64 = 10_000_000;

@@ -7,11 +7,10 @@
 
 pub mod aborts;
 pub mod blocked;
-pub mod closes;
+mod closing_sites;
 pub mod containers;
 pub mod demand;
 pub mod describe;
-mod endings;
 pub mod goodbyes;
 mod identities;
 pub mod images;
@@ -24,7 +23,6 @@ pub mod paths;
 pub mod process;
 pub mod python;
 mod regular;
-pub mod site;
 pub mod stacks;
 pub mod symbols;
 pub mod worker;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::process::{ProcessId, Procfs, printable};
+use super::process::Procfs;
 use super::worker::Worker;
 use contents::Contents;
 use debug::{DebugSearch, Root};
@@ -28,6 +28,7 @@ pub use mapped::MappedModules;
 use mapped::Range;
 use maps::{Backing, Mapping};
 use open::{FileVersion, Found};
+use tlsclose_core::model::{ProcessId, printable};
 
 /// Modules remembered; beyond, those not seen for longest are forgotten.
 pub const MODULES_MAX: usize = 1024;

@@ -21,16 +21,16 @@ use super::{
     images::Images,
     jit::{HostMaps, Jit},
     modules::{MappedModules, ModuleId, Modules},
-    process::ProcessId,
     python::{self, Python},
-    site::is_runtime_module,
     stacks::{fold, normalize},
     symbols::Symbolizer,
 };
-use crate::{finding::Frame, tracker::PathId};
 use interned::Interned;
 use keys::Generations;
 use needs::{Needs, rule};
+use tlsclose_core::model::ProcessId;
+use tlsclose_core::model::site_id::is_runtime_module;
+use tlsclose_core::model::{Frame, PathId};
 use unwound::Unwound;
 use waiting::{Stack, Waiting};
 

@@ -13,6 +13,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::time::{ClockId, clock_gettime};
 use tlsclose_common::facts::Comm;
+use tlsclose_core::model::{ProcessId, printable};
 
 use super::containers::cgroup::{self, Found};
 use super::worker::Worker;
@@ -23,14 +24,6 @@ const FILE_MAX: u64 = 64 * 1024;
 /// How long a command line may take to read: it lies in memory of the process, which may be
 /// backed by a file system that never answers.
 const CMDLINE_DEADLINE: Duration = Duration::from_millis(200);
-
-/// A process and not merely a PID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProcessId {
-    pub tgid: u32,
-    /// `start_boottime` of the leader: nanoseconds of CLOCK_BOOTTIME.
-    pub started_at: u64,
-}
 
 /// What a process is called, and by whom it is run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -206,29 +199,6 @@ impl Procfs {
 /// The name of a process as the kernel side has it.
 pub fn comm_text(comm: Comm) -> String {
     printable(comm.bytes().split(|byte| *byte == 0).next().unwrap_or_default())
-}
-
-/// Text fit for a terminal, a log line and a label: lossy UTF-8, with every control character
-/// and every character that reorders or hides its neighbours escaped.
-pub fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    if !text.contains(must_escape) {
-        return text.into_owned();
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if must_escape(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn must_escape(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The kernel marks the path of an unlinked file so.

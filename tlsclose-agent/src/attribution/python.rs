@@ -18,9 +18,9 @@ use tlsclose_symbols::runtime::Runtime;
 
 use self::code::{Code, Codes};
 use super::modules::{MappedModules, ModuleId, Modules};
-use super::process::ProcessId;
 use super::symbols::{CPython, Symbolizer};
-use crate::finding::Frame;
+use tlsclose_core::model::Frame;
+use tlsclose_core::model::ProcessId;
 
 /// In a code path, frames of Python stand under this module; the offset is their number.
 pub const MODULE: ModuleId = ModuleId(u32::MAX);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::shared::{LogArgs, Places};
-use crate::duration::parse_positive;
 use crate::output::http::ListenAddress;
 use crate::output::otlp::Collector;
+use tlsclose_core::model::duration::parse_positive;
 
 const EXAMPLES: &str = "\
 Every flag can also be set in the environment: --leak-after is TLSCLOSE_LEAK_AFTER,
@@ -147,7 +147,7 @@ pub struct WatchArgs {
     pub census_interval: Duration,
 
     /// Show established connections without keepalive on which nothing moved for so long; 0: none
-    #[arg(long, env = "TLSCLOSE_IDLE_AFTER", default_value = "0", value_name = "DURATION", value_parser = crate::duration::parse, hide_env = true)]
+    #[arg(long, env = "TLSCLOSE_IDLE_AFTER", default_value = "0", value_name = "DURATION", value_parser = tlsclose_core::model::duration::parse, hide_env = true)]
     pub idle_after: Duration,
 
     /// Watch calls of close(), for what they leave open or close twice; auto: where the host allows it

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::shared::{LogArgs, OutputFormat, Places};
-use crate::duration::parse_positive;
-use crate::finding::{Kind, Status};
 use crate::output::filter::{Filter, Sort};
+use tlsclose_core::model::duration::parse_positive;
+use tlsclose_core::model::{Kind, Status};
 
 /// Where the agent listens for its owner, unless told otherwise.
 pub const SOCKET: &str = "/run/tlsclose/agent.sock";

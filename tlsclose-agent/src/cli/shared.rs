@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::finding::Kind;
+use tlsclose_core::model::Kind;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -104,7 +104,7 @@ Kinds:
   {}
 
 Example:
-  tlsclose explain close_wait_eof_read", Kind::ALL.map(Kind::name).join("\n  ")))]
+  tlsclose explain close_wait_eof_read", Kind::all().map(|kind| kind.name()).collect::<Vec<_>>().join("\n  ")))]
 pub struct ExplainArgs {
     /// A kind, as `tlsclose leaks` prints it
     pub kind: Kind,

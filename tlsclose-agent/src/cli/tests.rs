@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::cli::agent::Switch;
 use crate::cli::leaks::FailOn;
-use crate::finding::{Kind, Status};
+use tlsclose_core::model::{Kind, Status};
 
 fn usage(line: &str) -> String {
     match parse(line.split(' ')) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::leaks::{SelectArgs, SourceArgs};
-use crate::duration::parse_positive;
+use tlsclose_core::model::duration::parse_positive;
 
 const EXAMPLES: &str = "\
 Keys: ↑ ↓ choose a site, Enter opens it, Esc goes back, c r a sort by count, rate or age, / filters

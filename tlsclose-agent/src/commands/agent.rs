@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{Done, Failure, load, runtime};
 use crate::{
+    api::Snapshot,
     cli::{
         AgentArgs,
         agent::{Switch, WebArgs, When},
@@ -30,10 +31,10 @@ use crate::{
         http::{self, Listeners, OwnerSocket, access::Access, host},
         otlp,
     },
-    sites::Limits,
-    snapshot::Snapshot,
+    report,
     watch::{Settings, Watch},
 };
+use tlsclose_core::model::series_limit::Limits;
 
 /// Sample lines of `/metrics` for each identity, kind and site: `--max-series` counts those.
 const LINES_PER_SERIES: usize = 8;
@@ -115,7 +116,9 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     let stop = Arc::new(AtomicBool::new(false));
     let mut watch = {
         let (stop, snapshots) = (Arc::clone(&stop), Arc::clone(&snapshots));
-        start_watch(move || Watch::new(kernel, settings).run(&stop, &snapshots))?
+        start_watch(move || {
+            Watch::new(kernel, settings).run(&stop, |view| snapshots.store(Arc::new(report::snapshot(view))))
+        })?
     };
 
     if let Some(collector) = args.otlp.endpoint.clone() {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use super::{CANNOT, Done, Failure, load, print};
 use crate::{
+    api::{Feature, SCHEMA},
     cli::{DoctorArgs, shared::OutputFormat},
-    finding::SCHEMA,
     host::{self, facts},
     kernel::{
         features::{Feature as Missing, HOOKS, Hook},
@@ -13,7 +13,6 @@ use crate::{
     },
     logging,
     output::doctor::{self, Doctor},
-    snapshot::Feature,
 };
 
 pub fn run(args: DoctorArgs) -> Done {

@@ -14,9 +14,9 @@ use arc_swap::ArcSwap;
 
 use super::{Done, FOUND, Failure, load, print, runtime};
 use crate::{
+    api::{Report, Snapshot},
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
-    finding::{Kind, Report},
     host::facts,
     kernel::load::Options,
     logging,
@@ -25,10 +25,10 @@ use crate::{
         filter::select,
         table::{self, Colour, Layout},
     },
-    sites::Limits,
-    snapshot::Snapshot,
+    report,
     watch::{Settings, Watch},
 };
+use tlsclose_core::model::{Kind, series_limit::Limits};
 
 /// Censuses are close together here: the whole watch is short.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -88,7 +88,9 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
     // Ctrl-C prints what there is so far.
     interrupt_stops(&stop)?;
     std::thread::scope(|scope| {
-        let watch = scope.spawn(|| Watch::new(kernel, settings).run(&stop, &snapshots));
+        let watch = scope.spawn(|| {
+            Watch::new(kernel, settings).run(&stop, |view| snapshots.store(Arc::new(report::snapshot(view))))
+        });
         wait(args.alone.watch_for, &stop, || watch.is_finished());
         stop.store(true, Ordering::Relaxed);
         match watch.join() {

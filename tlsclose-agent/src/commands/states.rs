@@ -11,15 +11,13 @@ use tlsclose_common::facts;
 
 use super::{Done, Failure, load};
 use crate::{
-    attribution::process::printable,
     cli::{StatesArgs, shared::OutputFormat},
-    clock::Moment,
-    finding::State,
     host::rights,
     kernel::load::{CloseCalls, Kernel, Options},
     logging,
     output::states::{Columns, Owner, Transition},
 };
+use tlsclose_core::model::{Moment, State, printable};
 
 /// How long the stream may pile up.
 const POLL: Duration = Duration::from_millis(50);
@@ -66,7 +64,7 @@ pub fn run(args: StatesArgs) -> Done {
 /// Owners of the sockets that were there before.
 fn owners(kernel: &mut Kernel) -> Result<HashMap<u64, Known>, Failure> {
     let mut sockets = HashMap::new();
-    let now = Moment::now();
+    let now = crate::host::clock::now();
     let census = kernel.census(|record| {
         sockets.entry(record.sk).or_insert_with(|| Known { since: now, owner: owner(record.tgid) });
     });
@@ -108,7 +106,7 @@ fn row(event: &facts::Transition, sockets: &mut HashMap<u64, Known>, args: &Stat
 /// When it happened, not when it was read.
 fn wall_clock(at: Moment) -> String {
     let now = jiff::Timestamp::now();
-    now.checked_sub(Moment::now().since(at)).unwrap_or(now).to_string()
+    now.checked_sub(crate::host::clock::now().since(at)).unwrap_or(now).to_string()
 }
 
 fn wanted(transition: &Transition, family: u8, args: &StatesArgs) -> bool {

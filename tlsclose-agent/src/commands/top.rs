@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Done, Failure, runtime};
 use crate::{
+    api::Report,
     cli::TopArgs,
-    finding::Report,
     output::{
         client::{ClientError, Target, leaks_path},
         table::Colour,

@@ -8,8 +8,6 @@ use std::{
 use aya::{maps::PerCpuValues, programs::Iter};
 use tlsclose_common::facts::{CensusCounts, Holder};
 
-use crate::clock::Moment;
-
 use super::{
     by_address,
     load::Kernel,
@@ -48,7 +46,7 @@ impl Kernel {
         let failed = |error: &dyn std::fmt::Display| CensusError(error.to_string());
         let (start, cpu_before) = (Instant::now(), thread_cpu_time());
         self.control_now.census = self.control_now.census.wrapping_add(1);
-        self.control_now.census_began = Moment::now().0;
+        self.control_now.census_began = crate::host::clock::now().0;
         self.control_now.half_closed = self.half_closed_entries().unwrap_or(u64::MAX);
         self.write_control();
         self.reset_counts().map_err(|error| failed(&error))?;

@@ -163,8 +163,10 @@ fn said(status: StatusCode, body: &[u8]) -> String {
     struct Answer {
         error: String,
     }
-    serde_json::from_slice(body)
-        .map_or_else(|_| format!("status {status}"), |answer: Answer| super::escape::escape(&answer.error).into_owned())
+    serde_json::from_slice(body).map_or_else(
+        |_| format!("status {status}"),
+        |answer: Answer| tlsclose_core::model::escape(&answer.error).into_owned(),
+    )
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::escape::escape;
-use crate::finding::SCHEMA;
+use crate::api::SCHEMA;
+use crate::api::{Feature, Snapshot};
 use crate::host::facts::HostFact;
-use crate::snapshot::{Feature, Snapshot};
+use tlsclose_core::model::escape;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doctor {

@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-use crate::finding::{AbortSite, HalfOpenSite, Kind, Listed, Report, Site, TlsSite, Who};
+use crate::api::{AbortSite, HalfOpenSite, Listed, Report, Site, TlsSite, Who};
+use tlsclose_core::model::Kind;
 
 /// A selection of sites; what is not given selects everything.
 ///

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 pub mod access;
 pub mod answer;

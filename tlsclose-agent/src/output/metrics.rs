@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text as openmetrics};
 use prometheus_client::registry::Registry;
 
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 mod aborts;
 mod bpf;

@@ -20,7 +20,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::metrics::{own_text, snapshot_text, text::Format};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 mod exposition;
 mod metrics;
@@ -109,7 +109,7 @@ async fn export(channel: &Channel, request: ExportMetricsServiceRequest) -> Resu
 /// What the collector or the connection said, harmless for a terminal and bounded.
 fn said(status: &Status) -> String {
     let text: String = status.message().chars().take(200).collect();
-    super::escape::escape(&text).into_owned()
+    tlsclose_core::model::escape(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    finding::*,
+    api::*,
     host::{facts::HostFact, neighbours::Conntrack},
-    snapshot::*,
+};
+use tlsclose_core::{
+    closes::{aborts::AbortSeries, tls::TlsProgram},
+    model::*,
 };
 
 pub const SITE: &str = "9f2c41d0a7be";
@@ -274,8 +277,8 @@ pub fn truncating() -> TlsSite {
     }
 }
 
-pub fn identity() -> Identity {
-    Identity {
+pub fn identity() -> Workload {
+    Workload {
         namespace: "shop".to_owned(),
         pod: "payments-6d8".to_owned(),
         container: "api".to_owned(),
@@ -323,7 +326,7 @@ pub fn snapshot() -> Snapshot {
         half_open: vec![HalfOpenSeries { identity: identity(), reason: HalfOpenReason::Idle, sockets: 6 }],
         spinning: BTreeMap::from([(identity(), 3)]),
         unheld: 3,
-        adopted: BTreeMap::from([((Identity::default(), Kind::FinWait2Held), 2)]),
+        adopted: BTreeMap::from([((Workload::default(), Kind::FinWait2Held), 2)]),
         sockets: BTreeMap::from([(State::CloseWait, 412), (State::Established, 7)]),
         ignored: 0,
         orphans: 4,

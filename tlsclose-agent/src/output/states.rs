@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::escape::escape;
-use crate::finding::State;
+use tlsclose_core::model::State;
+use tlsclose_core::model::escape;
 
 /// One transition. As JSON it is one line of `tlsclose states -o json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,9 +1,10 @@
 //! `tlsclose leaks` for people: one block for each site, with its code paths.
 
-use super::escape::escape;
 use super::filter::{Sort, order};
-use crate::duration::human;
-use crate::finding::{Example, HolderInfo, Listed, Process, Report, Site, Status, Touch, Who};
+use crate::api::{Example, HolderInfo, Listed, Process, Report, Site, Who};
+use tlsclose_core::model::duration::human;
+use tlsclose_core::model::escape;
+use tlsclose_core::model::{Status, Touch};
 
 pub mod aborts;
 mod colour;

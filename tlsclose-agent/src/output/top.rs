@@ -6,7 +6,8 @@ use super::{
     client::ClientError,
     filter::{Sort, order},
 };
-use crate::finding::{Kind, Report, Site, Touch};
+use crate::api::{Report, Site};
+use tlsclose_core::model::{Kind, Touch};
 
 pub mod view;
 

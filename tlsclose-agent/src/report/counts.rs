@@ -7,18 +7,24 @@ use tlsclose_common::{
     limits::{HALF_CLOSED_BUCKETS_MS, STATES},
 };
 
-use crate::{finding::*, kernel::counters::Counters, snapshot::*, watch::Watch};
+use tlsclose_core::model::State;
 
-pub(super) fn sockets(watch: &Watch, time_wait: u64) -> BTreeMap<State, u64> {
+use crate::{
+    api::{Histogram, ProgramRuns},
+    kernel::counters::Counters,
+    watch::View,
+};
+
+pub(super) fn sockets(view: &View) -> BTreeMap<State, u64> {
     let mut sockets: BTreeMap<State, u64> = BTreeMap::new();
-    for (number, count) in watch.log.last.sockets.iter().enumerate() {
+    for (number, count) in view.log.last.sockets.iter().enumerate() {
         if let Some(state) = State::numbered(number as u8) {
             sockets.insert(state, *count);
         }
     }
-    sockets.insert(State::TimeWait, time_wait);
+    sockets.insert(State::TimeWait, view.host.sockstat.time_wait);
     // Only a socket of Fast Open can have a file in SYN_RECV; the others are requests at their listener.
-    *sockets.entry(State::SynRecv).or_default() += watch.queues.requests();
+    *sockets.entry(State::SynRecv).or_default() += view.queues.requests();
     sockets
 }
 
@@ -41,34 +47,18 @@ pub(super) fn histogram(durations: &Durations) -> Histogram {
     Histogram { buckets, sum: durations.sum as f64 / 1e9 }
 }
 
-pub(super) fn losses(watch: &Watch, counters: &Counters) -> BTreeMap<(String, String), u64> {
+pub(super) fn losses(view: &View) -> BTreeMap<(String, String), u64> {
     let mut lost: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut add = |what: &str, reason: &str, count: u64| {
+    let theirs = view.kernel.counters.lost.iter().map(|((what, reason), count)| (*what, *reason, *count));
+    for (what, reason, count) in theirs.chain(view.kernel.lost.iter().copied()) {
         *lost.entry((what.to_owned(), reason.to_owned())).or_default() += count;
-    };
-    for ((what, reason), count) in &counters.lost {
-        add(what, reason, *count);
     }
-    let paths = watch.attribution.paths.lost;
-    add("stacks", "process_gone", paths.process_gone);
-    add("stacks", "no_file", paths.no_file);
-    add("stacks", "paths_full", paths.full);
-    let python = watch.attribution.python.lost;
-    add("stacks", "python_late", python.late);
-    add("stacks", "python_code_missing", python.code_missing);
-    add("stacks", "paths_full", python.full);
-    add("stacks", "symbols_failed", watch.attribution.symbols.failures);
-    let (missed, refused) = watch.attribution.modules.timeouts();
-    add("stacks", "file_hung", missed + refused);
-    add("events", "half_open_full", watch.half_open.unkept);
-    add("events", "spins_full", watch.spins.unkept);
-    add("events", "recursion", watch.kernel.recursion_misses());
     lost
 }
 
-pub(super) fn programs(watch: &Watch) -> Vec<ProgramRuns> {
-    let runs = watch.kernel.runs().into_iter();
-    runs.map(|run| ProgramRuns { program: run.program, seconds: run.nanoseconds as f64 / 1e9, runs: run.runs })
+pub(super) fn programs(view: &View) -> Vec<ProgramRuns> {
+    let runs = view.kernel.runs.iter();
+    runs.map(|run| ProgramRuns { program: run.program.clone(), seconds: run.nanoseconds as f64 / 1e9, runs: run.runs })
         .collect()
 }
 

@@ -2,36 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use super::{seconds, sites::address};
+use tlsclose_core::{
+    leaks::half_open::Suspect,
+    model::{
+        HalfOpenReason, Kind, ProcessId, Touch, Workload,
+        series_limit::UNSAMPLED,
+        site_id::{Trace, site_id},
+    },
+};
+
+use super::seconds;
 use crate::{
-    attribution::site::{Trace, site_id},
-    clock::Moment,
-    finding::*,
-    half_open::Suspect,
-    sites::UNSAMPLED,
-    snapshot::{HalfOpenSeries, Identity},
-    tracker::ProcessKey,
-    watch::Watch,
+    api::{HalfOpenExample, HalfOpenProcess, HalfOpenSeries, HalfOpenSite, HolderInfo, PROCESSES_SHOWN},
+    watch::{KnownProcess, View},
     why,
 };
 
-/// Processes and examples shown for one site.
-const PROCESSES_SHOWN: usize = 20;
+/// Examples shown for one site.
 const EXAMPLES: usize = 5;
 
 /// Sockets of one process, opened by one code path.
-type Groups = BTreeMap<(ProcessKey, u64, u8), Vec<Suspect>>;
+type Groups = BTreeMap<(ProcessId, u64, u8), Vec<Suspect>>;
 
-pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
+pub(super) fn half_open_sites(view: &View) -> Vec<HalfOpenSite> {
     let mut groups = Groups::new();
-    for suspect in watch.half_open.iter() {
+    for suspect in view.half_open.iter() {
         let key = (suspect.holder.process, suspect.opened, suspect.opened_call);
         groups.entry(key).or_default().push(suspect.clone());
     }
     let mut sites: BTreeMap<(String, String), HalfOpenSite> = BTreeMap::new();
     for ((process, opened, call), suspects) in groups {
-        let Some(who) = watch.attribution.identity(process).cloned() else { continue };
-        let opened = watch.attribution.opening(opened, call);
+        let Some(known) = view.processes.get(&process) else { continue };
+        let who = &known.who;
+        let opened = view.openings.get(&(opened, call)).cloned();
         let site = |touch: &Touch| site_id(Kind::HalfOpen, &who.exe, touch.into(), Trace::default());
         let (label, opened) = match opened.as_ref().and_then(site) {
             Some(site) => (site, opened),
@@ -56,27 +59,25 @@ pub(super) fn half_open_sites(watch: &mut Watch) -> Vec<HalfOpenSite> {
         }
         let room = EXAMPLES.saturating_sub(site.examples.len());
         site.examples.extend(suspects.iter().take(room).map(|suspect| example(suspect, &who.comm)));
-        add_process(site, suspects.len() as u64, process, watch);
+        add_process(site, suspects.len() as u64, process, known);
     }
     let mut sites: Vec<HalfOpenSite> = sites.into_values().map(finished).collect();
     sites.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.site.cmp(&b.site)));
     sites
 }
 
-fn add_process(site: &mut HalfOpenSite, sockets: u64, process: ProcessKey, watch: &mut Watch) {
-    if let Some(known) = site.processes.iter_mut().find(|known| known.pid == process.tgid) {
-        known.sockets += sockets;
+fn add_process(site: &mut HalfOpenSite, sockets: u64, process: ProcessId, known: &KnownProcess) {
+    if let Some(there) = site.processes.iter_mut().find(|there| there.pid == process.tgid) {
+        there.sockets += sockets;
         return;
     }
-    let container = watch.attribution.container(process);
-    let Some(who) = watch.attribution.identity(process) else { return };
     site.processes.push(HalfOpenProcess {
         pid: process.tgid,
-        comm: who.comm.clone(),
-        exe: who.exe.clone(),
-        started_at: who.started_at.clone(),
+        comm: known.who.comm.clone(),
+        exe: known.who.exe.clone(),
+        started_at: known.who.started_at.clone(),
         sockets,
-        container,
+        container: known.container.clone(),
     });
 }
 
@@ -91,30 +92,28 @@ fn finished(mut site: HalfOpenSite) -> HalfOpenSite {
 fn example(suspect: &Suspect, comm: &str) -> HalfOpenExample {
     let held = suspect.holder;
     HalfOpenExample {
-        local: address(suspect.family, suspect.local, suspect.local_port),
-        remote: address(suspect.family, suspect.remote, suspect.remote_port),
+        local: suspect.ends.local.to_string(),
+        remote: suspect.ends.remote.to_string(),
         reason: suspect.reason,
         silent_seconds: seconds(suspect.silent),
         retransmissions: suspect.silence.retransmissions,
         probes: suspect.silence.probes,
         send_queue: suspect.send_queue,
         holder: HolderInfo { pid: held.process.tgid, comm: comm.to_owned(), fd: held.fd },
-        netns: suspect.netns,
+        netns: suspect.ends.netns,
     }
 }
 
 /// Counts by workload and reason.
-pub(super) fn half_open_series(watch: &mut Watch, now: Moment) -> Vec<HalfOpenSeries> {
-    let mut counts: BTreeMap<(ProcessKey, HalfOpenReason), u64> = BTreeMap::new();
-    for suspect in watch.half_open.iter() {
+pub(super) fn half_open_series(view: &View) -> Vec<HalfOpenSeries> {
+    let mut counts: BTreeMap<(ProcessId, HalfOpenReason), u64> = BTreeMap::new();
+    for suspect in view.half_open.iter() {
         *counts.entry((suspect.holder.process, suspect.reason)).or_default() += 1;
     }
-    let mut series: BTreeMap<(Identity, HalfOpenReason), u64> = BTreeMap::new();
+    let mut series: BTreeMap<(Workload, HalfOpenReason), u64> = BTreeMap::new();
     for ((process, reason), count) in counts {
-        let Some(comm) = watch.attribution.identity(process).map(|who| who.comm.clone()) else { continue };
-        let identity = Identity::new(comm, watch.attribution.container(process).as_ref());
-        let identity = watch.gauged.label(&identity, now);
-        for each in HalfOpenReason::ALL {
+        let Some(identity) = view.labels.get(&process) else { continue };
+        for each in HalfOpenReason::all() {
             *series.entry((identity.clone(), each)).or_default() += if each == reason { count } else { 0 };
         }
     }

@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{seconds, sites::describe_process};
-use crate::{clock::Moment, finding::*, place, snapshot::*, tracker::ProcessKey, watch::Watch};
+use tlsclose_core::model::{
+    Kind, ProcessId, Touch, Workload, principal_frame,
+    series_limit::{OTHER, UNSAMPLED},
+};
 
-pub(super) fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
-    let series = watch.sites.series.iter();
+use super::{seconds, sites::process};
+use crate::{
+    api::{ProcessSeries, QueueSeries, SiteInfo, SiteSeries},
+    watch::View,
+};
+
+pub(super) fn series(view: &View) -> Vec<SiteSeries> {
+    let series = view.sites.series.iter();
     series
         .map(|((identity, kind, site), record)| SiteSeries {
             identity: identity.clone(),
@@ -16,19 +24,19 @@ pub(super) fn series(watch: &Watch, now: Moment) -> Vec<SiteSeries> {
             leaking: record.leaking,
             lingered_total: record.account.lingered,
             ended_total: record.account.ended,
-            oldest_seconds: record.now.oldest.map_or(0.0, |oldest| seconds(now.since(oldest))),
+            oldest_seconds: record.now.oldest.map_or(0.0, |oldest| seconds(view.now.since(oldest))),
         })
         .collect()
 }
 
-pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
+pub(super) fn site_infos(view: &View) -> Vec<SiteInfo> {
     let place = |touch: &Option<Touch>| {
-        let frame = touch.as_ref().and_then(|touch| place::principal(&touch.stack));
-        frame.map(place::describe).unwrap_or_default()
+        let frame = touch.as_ref().and_then(|touch| principal_frame::principal(&touch.stack));
+        frame.map(principal_frame::describe).unwrap_or_default()
     };
-    let sites = watch.sites.sites.iter();
+    let sites = view.sites.sites.iter();
     sites
-        .filter(|(key, _)| key.site != crate::sites::OTHER && key.site != crate::sites::UNSAMPLED)
+        .filter(|(key, _)| key.site != OTHER && key.site != UNSAMPLED)
         .map(|(key, record)| SiteInfo {
             site: key.site.clone(),
             kind: key.kind,
@@ -40,25 +48,23 @@ pub(super) fn site_infos(watch: &Watch) -> Vec<SiteInfo> {
 }
 
 /// The worst process of each workload with a lingering socket.
-pub(super) fn processes(watch: &mut Watch, now: Moment) -> Vec<ProcessSeries> {
-    let mut holders: BTreeMap<ProcessKey, f64> = BTreeMap::new();
-    for record in watch.sites.sites.values() {
+pub(super) fn processes(view: &View) -> Vec<ProcessSeries> {
+    let mut holders: BTreeMap<ProcessId, f64> = BTreeMap::new();
+    for record in view.sites.sites.values() {
         for (process, tally) in &record.processes {
-            let share = tally.lingering as f64 / record.now.lingering.max(1) as f64;
-            *holders.entry(*process).or_default() += record.history.per_minute() * share;
+            *holders.entry(*process).or_default() += record.share_of_growth(tally.lingering);
         }
     }
-    let mut worst: BTreeMap<Identity, ProcessSeries> = BTreeMap::new();
-    for (process, per_minute) in holders {
-        let Some(one) = describe_process(watch, process, 0, per_minute) else { continue };
-        let identity = watch.gauged.label(&Identity::new(one.comm, one.container.as_ref()), now);
-        let emfile_errors_total = watch.emfile.add(&identity, process, one.emfile_errors);
+    let mut worst: BTreeMap<Workload, ProcessSeries> = BTreeMap::new();
+    for (id, per_minute) in holders {
+        let Some(one) = process(view, id, 0, per_minute) else { continue };
+        let Some(identity) = view.labels.get(&id).cloned() else { continue };
         let candidate = ProcessSeries {
             identity: identity.clone(),
             open_fds: one.open_fds,
             max_fds: one.max_fds,
             fds_exhausted_seconds: one.fds_exhausted_in_seconds,
-            emfile_errors_total,
+            emfile_errors_total: view.emfile.total(&identity),
         };
         let fullness = |series: &ProcessSeries| {
             series.open_fds.unwrap_or(0) as f64 / series.max_fds.unwrap_or(u64::MAX).max(1) as f64
@@ -67,19 +73,16 @@ pub(super) fn processes(watch: &mut Watch, now: Moment) -> Vec<ProcessSeries> {
         if fullness(&candidate) > fullness(known) {
             *known = candidate;
         }
-        known.emfile_errors_total = emfile_errors_total;
     }
     worst.into_values().collect()
 }
 
 /// The fullest accept queue of each workload that has one with connections in it, or on their way there.
-pub(super) fn accept_queues(watch: &mut Watch, now: Moment) -> Vec<QueueSeries> {
-    let mut fullest: BTreeMap<Identity, QueueSeries> = BTreeMap::new();
-    for listener in watch.queues.iter() {
+pub(super) fn accept_queues(view: &View) -> Vec<QueueSeries> {
+    let mut fullest: BTreeMap<Workload, QueueSeries> = BTreeMap::new();
+    for listener in view.queues.iter() {
         let Some(holder) = listener.holders.first().map(|held| held.process) else { continue };
-        let Some(comm) = watch.attribution.identity(holder).map(|who| who.comm.clone()) else { continue };
-        let identity = Identity::new(comm, watch.attribution.container(holder).as_ref());
-        let identity = watch.gauged.label(&identity, now);
+        let Some(identity) = view.labels.get(&holder).cloned() else { continue };
         let queue = listener.queue;
         let (length, limit) = (u64::from(queue.length), u64::from(queue.limit));
         let syn_recv = u64::from(queue.requests);
@@ -93,9 +96,9 @@ pub(super) fn accept_queues(watch: &mut Watch, now: Moment) -> Vec<QueueSeries> 
     fullest.into_values().collect()
 }
 
-pub(super) fn adopted(watch: &Watch) -> BTreeMap<(Identity, Kind), u64> {
+pub(super) fn adopted(view: &View) -> BTreeMap<(Workload, Kind), u64> {
     let mut adopted = BTreeMap::new();
-    for ((identity, kind, _), record) in &watch.sites.series {
+    for ((identity, kind, _), record) in &view.sites.series {
         *adopted.entry((identity.clone(), *kind)).or_default() += record.account.adopted;
     }
     adopted

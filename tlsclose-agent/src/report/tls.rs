@@ -1,64 +1,57 @@
 //! Code paths that hang up without a TLS goodbye, and how the goodbye stands on half-closed sockets.
 
 use tlsclose_common::facts::tls_now;
+use tlsclose_core::{
+    closes::tls::{TlsRecord, TlsSiteKey},
+    leaks::tracker::LastSeen,
+    model::{Death, Kind},
+};
 
+use super::tenths;
 use crate::{
-    clock::Moment,
-    finding::*,
-    tls::accounts::{TlsRecord, TlsSiteKey},
-    tracker::{LastSeen, ProcessKey},
-    watch::Watch,
+    api::{Goodbye, PROCESSES_SHOWN, TlsProcess, TlsSite, TlsStanding},
+    watch::View,
     why,
 };
 
-/// Processes shown for one site.
-const PROCESSES_SHOWN: usize = 20;
-
 /// Sites with truncated closes, those with the most first.
-pub(super) fn tls_sites(watch: &mut Watch, now: Moment) -> Vec<TlsSite> {
-    let truncating = watch.tls.sites.iter().filter(|(_, record)| record.outcomes.truncated > 0);
-    let shown: Vec<(TlsSiteKey, TlsRecord, f64)> =
-        truncating.map(|(key, record)| (key.clone(), record.clone(), watch.tls.per_minute(record, now))).collect();
-    let mut sites: Vec<TlsSite> =
-        shown.into_iter().map(|(key, record, per_minute)| site(watch, key, record, per_minute)).collect();
+pub(super) fn tls_sites(view: &View) -> Vec<TlsSite> {
+    let truncating = view.tls.sites.iter().filter(|(_, record)| record.outcomes.truncated > 0);
+    let mut sites: Vec<TlsSite> = truncating.map(|(key, record)| site(view, key, record)).collect();
     sites.sort_by(|a, b| b.outcomes.truncated.cmp(&a.outcomes.truncated).then_with(|| a.site.cmp(&b.site)));
     sites
 }
 
-fn site(watch: &mut Watch, key: TlsSiteKey, record: TlsRecord, per_minute: f64) -> TlsSite {
+fn site(view: &View, key: &TlsSiteKey, record: &TlsRecord) -> TlsSite {
     let closes = record.outcomes.total();
-    let mut processes: Vec<(ProcessKey, (u64, u64))> =
-        record.processes.into_iter().filter(|(_, (closes, _))| *closes > 0).collect();
-    processes.sort_by_key(|(_, closes)| std::cmp::Reverse(*closes));
-    let processes = processes.into_iter().filter_map(|(process, (closes, truncated))| {
-        let container = watch.attribution.container(process);
-        let who = watch.attribution.identity(process)?;
+    let processes = record.busiest().filter_map(|(process, (closes, truncated))| {
+        let known = view.processes.get(&process)?;
         Some(TlsProcess {
             pid: process.tgid,
-            comm: who.comm.clone(),
-            exe: who.exe.clone(),
-            started_at: who.started_at.clone(),
+            comm: known.who.comm.clone(),
+            exe: known.who.exe.clone(),
+            started_at: known.who.started_at.clone(),
             closes,
             truncated,
-            container,
+            container: known.container.clone(),
         })
     });
     TlsSite {
         why: why::tls::why(&record.outcomes, record.process_exit, record.after_data, record.closed.as_ref()),
         fix: why::fix(Kind::TlsTruncated, Death::default()),
-        site: key.site,
+        site: key.site.clone(),
         kind: Kind::TlsTruncated,
-        comm: key.comm,
-        exe: record.exe,
+        comm: key.comm.clone(),
+        exe: record.exe.clone(),
         closes,
         outcomes: record.outcomes,
         peer_first: record.peer_first,
         process_exit: record.process_exit,
         after_data: record.after_data,
-        per_minute: (per_minute * 10.0).round() / 10.0,
+        per_minute: tenths(view.tls.per_minute(record, view.now)),
         share: (record.outcomes.truncated as f64 / closes.max(1) as f64 * 1000.0).round() / 1000.0,
         processes: processes.take(PROCESSES_SHOWN).collect(),
-        closed: record.closed,
+        closed: record.closed.clone(),
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    attribution::containers::Whereabouts,
-    clock::Moment,
-    sites::{Described, is_complete},
-    tracker::{Change, Group, Socket},
-    watch::Watch,
+use crate::{attribution::containers::Whereabouts, watch::Watch};
+use tlsclose_core::{
+    leaks::{sites::Described, tracker::Socket},
+    model::{Change, Group, Moment},
 };
 
 impl Watch {
     /// Gives every group that two censuses have shown its site and series, so that the series
     /// starts at 0 before the first of its sockets lingers.
     pub(super) fn place_all(&mut self, now: Moment) {
-        let ready = |socket: &&Socket| socket.sightings >= 2 && is_complete(&socket.group);
+        let ready = |socket: &&Socket| socket.sightings >= 2 && socket.group.is_complete();
         let new: BTreeSet<Group> = self
             .tracker
             .sockets()
@@ -50,7 +48,7 @@ impl Watch {
 
     fn place(&mut self, group: Group, described: Option<Described>, now: Moment) {
         let Some(mut described) = described else { return };
-        if !is_complete(&group)
+        if !group.is_complete()
             && let Some(site) = self.sites.sibling(&group)
         {
             described.site = Some(site);

@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
-use crate::{
-    attribution::demand,
-    finding::{Kind, Spinning},
-    sites::SiteKey,
-    snapshot::Identity,
-    spins::{Spin, Thread, polls_per_second},
-    tracker::ProcessKey,
-    watch::Watch,
+use crate::{api::Spinning, attribution::demand, watch::Watch};
+use tlsclose_core::{
+    leaks::{
+        sites::SiteKey,
+        spins::{Spin, polls_per_second},
+    },
+    model::{Kind, ProcessId, Thread, Workload},
 };
 
 /// How long suspects are looked at. Reads, sends and polls of everybody are a little slower meanwhile.
@@ -23,7 +22,7 @@ pub struct SpinningNow {
     /// The fastest of each site.
     pub sites: BTreeMap<SiteKey, Spinning>,
     /// Sockets that something spins around, by workload: each that has a lingering one.
-    pub sockets: BTreeMap<Identity, u64>,
+    pub sockets: BTreeMap<Workload, u64>,
 }
 
 impl Watch {
@@ -36,11 +35,11 @@ impl Watch {
     /// How busy the threads are that could spin without a call on their socket.
     fn measure_threads(&mut self) {
         let unread = self.sites.sites.iter().filter(|(key, _)| key.kind == Kind::CloseWaitUnread);
-        let holders: std::collections::BTreeSet<ProcessKey> =
+        let holders: std::collections::BTreeSet<ProcessId> =
             unread.flat_map(|(_, record)| record.processes.keys().copied()).filter(|it| it.is_known()).collect();
         self.spins.unkept += holders.len().saturating_sub(PROCESSES) as u64;
         for process in holders.into_iter().take(PROCESSES) {
-            for (tid, wanted) in demand::of_threads(&self.attribution.procfs, process.into()) {
+            for (tid, wanted) in demand::of_threads(&self.attribution.procfs, process) {
                 self.spins.wanted(Thread { process, tid }, wanted);
             }
         }
@@ -58,7 +57,7 @@ impl Watch {
         for (tid, seen) in seen {
             let Some(thread) = suspects.iter().find(|thread| thread.tid == tid) else { continue };
             let spins = polls_per_second(&seen, LOOK).is_some();
-            let watched = || demand::watched(&self.attribution.procfs, thread.process.into(), seen.epoll);
+            let watched = || demand::watched(&self.attribution.procfs, thread.process, seen.epoll);
             let fds = if spins { watched() } else { Default::default() };
             self.spins.judge(*thread, &seen, LOOK, fds);
         }
@@ -73,7 +72,7 @@ impl Watch {
         if self.spins.is_quiet() {
             return now;
         }
-        let mut fastest: BTreeMap<SiteKey, (Spin, u64, ProcessKey)> = BTreeMap::new();
+        let mut fastest: BTreeMap<SiteKey, (Spin, u64, ProcessId)> = BTreeMap::new();
         for socket in self.tracker.sockets() {
             let Some(spin) = self.spins.around(socket) else { continue };
             let Some((site, identity)) = self.sites.home(&socket.group) else { continue };
@@ -89,7 +88,7 @@ impl Watch {
         now
     }
 
-    fn described(&mut self, spin: Spin, sk: u64, holder: ProcessKey) -> Spinning {
+    fn described(&mut self, spin: Spin, sk: u64, holder: ProcessId) -> Spinning {
         let (pid, tid, call, stack) = match spin {
             Spin::Polls { thread, stack, .. } => (thread.process.tgid, Some(thread.tid), "epoll_wait", stack),
             Spin::Reads(_) => {

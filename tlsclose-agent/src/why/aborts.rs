@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{AbortCause, Touch};
-use crate::place;
+use tlsclose_core::model::principal_frame;
+use tlsclose_core::model::{AbortCause, Touch};
 
 /// What happened to most of them, and where.
 pub fn why(causes: &BTreeMap<AbortCause, u64>, closed: Option<&Touch>) -> String {
-    let place = closed.and_then(|touch| place::principal(&touch.stack));
-    let place = place.map(|frame| format!(" in {}", place::describe(frame))).unwrap_or_default();
+    let place = closed.and_then(|touch| principal_frame::principal(&touch.stack));
+    let place = place.map(|frame| format!(" in {}", principal_frame::describe(frame))).unwrap_or_default();
     let total: u64 = causes.values().sum();
     let Some((cause, count)) = most(causes) else { return String::new() };
     let what = match cause {
@@ -16,7 +16,9 @@ pub fn why(causes: &BTreeMap<AbortCause, u64>, closed: Option<&Touch>) -> String
             format!("were closed{place} with data in them that nobody had read: the peer got a reset")
         }
         AbortCause::LingerZero => format!("were closed{place} with SO_LINGER at 0: the peer got a reset"),
-        AbortCause::Disconnect => format!("were dissolved{place} by connect to AF_UNSPEC: the peer got a reset"),
+        AbortCause::Disconnect => {
+            format!("were dissolved{place} by connect to AF_UNSPEC: the peer got a reset")
+        }
         AbortCause::ListenerClosed => {
             format!("were in the accept queue of a listener that was closed{place}: the peer got a reset")
         }
@@ -25,11 +27,15 @@ pub fn why(causes: &BTreeMap<AbortCause, u64>, closed: Option<&Touch>) -> String
             format!("were closed{place} while the host had too many orphans: the peer got a reset")
         }
         AbortCause::PeerReset => format!("were reset by the peer before they were closed{place}"),
-        AbortCause::KeepaliveTimeout => format!("got no answer to keepalive probes before they were closed{place}"),
+        AbortCause::KeepaliveTimeout => {
+            format!("got no answer to keepalive probes before they were closed{place}")
+        }
         AbortCause::RetransmissionTimeout => {
             format!("got no acknowledgement of what they sent before they were closed{place}")
         }
-        AbortCause::Destroyed => format!("were destroyed from outside (ss -K) before they were closed{place}"),
+        AbortCause::Destroyed => {
+            format!("were destroyed from outside (ss -K) before they were closed{place}")
+        }
         AbortCause::DataAfterClose => "got data after the program had closed them: the peer got a reset".to_owned(),
     };
     format!("{count} of {total} connections {what}.")
@@ -77,7 +83,7 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_sentences() {
-        for cause in AbortCause::ALL {
+        for cause in AbortCause::all() {
             let causes = BTreeMap::from([(cause, 1)]);
             for sentence in [why(&causes, None), fix(&causes)] {
                 assert!(sentence.ends_with('.') && !sentence.contains('\n'), "{cause:?}: {sentence}");

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{HalfOpenReason, Touch};
-use crate::place;
+use tlsclose_core::model::principal_frame;
+use tlsclose_core::model::{HalfOpenReason, Touch};
 
 /// What is the matter with most of them, and where they were opened.
 pub fn why(reasons: &BTreeMap<HalfOpenReason, u64>, opened: Option<&Touch>) -> String {
     let total: u64 = reasons.values().sum();
     let Some((reason, count)) = most(reasons) else { return String::new() };
-    let opened = opened.and_then(|touch| Some((&touch.call, place::principal(&touch.stack)?)));
-    let opened =
-        opened.map(|(call, frame)| format!(" opened by {call} in {}", place::describe(frame))).unwrap_or_default();
+    let opened = opened.and_then(|touch| Some((&touch.call, principal_frame::principal(&touch.stack)?)));
+    let opened = opened
+        .map(|(call, frame)| format!(" opened by {call} in {}", principal_frame::describe(frame)))
+        .unwrap_or_default();
     let what = match reason {
         HalfOpenReason::Unacknowledged => "retransmit the same data and get no acknowledgement",
         HalfOpenReason::ProbesUnanswered => "get no answer to their probes",
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_sentences() {
-        for reason in HalfOpenReason::ALL {
+        for reason in HalfOpenReason::all() {
             let reasons = BTreeMap::from([(reason, 3)]);
             assert!(why(&reasons, None).starts_with("3 of 3 established connections "), "{reason:?}");
             assert!(fix(&reasons).ends_with('.'), "{reason:?}");

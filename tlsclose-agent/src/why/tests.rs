@@ -1,5 +1,5 @@
 use super::*;
-use crate::finding::Frame;
+use tlsclose_core::model::Frame;
 
 pub(super) fn touch(call: &str, result: Option<i64>, function: &str, line: u32) -> Touch {
     Touch {
@@ -180,7 +180,7 @@ fn a_close_in_vain_is_named_with_its_place() {
 
 #[test]
 fn every_kind_has_a_fix_of_one_sentence() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let fix = fix(kind, Death::Error);
         assert!(fix.ends_with('.') && !fix.contains(". "), "{fix}");
     }

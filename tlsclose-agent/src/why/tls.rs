@@ -1,7 +1,8 @@
 //! The sentences about the goodbyes of TLS connections.
 
 use super::clause;
-use crate::finding::{Example, Goodbye, Kind, TlsOutcomes, Touch};
+use crate::api::{Example, Goodbye};
+use tlsclose_core::model::{Kind, TlsOutcomes, Touch};
 
 /// How many TLS connections a code path ended without a goodbye, in one sentence.
 pub fn why(outcomes: &TlsOutcomes, process_exit: u64, after_data: u64, closed: Option<&Touch>) -> String {
@@ -56,7 +57,7 @@ pub fn goodbye(kind: Kind, examples: &[Example]) -> String {
 mod tests {
     use super::super::tests::touch;
     use super::*;
-    use crate::finding::TlsStanding;
+    use crate::api::TlsStanding;
 
     #[test]
     fn a_leak_on_tls_says_how_the_goodbye_stands() {

@@ -5,7 +5,7 @@
 //! and the cgroup namespace from which the file is read. What looks like a container but is its
 //! monitor, or a virtual machine, is none.
 
-use crate::attribution::process::printable;
+use tlsclose_core::model::printable;
 
 /// Who runs a container, as far as its cgroup tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

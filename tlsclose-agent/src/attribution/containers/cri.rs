@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::attribution::process::printable;
+use tlsclose_core::model::printable;
 
 /// What is refused of an answer, in bytes: one container with all its labels is a few KiB.
 const ANSWER_MAX: usize = 1 << 20;

@@ -1,13 +1,13 @@
 use super::cgroup::Runtime;
 use super::*;
-use crate::snapshot::Identity;
+use tlsclose_core::model::Workload;
 
 fn found(runtime: Runtime, id: &str) -> Found {
     Found { runtime, id: id.to_owned() }
 }
 
 fn labels(container: &Container) -> [String; 3] {
-    let Identity { namespace, pod, container, .. } = Identity::new("app".to_owned(), Some(container));
+    let Workload { namespace, pod, container, .. } = Workload::new("app".to_owned(), Some(container));
     [namespace, pod, container]
 }
 

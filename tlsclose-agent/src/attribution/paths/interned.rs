@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::Place;
-use crate::tracker::PathId;
+use tlsclose_core::model::PathId;
 
 /// Distinct code paths kept; a host has hundreds.
 const MAX_PATHS: usize = 16_384;

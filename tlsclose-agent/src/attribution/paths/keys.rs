@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::tracker::PathId;
+use tlsclose_core::model::PathId;
 
 /// Keys of stacks in one generation.
 const MAX_KEYS: usize = 65_536;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Place;
 use crate::attribution::modules::ModuleId;
-use crate::attribution::process::ProcessId;
+use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait at once, of all processes. Those beyond are kept as they are, cut at the first function without
 /// a name: a program that makes new stacks all the time shall not take memory for it.

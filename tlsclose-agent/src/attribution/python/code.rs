@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tlsclose_common::facts::{PythonCode, PythonText};
 
 use super::lines;
-use crate::attribution::process::printable;
+use tlsclose_core::model::printable;
 
 /// Bytes of one generation of code objects.
 const GENERATION_BYTES: usize = 4 << 20;

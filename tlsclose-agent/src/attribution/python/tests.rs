@@ -36,7 +36,7 @@ fn lines(python: &Python, places: &[(ModuleId, u64)]) -> Vec<String> {
         assert_eq!(*module, MODULE);
         python.frame(*number)
     });
-    frames.map(|frame| crate::place::describe(&frame)).collect()
+    frames.map(|frame| tlsclose_core::model::principal_frame::describe(&frame)).collect()
 }
 
 #[test]

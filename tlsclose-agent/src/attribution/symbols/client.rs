@@ -282,7 +282,7 @@ fn until(deadline: Instant) -> io::Result<Duration> {
 /// An answer that does not belong to the question.
 pub fn nonsense(answer: &Answer) -> io::Error {
     let why = match answer {
-        Answer::Refused(why) => crate::attribution::process::printable(why.as_bytes()),
+        Answer::Refused(why) => tlsclose_core::model::printable(why.as_bytes()),
         _ => "an answer to another question".into(),
     };
     io::Error::new(ErrorKind::InvalidData, why)

@@ -15,7 +15,7 @@ use super::loads::{Copy, DebugFile, DebugId, Load};
 use super::{Symbolizer, copy};
 use crate::attribution::modules::contents::Digest;
 use crate::attribution::modules::{MODULES_MAX, ModuleId, Modules};
-use crate::attribution::site::is_runtime_module;
+use tlsclose_core::model::site_id::is_runtime_module;
 
 /// Debug files whose numbers are remembered.
 const NUMBERS_MAX: usize = 4096;

@@ -11,7 +11,7 @@ use super::client::Helper;
 use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE};
 use super::frames::clean;
 use super::{Symbolizer, copy};
-use crate::attribution::process::ProcessId;
+use tlsclose_core::model::ProcessId;
 
 /// Processes remembered for maps that cost a helper.
 const JIT_STRUCK_MAX: usize = 1024;

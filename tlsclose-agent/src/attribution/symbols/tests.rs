@@ -13,12 +13,13 @@ mod twins;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
-use crate::attribution::process::{ProcessId, Procfs, tests::own_id};
+use crate::attribution::process::{Procfs, tests::own_id};
 use crate::finding::FileOffset;
 use rustix::net::SendFlags;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use tlsclose_core::model::ProcessId;
 use tlsclose_symbols::confine::{Confined, confine};
 use tlsclose_symbols::helper::helper_main;
 use tlsclose_symbols::protocol::{FdReader, encode, receive, send_with_fd};
@@ -114,10 +115,8 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert_eq!(symbolizer.failures, 0);
     let inlined = named.iter().find(|frames| frames.len() == 2).expect("an instruction of the inlined function");
     assert!(inlined[0].inlined && !inlined[1].inlined);
-    assert_eq!(
-        functions(inlined),
-        ["tlsclose::attribution::symbols::tests::inlined_one", "tlsclose::attribution::symbols::tests::outer_of_two"]
-    );
+    let here = module_path!();
+    assert_eq!(functions(inlined), [format!("{here}::inlined_one"), format!("{here}::outer_of_two")]);
     for frame in inlined {
         assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));
         assert!(frame.line.is_some() && frame.module.is_some());

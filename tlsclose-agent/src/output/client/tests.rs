@@ -2,8 +2,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::finding::{Kind, Report};
+use crate::api::Report;
 use crate::output::sample;
+use tlsclose_core::model::Kind;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 

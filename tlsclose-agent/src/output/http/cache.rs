@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 use hyper::body::Bytes;
 
 use super::redact::without_details;
-use crate::finding::Report;
+use crate::api::Report;
+use crate::api::Snapshot;
 use crate::output::doctor::Doctor;
 use crate::output::metrics::snapshot_text;
 use crate::output::metrics::text::Format;
-use crate::snapshot::Snapshot;
 
 /// A snapshot and the bodies made of it so far.
 pub struct Rendered {

@@ -59,7 +59,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Kind;
+    use tlsclose_core::model::Kind;
 
     fn parse_text(query: &str) -> Result<Wanted, String> {
         parse(&format!("/api/v1/leaks?{query}").parse().unwrap())

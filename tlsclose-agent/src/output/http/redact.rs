@@ -5,11 +5,9 @@
 //! `tlsclose_site_info`.) Every field is named below: a new one does not compile until
 //! somebody has decided whether it is a detail.
 
-use crate::finding::{
-    AbortSite, BadCloses, ClosedElsewhere, CommonPath, Frame, HalfOpenSite, Process, Report, Site, Spinning, TlsSite,
-    Touch,
-};
+use crate::api::{AbortSite, BadCloses, ClosedElsewhere, HalfOpenSite, Process, Report, Site, Spinning, TlsSite};
 use crate::why::{aborts, half_open, tls, why};
+use tlsclose_core::model::{CommonPath, Frame, Touch};
 
 /// The report without its details.
 pub fn without_details(report: &Report) -> Report {

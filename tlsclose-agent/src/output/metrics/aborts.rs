@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 const ABORTED: Family<5> = Family::new(
     Type::Counter,

@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 const DURATION: Family<0> =
     Family::new(Type::Histogram, "tlsclose_census_duration_seconds", [], "Time that a census of all sockets took.");

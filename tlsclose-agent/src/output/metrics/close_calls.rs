@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 const CALLS: Family<1> = Family::new(
     Type::Counter,

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::snapshot::Histogram;
+use crate::api::Histogram;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {

@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 /// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
 pub const REASONS: [(&str, &str); 27] = [

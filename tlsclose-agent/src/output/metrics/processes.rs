@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::{ProcessSeries, Snapshot};
+use crate::api::{ProcessSeries, Snapshot};
 
 const BY_IDENTITY: [&str; 4] = ["namespace", "pod", "container", "comm"];
 

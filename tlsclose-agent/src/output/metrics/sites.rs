@@ -7,8 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::finding::End;
-use crate::snapshot::{SiteSeries, Snapshot};
+use crate::api::{SiteSeries, Snapshot};
+use tlsclose_core::model::End;
 
 /// Identity, then kind and site.
 const BY_SITE: [&str; 6] = ["namespace", "pod", "container", "comm", "kind", "site"];
@@ -87,7 +87,7 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
     let mut ended = ENDED.open(encoder)?;
     for series in all {
         let [namespace, pod, container, comm, kind, site] = labels(series);
-        for how in End::ALL {
+        for how in End::all() {
             let labels = [namespace, pod, container, comm, kind, site, how.name()];
             ended.counter(labels, series.ended_total.of(how))?;
         }

@@ -7,8 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::finding::State;
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
+use tlsclose_core::model::State;
 
 const SOCKETS: Family<1> = Family::new(Type::Gauge, "tlsclose_sockets", ["state"], "TCP sockets by state.");
 const ORPHANED: Family<0> = Family::new(
@@ -40,7 +40,7 @@ pub fn families() -> Vec<Declared> {
 
 pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let mut sockets = SOCKETS.open(encoder)?;
-    for state in State::ALL {
+    for state in State::all() {
         let count = snapshot.sockets.get(&state).copied().unwrap_or(0);
         sockets.gauge([state.name()], count)?;
     }

@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::Snapshot;
+use crate::api::Snapshot;
 
 const SPINNING: Family<4> = Family::new(
     Type::Gauge,

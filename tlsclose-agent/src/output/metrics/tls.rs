@@ -7,7 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::{Family, Type};
-use crate::snapshot::{Identity, Snapshot};
+use crate::api::Snapshot;
+use tlsclose_core::model::Workload;
 
 const CLOSES: Family<6> = Family::new(
     Type::Counter,
@@ -45,7 +46,7 @@ pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Resu
     Ok(())
 }
 
-fn labels(identity: &Identity) -> [&str; 4] {
+fn labels(identity: &Workload) -> [&str; 4] {
     [&identity.namespace, &identity.pod, &identity.container, &identity.comm]
 }
 

@@ -1,7 +1,7 @@
 //! Code paths that closed connections which did not end by a FIN, as blocks.
 
 use super::{Layout, blocks, escape, plural, process, processes, rounded, stack};
-use crate::finding::{AbortSite, Listed, Report};
+use crate::api::{AbortSite, Listed, Report};
 use crate::output::filter::order_aborts;
 
 pub fn sites(report: &Report, layout: &Layout) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::finding::Status;
+use tlsclose_core::model::Status;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {

@@ -1,9 +1,9 @@
 //! Established connections whose peer may be gone, as blocks.
 
 use super::{Layout, blocks, escape, example_lines, held_by, plural, touch};
-use crate::duration::human;
-use crate::finding::{HalfOpenExample, HalfOpenSite, Report};
+use crate::api::{HalfOpenExample, HalfOpenSite, Report};
 use crate::output::filter::order_half_open;
+use tlsclose_core::model::duration::human;
 
 pub fn sites(report: &Report, layout: &Layout) -> String {
     let mut sites = report.half_open_sites.clone();

@@ -2,8 +2,8 @@
 
 use super::Layout;
 use super::escape;
-use crate::finding::Frame;
-use crate::place;
+use tlsclose_core::model::Frame;
+use tlsclose_core::model::principal_frame;
 
 /// Functions longer than this do not widen the column.
 const WIDEST: usize = 40;
@@ -41,7 +41,7 @@ fn name(frame: &Frame) -> String {
 
 /// The source where it is known, else the module; both and the build when wide.
 fn whereabouts(frame: &Frame, wide: bool) -> String {
-    let source = place::source(frame).map(|source| escape(&source).into_owned());
+    let source = principal_frame::source(frame).map(|source| escape(&source).into_owned());
     let module = frame.module.as_ref().map(|module| {
         let offset = frame.offset.as_ref().map(|offset| format!("+{offset}"));
         escape(&format!("{module}{}", offset.unwrap_or_default())).into_owned()

@@ -1,6 +1,7 @@
 use super::*;
-use crate::finding::{ClosedElsewhere, Frame, LostTotals, Spinning};
+use crate::api::{ClosedElsewhere, LostTotals, Spinning};
 use crate::output::sample;
+use tlsclose_core::model::Frame;
 
 const PLAIN: Layout = Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None };
 

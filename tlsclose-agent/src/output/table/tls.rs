@@ -1,7 +1,7 @@
 //! Code paths that end TLS connections without a goodbye, as blocks.
 
 use super::{Layout, blocks, escape, plural, process, processes, rounded, stack};
-use crate::finding::{Listed, Report, TlsSite};
+use crate::api::{Listed, Report, TlsSite};
 use crate::output::filter::order_tls;
 
 pub fn sites(report: &Report, layout: &Layout) -> String {

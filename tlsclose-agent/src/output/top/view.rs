@@ -10,15 +10,13 @@ use ratatui::{
 
 use super::{Opened, Top};
 use crate::{
-    duration::human,
-    finding::{Process, Site, Status},
+    api::{Process, Site},
     output::{
-        escape::escape,
         filter::Sort,
         table::{self, Colour, plural},
     },
-    place,
 };
+use tlsclose_core::model::{Status, duration::human, escape, principal_frame};
 
 /// Columns of a terminal that has no room for names of functions beside those of programs.
 const NARROW: u16 = 100;
@@ -166,8 +164,8 @@ fn who(process: Option<&Process>) -> String {
 /// The innermost frames that tell the site: where it learned of the end, else where it was opened.
 fn whereabouts(site: &Site) -> String {
     let touch = site.touched.as_ref().or(site.opened.as_ref());
-    let principal = touch.and_then(|touch| place::principal(&touch.stack));
-    let place = principal.map_or_else(|| format!("site {}", site.site), place::describe);
+    let principal = touch.and_then(|touch| principal_frame::principal(&touch.stack));
+    let place = principal.map_or_else(|| format!("site {}", site.site), principal_frame::describe);
     escape(&place).into_owned()
 }
 

@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::super::OwnerSocket;
 use super::*;
-use crate::finding::Report;
+use crate::api::Report;
+use crate::api::Snapshot;
 use crate::output::sample;
-use crate::snapshot::Snapshot;
 
 /// A running server, ended when dropped.
 struct Server {

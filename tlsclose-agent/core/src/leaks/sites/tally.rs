@@ -1,0 +1,116 @@
+//! Counts of sockets: of what has been, and of what is now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    leaks::tracker::Socket,
+    model::{Change, End, Ended, Moment, PathId},
+};
+
+/// Example sockets kept for a site.
+const EXAMPLES: usize = 5;
+/// Stacks of sends counted for a site.
+const SENT: usize = 32;
+/// Listeners kept for a site.
+const LISTENERS: usize = 16;
+
+/// Counts since the agent started; adopted sockets are not in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub lingered: u64,
+    pub ended: Ended,
+    pub adopted: u64,
+}
+
+/// The sockets of a site, of a series, or of a process at a site, after one census.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub lingering: u64,
+    pub sampled: u64,
+    /// In CLOSE after a FIN from either side, and after a reset or an error; of others nobody saw how they ended.
+    pub both_ended: u64,
+    pub failed: u64,
+    pub oldest: Option<Moment>,
+    pub age_is_minimum: bool,
+    pub examples: Vec<Socket>,
+    /// How many were last sent to by which stack, by its key.
+    pub sent: BTreeMap<u64, u64>,
+    /// Addresses of listeners in whose accept queues they are.
+    pub listeners: BTreeSet<u64>,
+}
+
+impl Account {
+    pub fn book(&mut self, change: &Change) {
+        match *change {
+            Change::Began { adopted: true, .. } => self.adopted += 1,
+            Change::Began { .. } => self.lingered += 1,
+            Change::Ended { adopted: true, .. } => {}
+            Change::Ended { how, .. } => match how {
+                End::Closed => self.ended.closed += 1,
+                End::Touched => self.ended.touched += 1,
+                End::Reclassified => self.ended.reclassified += 1,
+                End::ProcessExit => self.ended.process_exit += 1,
+            },
+        }
+    }
+}
+
+impl Tally {
+    pub fn add(&mut self, socket: &Socket) {
+        self.lingering += 1;
+        if socket.group.opened != PathId::NONE || socket.group.touched != PathId::NONE {
+            self.sampled += 1;
+        }
+        match socket.last.both_ended {
+            Some(true) => self.both_ended += 1,
+            Some(false) => self.failed += 1,
+            None => {}
+        }
+        if self.oldest.is_none_or(|oldest| socket.clock < oldest) {
+            self.oldest = Some(socket.clock);
+            self.age_is_minimum = socket.age_is_minimum;
+        }
+        self.count_sent(socket.last.sent, 1);
+        self.keep_listener(socket.last.listener);
+        self.keep_example(socket);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.lingering += other.lingering;
+        self.sampled += other.sampled;
+        self.both_ended += other.both_ended;
+        self.failed += other.failed;
+        if let Some(theirs) = other.oldest
+            && self.oldest.is_none_or(|ours| theirs < ours)
+        {
+            self.oldest = Some(theirs);
+            self.age_is_minimum = other.age_is_minimum;
+        }
+        other.sent.iter().for_each(|(stack, sockets)| self.count_sent(*stack, *sockets));
+        other.listeners.iter().for_each(|listener| self.keep_listener(*listener));
+        for example in &other.examples {
+            self.keep_example(example);
+        }
+    }
+
+    fn count_sent(&mut self, stack: u64, sockets: u64) {
+        if stack != 0 && (self.sent.len() < SENT || self.sent.contains_key(&stack)) {
+            *self.sent.entry(stack).or_default() += sockets;
+        }
+    }
+
+    fn keep_listener(&mut self, listener: u64) {
+        if listener != 0 && self.listeners.len() < LISTENERS {
+            self.listeners.insert(listener);
+        }
+    }
+
+    /// Keeps the oldest few.
+    fn keep_example(&mut self, socket: &Socket) {
+        let at = self.examples.partition_point(|kept| kept.clock <= socket.clock);
+        if at < EXAMPLES {
+            self.examples.insert(at, socket.clone());
+            self.examples.truncate(EXAMPLES);
+        }
+    }
+}

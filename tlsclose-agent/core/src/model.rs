@@ -1,0 +1,41 @@
+//! The words that every room uses. Words only: no I/O, and no knowledge of who uses them.
+
+mod abort_cause;
+mod change;
+mod clock;
+mod close_result;
+mod code_path;
+mod container;
+mod death;
+pub mod duration;
+mod endpoints;
+mod escape;
+mod frame;
+mod group;
+mod half_open_reason;
+mod kind;
+pub mod principal_frame;
+mod process;
+pub mod series_limit;
+pub mod site_id;
+mod socket_state;
+mod tls_outcome;
+mod workload;
+
+pub use self::abort_cause::AbortCause;
+pub use self::change::Change;
+pub use self::clock::{Moment, Ticks, ticks_per_second};
+pub use self::close_result::CloseResult;
+pub use self::code_path::{CommonPath, Touch};
+pub use self::container::Container;
+pub use self::death::Death;
+pub use self::endpoints::Endpoints;
+pub use self::escape::{escape, printable};
+pub use self::frame::{FileOffset, Frame};
+pub use self::group::{Group, PathId};
+pub use self::half_open_reason::HalfOpenReason;
+pub use self::kind::{End, Ended, Kind, Status};
+pub use self::process::{HeldBy, ProcessId, Thread};
+pub use self::socket_state::State;
+pub use self::tls_outcome::{TlsOutcome, TlsOutcomes};
+pub use self::workload::Workload;

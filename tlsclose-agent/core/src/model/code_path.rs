@@ -1,0 +1,37 @@
+//! Code paths, and the calls that they ended in.
+
+use serde::{Deserialize, Serialize};
+
+use super::Frame;
+
+/// A call on a socket, and the code path that made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Touch {
+    /// `accept4`, `accept`, `connect`, `listen`, `read`, `send`, `shutdown`.
+    pub call: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_ago: Option<f64>,
+    /// The stack reaches the start of the program or of its thread. Else its outermost frames are missing.
+    #[serde(default)]
+    pub whole: bool,
+    pub stack: Vec<Frame>,
+}
+
+impl Touch {
+    /// The same call with the same result and stack, whenever it was.
+    pub fn is_same_path(&self, other: &Touch) -> bool {
+        (&self.call, self.result, self.whole, &self.stack) == (&other.call, other.result, other.whole, &other.stack)
+    }
+}
+
+/// A code path that sockets have in common, and how many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommonPath {
+    pub sockets: u64,
+    /// As in [`Touch`].
+    #[serde(default)]
+    pub whole: bool,
+    pub stack: Vec<Frame>,
+}
