@@ -78,11 +78,6 @@ impl Mapped {
         let mapped = (0..20).find_map(|_| modules.of_process(id)).unwrap();
         Self { modules, mapped }
     }
-
-    fn with_path(&self, path: &Path) -> ModuleId {
-        let path = path.to_str().unwrap();
-        self.mapped.with_path(&self.modules, path).unwrap()
-    }
 }
 
 /// Somewhere in a Rust function with another one inlined into it.

@@ -105,6 +105,12 @@ fn a_file_with_a_trap_for_a_debug_link_does_not_hang_the_helper() {
     assert_eq!(symbolizer.failures, 0);
 }
 
+/// One that is read at once however busy the machine is, as the test program is not.
+fn small_program() -> (Modules, ModuleId) {
+    let (modules, ids) = modules_of(&[&fs::read("/bin/sleep").unwrap()]);
+    (modules, ids[0])
+}
+
 fn pid_of(symbolizer: &Symbolizer) -> Pid {
     let pid = symbolizer.helper.as_ref().unwrap().pid();
     Pid::from_raw(pid as i32).unwrap()
@@ -112,28 +118,26 @@ fn pid_of(symbolizer: &Symbolizer) -> Pid {
 
 #[test]
 fn a_helper_that_hangs_is_killed_and_replaced() {
-    let own = Mapped::of(own_id());
-    let program = own.with_path(&std::env::current_exe().unwrap());
+    let (modules, program) = small_program();
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_some());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
-    assert_eq!(symbolizer.caller(&own.modules, program, 0x1001, true), None);
+    assert_eq!(symbolizer.caller(&modules, program, 0x1001, true), None);
     assert_eq!(symbolizer.failures, 1);
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
-    assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_some());
     assert_ne!(pid_of(&symbolizer), stopped);
 }
 
 #[test]
 fn a_helper_that_ended_without_work_is_no_failure() {
-    let own = Mapped::of(own_id());
-    let program = own.with_path(&std::env::current_exe().unwrap());
+    let (modules, program) = small_program();
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.caller(&own.modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_some());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
     while !symbolizer.helper.as_mut().unwrap().reap_if_ended() {}
-    assert!(symbolizer.caller(&own.modules, program, 0x1001, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_some());
     assert_eq!(symbolizer.failures, 0);
 }
 
