@@ -63,8 +63,8 @@ pub struct Site {
     pub ended: Ended,
     /// Sockets that were half-closed before the agent started.
     pub adopted: u64,
-    /// Net growth over the last 5 minutes.
-    pub per_minute: f64,
+    /// Net growth over the last 5 minutes, adopted sockets left out; null until two censuses have shown the site.
+    pub per_minute: Option<f64>,
     #[serde(default)]
     pub last_hour: LastHour,
     pub oldest_seconds: f64,
@@ -94,6 +94,13 @@ pub struct Site {
     pub fix: String,
 }
 
+impl Site {
+    /// One of its processes has no descriptor left.
+    pub fn is_exhausted(&self) -> bool {
+        self.processes.iter().any(|process| process.fds_exhausted_in_seconds == Some(0.0))
+    }
+}
+
 /// How the number of lingering sockets went, in at most 60 steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LastHour {
@@ -120,6 +127,7 @@ pub struct Process {
     pub sockets: u64,
     pub open_fds: Option<u64>,
     pub max_fds: Option<u64>,
+    /// At the present growth of all its descriptors, sockets or not; 0 when none is left, null while they do not grow.
     pub fds_exhausted_in_seconds: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub emfile_errors: u64,

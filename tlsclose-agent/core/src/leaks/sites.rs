@@ -19,7 +19,7 @@ pub use self::tally::{Account, Tally};
 use crate::{
     leaks::{
         tracker::Socket,
-        verdict::{Descriptors, History},
+        verdict::{Count, Descriptors, History},
     },
     model::{
         Change, Group, Kind, Moment, PathId, ProcessId, Status, Touch, Workload,
@@ -69,11 +69,6 @@ impl SiteRecord {
         let mut processes: Vec<_> = self.processes.iter().map(|(id, tally)| (*id, tally.lingering)).collect();
         processes.sort_by_key(|(_, lingering)| std::cmp::Reverse(*lingering));
         processes.into_iter()
-    }
-
-    /// How the net growth per minute falls on a process with so many of the lingering sockets.
-    pub fn share_of_growth(&self, lingering: u64) -> f64 {
-        self.history.per_minute() * (lingering as f64 / self.now.lingering.max(1) as f64)
     }
 }
 
@@ -211,8 +206,8 @@ impl Sites {
             let site = self.sites.get_mut(&place.site);
             let series = self.series.get_mut(&place.series);
             if let Some(site) = site {
-                if let Change::Ended { how, began, .. } = *change {
-                    site.history.ended(how, began);
+                if let Change::Ended { how, began, adopted, .. } = *change {
+                    site.history.ended(how, began, adopted);
                 }
                 site.account.book(change);
             }
@@ -254,12 +249,10 @@ impl Sites {
         }
         for site in self.sites.values_mut() {
             site.hour.update(now, site.now.lingering);
-            let worst = site.processes.iter().max_by_key(|(_, tally)| tally.lingering);
-            let fullness = worst.map_or(Descriptors::default(), |(process, tally)| {
-                let (open, limit) = descriptors(*process);
-                Descriptors { sockets: tally.lingering, open, limit }
-            });
-            site.status = Some(site.history.update(now, site.now.lingering, window, fullness));
+            let fullness = fullest(&site.processes, &mut descriptors);
+            let count =
+                Count { lingering: site.now.lingering, adopted: site.now.adopted, ever_adopted: site.account.adopted };
+            site.status = Some(site.history.update(now, count, window, fullness));
         }
         self.lingering = groups.keys().copied().collect();
         for (group, tally) in &groups {
@@ -298,6 +291,19 @@ impl Sites {
         let used: BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
+}
+
+/// The process that is nearest to its limit, of those that the site's sockets fill; else any of them. One idle
+/// neighbour with more sockets does not hide it.
+fn fullest(
+    processes: &BTreeMap<ProcessId, Tally>,
+    mut descriptors: impl FnMut(ProcessId) -> (u64, u64),
+) -> Descriptors {
+    let each = processes.iter().map(|(process, tally)| {
+        let (open, limit) = descriptors(*process);
+        Descriptors { sockets: tally.lingering, open, limit }
+    });
+    each.max_by_key(|it| (it.are_running_out(), it.sockets)).unwrap_or_default()
 }
 
 #[cfg(test)]

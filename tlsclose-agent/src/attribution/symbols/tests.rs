@@ -103,7 +103,7 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert!(inlined[0].inlined && !inlined[1].inlined);
     assert_eq!(
         functions(inlined),
-        ["tlsclose::attribution::symbols::tests::inlined_one", "tlsclose::attribution::symbols::tests::outer_of_two"]
+        [concat!(module_path!(), "::inlined_one"), concat!(module_path!(), "::outer_of_two")]
     );
     for frame in inlined {
         assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));

@@ -155,7 +155,8 @@ function fillBody(row) {
 
 function fill(row, site) {
   row.site = site;
-  const rate = `${site.per_minute >= 0 ? "+" : ""}${site.per_minute.toFixed(1)}/min`;
+  const growth = site.per_minute; // null until two censuses have shown the site
+  const rate = growth === null ? "rate not known yet" : `${growth >= 0 ? "+" : ""}${growth.toFixed(1)}/min`;
   const age = `${site.age_is_minimum ? "≥ " : ""}${human(site.oldest_seconds)}`;
   [site.status, site.kind, count(site.sockets, "socket"), rate, age].forEach((text, at) => write(row.cells[at], text));
   row.cells[0].className = site.status;

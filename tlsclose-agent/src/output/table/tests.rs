@@ -172,10 +172,18 @@ fn colour_is_only_there_when_asked_for() {
 #[test]
 fn no_growth_has_no_negative_zero() {
     let mut report = sample::report();
-    report.sites[1].per_minute = -0.0;
-    report.sites[0].per_minute = -0.04;
+    report.sites[1].per_minute = Some(-0.0);
+    report.sites[0].per_minute = Some(-0.04);
     let text = leaks(&report, &PLAIN);
     assert!(text.contains("+0.0/min") && !text.contains("-0.0/min"), "{text}");
+}
+
+#[test]
+fn a_rate_that_nobody_knows_yet_is_said_so() {
+    let mut report = sample::report();
+    report.sites[0].per_minute = None;
+    let text = leaks(&report, &PLAIN);
+    assert!(text.contains("  rate not known yet  "), "{text}");
 }
 
 #[test]

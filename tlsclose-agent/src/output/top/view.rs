@@ -142,7 +142,10 @@ fn row(site: &Site, paint: Paint) -> Row<'static> {
     Row::new([
         Cell::new(status).style(paint.status(site.status)),
         Cell::new(site.sockets.to_string()),
-        Cell::new(format!("{:+.1}", (site.per_minute * 10.0).round() / 10.0 + 0.0)),
+        Cell::new(
+            site.per_minute
+                .map_or_else(|| "?".to_owned(), |rate| format!("{:+.1}", (rate * 10.0).round() / 10.0 + 0.0)),
+        ),
         Cell::new(format!("{least}{}", human(site.oldest_seconds))),
         Cell::new(site.kind.to_string()),
         Cell::new(who(site.processes.first())),

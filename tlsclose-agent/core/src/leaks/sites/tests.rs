@@ -82,3 +82,15 @@ fn sockets_without_a_site_show_only_what_is_the_same_for_all_of_them() {
         assert_eq!(calls, [shown, shown], "{placed:?}");
     }
 }
+
+/// A Python program at its limit was "lingering", because an idle pool of another one held more sockets.
+#[test]
+fn any_process_without_descriptors_makes_a_site_leak() {
+    let [idle, full] = [(1, 300), (2, 65)]
+        .map(|(tgid, sockets)| (ProcessId { tgid, started_at: 7 }, Tally { lingering: sockets, ..Tally::default() }));
+    let processes = BTreeMap::from([idle, full]);
+    let found = fullest(&processes, |process| if process.tgid == 1 { (310, 1024) } else { (64, 64) });
+    assert!(found.are_running_out() && found.sockets == 65, "{found:?}");
+    let neither = fullest(&processes, |_| (400, 4096));
+    assert!(!neither.are_running_out() && neither.sockets == 300, "{neither:?}");
+}
