@@ -18,6 +18,9 @@ pub struct Report {
     pub generated_at: String,
     /// Nothing was lost that could change a count, and all processes of the host are seen.
     pub complete: bool,
+    /// Why it is not complete.
+    #[serde(default)]
+    pub incomplete: Vec<Incomplete>,
     pub lost: LostTotals,
     pub census: CensusInfo,
     pub sites: Vec<Site>,
@@ -29,6 +32,37 @@ pub struct Report {
     /// Code paths that opened connections whose peer may be gone.
     #[serde(default)]
     pub half_open_sites: Vec<HalfOpenSite>,
+}
+
+/// Why counts may be too low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incomplete {
+    /// Sockets did not fit into a table (`lost.sockets`).
+    SocketsLost,
+    /// The agent is not in the host's PID namespace.
+    PidNamespace,
+    /// An accept queue was not looked through to its end.
+    AcceptQueueNotWalked,
+    /// An accept queue holds more connections that their peer gave up than have records of their own.
+    AcceptQueueCut,
+    /// Files hold more sockets that no descriptor table shows than have records of their own.
+    UnheldCut,
+}
+
+impl Incomplete {
+    /// Half a sentence.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::SocketsLost => "sockets did not fit into the agent's tables (--max-sockets)",
+            Self::PidNamespace => {
+                "the agent is not in the host's PID namespace, and sees only the processes of its own"
+            }
+            Self::AcceptQueueNotWalked => "an accept queue was too long to be looked through",
+            Self::AcceptQueueCut => "an accept queue holds more given-up connections than are counted one by one",
+            Self::UnheldCut => "more sockets without a descriptor than are counted one by one",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

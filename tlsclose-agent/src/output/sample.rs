@@ -24,6 +24,7 @@ pub fn report() -> Report {
         watching_since: "2026-11-20T18:00:00Z".to_owned(),
         generated_at: "2026-11-20T18:31:07Z".to_owned(),
         complete: true,
+        incomplete: Vec::new(),
         lost: LostTotals::default(),
         census: CensusInfo { interval_seconds: 5.0, seconds: 0.021, tasks: 412, fds: 30112 },
         sites: vec![leaking(), lingering()],

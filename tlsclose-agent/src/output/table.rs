@@ -88,17 +88,8 @@ fn summary(report: &Report) -> String {
         );
     }
     if !report.complete {
-        text += "counts may be too low: ";
-        let lost = &report.lost;
-        text += &match lost.sockets {
-            0 => "the agent is not in the host's PID namespace, and sees its own only\n".to_owned(),
-            sockets => format!(
-                "lost {}, {} and {}\n",
-                plural(sockets, "socket"),
-                plural(lost.stacks, "stack"),
-                plural(lost.events, "event"),
-            ),
-        };
+        let reasons: Vec<&str> = report.incomplete.iter().map(|reason| reason.in_words()).collect();
+        text += &format!("counts may be too low: {}\n", reasons.join("; "));
     }
     text
 }

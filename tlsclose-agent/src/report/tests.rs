@@ -171,4 +171,8 @@ fn what_was_lost_adds_up_and_makes_the_report_incomplete() {
     let report = snapshot(&view).report;
     assert_eq!((report.lost.sockets, report.lost.stacks, report.lost.events), (3, 2, 1));
     assert!(!report.complete);
+    assert_eq!(report.incomplete, [Incomplete::SocketsLost]);
+    view.kernel.counters.lost.clear();
+    view.kernel.sees_all = false;
+    assert_eq!(snapshot(&view).report.incomplete, [Incomplete::PidNamespace], "nothing but the truth");
 }

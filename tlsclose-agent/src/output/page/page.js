@@ -165,6 +165,15 @@ function fill(row, site) {
   if (row.box.open) fillBody(row);
 }
 
+/** Why counts may be too low. */
+const INCOMPLETE = {
+  sockets_lost: "sockets did not fit into the agent's tables",
+  pid_namespace: "the agent is not in the host's PID namespace",
+  accept_queue_not_walked: "an accept queue was too long to be looked through",
+  accept_queue_cut: "an accept queue holds more given-up connections than are counted one by one",
+  unheld_cut: "more sockets without a descriptor than are counted one by one",
+};
+
 /** What a filter by name may choose from. */
 const NAMES = {
   kind: (site) => [site.kind],
@@ -228,7 +237,7 @@ function draw() {
   byId("titles").hidden = shown.length === 0;
   write(byId("nothing"), shown.length > 0 ? "" : report.sites.length > 0 ? "Nothing fits the filter." : "No socket lingers.");
   const leaking = report.sites.filter((site) => site.status === "leaking").length;
-  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : "; counts may be too low"}`);
+  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : `; counts may be too low: ${report.incomplete.map((why) => INCOMPLETE[why] ?? why).join("; ")}`}`);
 }
 
 async function refresh() {

@@ -70,7 +70,8 @@ fn header(top: &Top, paint: Paint) -> Vec<Line<'static>> {
         )),
     ]);
     if !report.complete {
-        first.push_span(Span::styled("  counts may be too low", paint.status(Status::Lingering)));
+        let why = report.incomplete.first().map_or("", |reason| reason.in_words());
+        first.push_span(Span::styled(format!("  counts may be too low: {why}"), paint.status(Status::Lingering)));
     }
     let second = match &top.trouble {
         Some(trouble) => {
