@@ -1,5 +1,7 @@
 //! Leaking sites, and what a census was like.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tlsclose_core::model::{CommonPath, Container, Death, Ended, Frame, Kind, State, Status, Touch};
 
@@ -32,6 +34,16 @@ pub struct Report {
     /// Code paths that opened connections whose peer may be gone.
     #[serde(default)]
     pub half_open_sites: Vec<HalfOpenSite>,
+}
+
+impl Report {
+    /// The sites of all lists.
+    pub fn site_names(&self) -> BTreeSet<&str> {
+        let leaks = self.sites.iter().map(|site| &*site.site);
+        let aborted = self.aborted_sites.iter().map(|site| &*site.site);
+        let half_open = self.half_open_sites.iter().map(|site| &*site.site);
+        leaks.chain(aborted).chain(half_open).chain(self.tls_sites.iter().map(|site| &*site.site)).collect()
+    }
 }
 
 /// Why counts may be too low.
