@@ -53,8 +53,9 @@ pub struct Count {
     pub lingering: u64,
     /// How many of them are adopted.
     pub adopted: u64,
-    /// How many have been adopted since the agent started, those included that have ended.
-    pub ever_adopted: u64,
+    /// How many came without having begun here: adopted, or moved here from a site that they turned out not to belong
+    /// to; less those that moved away.
+    pub base_line: i64,
 }
 
 impl Count {
@@ -63,9 +64,9 @@ impl Count {
         self.lingering.saturating_sub(self.adopted)
     }
 
-    /// Moves with what begins and ends, but not with what is adopted.
+    /// Moves with what begins and ends, and not with what is adopted or moved.
     fn net(self) -> i64 {
-        self.lingering.cast_signed().saturating_sub(self.ever_adopted.cast_signed())
+        self.lingering.cast_signed().saturating_sub(self.base_line)
     }
 }
 

@@ -57,6 +57,20 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Sockets that linger here still turned out to belong elsewhere.
+    pub(super) fn left(&mut self, fresh: u64, adopted: u64) {
+        self.ended.reclassified += fresh;
+        self.adopted -= adopted;
+    }
+
+    /// And here they are.
+    pub(super) fn joined(&mut self, fresh: u64, adopted: u64) {
+        self.lingered += fresh;
+        self.adopted += adopted;
+    }
+}
+
 impl Tally {
     pub fn add(&mut self, socket: &Socket) {
         self.lingering += 1;

@@ -169,14 +169,14 @@ fn a_rate_is_not_known_before_two_censuses() {
 #[test]
 fn what_is_older_than_the_agent_is_no_growth() {
     let mut play = Play::new();
-    for adopted in (0..=300).step_by(3).chain([300; 60]) {
-        play.step_with(Count { lingering: adopted, adopted, ever_adopted: adopted });
+    for adopted in (0..=300u64).step_by(3).chain([300; 60]) {
+        play.step_with(Count { lingering: adopted, adopted, base_line: adopted.cast_signed() });
         assert!(matches!(play.history.per_minute(), None | Some(0.0)), "{:?}", play.history.per_minute());
     }
     assert!(!play.ever_leaking);
     // What comes under watch is, and what goes counts once.
     for fresh in 1..=12 {
-        play.step_with(Count { lingering: 300 + fresh, adopted: 300, ever_adopted: 300 });
+        play.step_with(Count { lingering: 300 + fresh, adopted: 300, base_line: 300 });
     }
     assert_eq!(play.history.per_minute().map(f64::round), Some(2.0));
 }
@@ -187,7 +187,7 @@ fn a_pool_from_before_the_agent_that_turns_over_is_no_leak() {
     for fresh in (0..=50u64).chain([50; 200]) {
         let began = play.now().minus(Duration::from_secs(900));
         play.history.ended(End::Closed, began, fresh < 50);
-        play.step_with(Count { lingering: 50, adopted: 50 - fresh, ever_adopted: 50 });
+        play.step_with(Count { lingering: 50, adopted: 50 - fresh, base_line: 50 });
         assert!(matches!(play.history.per_minute(), None | Some(0.0)), "{:?}", play.history.per_minute());
     }
     assert!(!play.ever_leaking);
@@ -197,10 +197,10 @@ fn a_pool_from_before_the_agent_that_turns_over_is_no_leak() {
 fn a_full_process_leaks_whenever_its_sockets_came() {
     let mut play = Play::new();
     play.descriptors = Descriptors { sockets: 900, open: 1000, limit: 1024 };
-    let adopted = Count { lingering: 900, adopted: 900, ever_adopted: 900 };
+    let adopted = Count { lingering: 900, adopted: 900, base_line: 900 };
     assert_eq!(play.step_with(adopted), Status::Leaking);
     assert_eq!(play.step_with(adopted), Status::Leaking);
-    assert_eq!(play.step_with(Count { lingering: 450, adopted: 450, ever_adopted: 900 }), Status::Lingering);
+    assert_eq!(play.step_with(Count { lingering: 450, adopted: 450, base_line: 900 }), Status::Lingering);
 }
 
 /// All that ever happened, and the rule as its words say it: worked out from the beginning each time.
