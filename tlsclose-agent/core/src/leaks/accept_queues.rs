@@ -133,7 +133,11 @@ mod tests {
             let mut record = record(1, 10, length);
             record.set_accept_queue(AcceptQueue { length, walked, half_closed, ..AcceptQueue::default() });
             queues.observe(&record);
-            assert_eq!(queues.are_walked(walks) && queues.fit(), is_whole, "{walked} of {length}, {half_closed} half-closed");
+            assert_eq!(
+                queues.are_walked(walks) && queues.fit(),
+                is_whole,
+                "{walked} of {length}, {half_closed} half-closed"
+            );
         }
     }
 

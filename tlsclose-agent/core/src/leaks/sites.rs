@@ -265,8 +265,7 @@ impl Sites {
         for site in self.sites.values_mut() {
             site.hour.update(now, site.now.lingering);
             let fullness = fullest(&site.processes, &mut descriptors);
-            let count =
-                Count { lingering: site.now.lingering, adopted: site.now.adopted, base_line: site.base_line };
+            let count = Count { lingering: site.now.lingering, adopted: site.now.adopted, base_line: site.base_line };
             site.status = Some(site.history.update(now, count, window, fullness));
         }
         let counts = groups.iter().map(|(group, tally)| (*group, (tally.lingering, tally.adopted)));

@@ -132,6 +132,10 @@ fn of_two_sites_none_is_guessed() {
         sites.place(Group { opened: PathId(opened), ..GROUP }, described, at(0));
     }
     sites.place(lost, Described::default(), at(1));
-    sites.place(Group { opened: PathId(3), ..GROUP }, Described { site: Some("one".into()), ..Described::default() }, at(2));
+    sites.place(
+        Group { opened: PathId(3), ..GROUP },
+        Described { site: Some("one".into()), ..Described::default() },
+        at(2),
+    );
     assert_eq!(sites.site_of(&lost), Some(UNSAMPLED));
 }
