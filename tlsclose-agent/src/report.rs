@@ -20,7 +20,7 @@ use self::{
     tls::tls_sites,
 };
 use crate::{
-    api::{CensusInfo, LostTotals, Report, SCHEMA, Snapshot},
+    api::{CensusInfo, Incomplete, LostTotals, Report, SCHEMA, Snapshot},
     watch::View,
 };
 
@@ -64,16 +64,15 @@ pub fn snapshot(view: &View) -> Snapshot {
 fn report(view: &View, lost: &BTreeMap<(String, String), u64>) -> Report {
     let total = |what: &str| lost.iter().filter(|((kind, _), _)| kind == what).map(|(_, count)| count).sum();
     let census = &view.log.last;
+    let incomplete = incomplete(view, total("sockets"));
     Report {
         schema: SCHEMA,
         host: view.host.name.clone(),
         kernel: view.host.kernel.clone(),
         watching_since: rfc3339(view.log.since),
         generated_at: rfc3339(view.generated_at),
-        complete: total("sockets") == 0
-            && view.kernel.sees_all
-            && view.queues.are_whole(view.kernel.walks_queues)
-            && census.unheld <= tlsclose_common::limits::UNHELD_RECORDS,
+        complete: incomplete.is_empty(),
+        incomplete,
         lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },
         census: CensusInfo {
             interval_seconds: view.log.interval.as_secs_f64(),
@@ -86,6 +85,18 @@ fn report(view: &View, lost: &BTreeMap<(String, String), u64>) -> Report {
         aborted_sites: aborted_sites(view),
         half_open_sites: half_open_sites(view),
     }
+}
+
+/// Every reason for which counts may be too low.
+fn incomplete(view: &View, lost_sockets: u64) -> Vec<Incomplete> {
+    let reasons = [
+        (lost_sockets > 0, Incomplete::SocketsLost),
+        (!view.kernel.sees_all, Incomplete::PidNamespace),
+        (!view.queues.are_walked(view.kernel.walks_queues), Incomplete::AcceptQueueNotWalked),
+        (!view.queues.fit(), Incomplete::AcceptQueueCut),
+        (view.log.last.unheld > tlsclose_common::limits::UNHELD_RECORDS, Incomplete::UnheldCut),
+    ];
+    reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
 }
 
 /// Whole seconds are enough for people, and sort.

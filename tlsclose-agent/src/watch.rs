@@ -37,7 +37,7 @@ use tlsclose_core::{
     closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
     leaks::{
         accept_queues::AcceptQueues,
-        fd_exhaustion::EmfileAccounts,
+        fd_exhaustion::{DescriptorGrowth, EmfileAccounts},
         half_open::HalfOpen,
         sites::Sites,
         spins::Spins,
@@ -93,6 +93,7 @@ pub struct Watch {
     /// Which programs have gauges of their own.
     gauged: SeriesLimit,
     emfile: EmfileAccounts,
+    descriptors: DescriptorGrowth,
     goodbyes: Goodbyes,
     attribution: Attribution,
     log: CensusLog,
@@ -117,6 +118,7 @@ impl Watch {
             tls: TlsAccounts::new(settings.limits),
             gauged: SeriesLimit::new(settings.limits.programs),
             emfile: EmfileAccounts::default(),
+            descriptors: DescriptorGrowth::default(),
             goodbyes: Goodbyes::default(),
             attribution: Attribution::new(
                 procfs,
@@ -310,6 +312,7 @@ impl Watch {
         self.aborts.forget(now, |process| procfs.is_alive(process));
         self.tls.forget(now, |process| procfs.is_alive(process));
         self.gauged.forget(now);
+        self.descriptors.forget(now);
         self.emfile.forget(|process| procfs.is_alive(process), |workload| self.gauged.has(workload));
         self.kernel.tidy_tls(now, |process| procfs.is_alive(process));
         self.attribution.tidy();

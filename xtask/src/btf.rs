@@ -1,7 +1,6 @@
 //! `cargo xtask btf`: records, for tests without root, what the agent needs of several kernels' types.
 
 mod reduce;
-mod types;
 mod vmlinux;
 
 use std::fs;

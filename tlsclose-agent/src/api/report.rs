@@ -1,5 +1,7 @@
 //! Leaking sites, and what a census was like.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tlsclose_core::model::{CommonPath, Container, Death, Ended, Frame, Kind, State, Status, Touch};
 
@@ -18,6 +20,9 @@ pub struct Report {
     pub generated_at: String,
     /// Nothing was lost that could change a count, and all processes of the host are seen.
     pub complete: bool,
+    /// Why it is not complete.
+    #[serde(default)]
+    pub incomplete: Vec<Incomplete>,
     pub lost: LostTotals,
     pub census: CensusInfo,
     pub sites: Vec<Site>,
@@ -29,6 +34,47 @@ pub struct Report {
     /// Code paths that opened connections whose peer may be gone.
     #[serde(default)]
     pub half_open_sites: Vec<HalfOpenSite>,
+}
+
+impl Report {
+    /// The sites of all lists.
+    pub fn site_names(&self) -> BTreeSet<&str> {
+        let leaks = self.sites.iter().map(|site| &*site.site);
+        let aborted = self.aborted_sites.iter().map(|site| &*site.site);
+        let half_open = self.half_open_sites.iter().map(|site| &*site.site);
+        leaks.chain(aborted).chain(half_open).chain(self.tls_sites.iter().map(|site| &*site.site)).collect()
+    }
+}
+
+/// Why counts may be too low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incomplete {
+    /// Sockets did not fit into a table (`lost.sockets`).
+    SocketsLost,
+    /// The agent is not in the host's PID namespace.
+    PidNamespace,
+    /// An accept queue was not looked through to its end.
+    AcceptQueueNotWalked,
+    /// An accept queue holds more connections that their peer gave up than have records of their own.
+    AcceptQueueCut,
+    /// Files hold more sockets that no descriptor table shows than have records of their own.
+    UnheldCut,
+}
+
+impl Incomplete {
+    /// Half a sentence.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::SocketsLost => "sockets did not fit into the agent's tables (--max-sockets)",
+            Self::PidNamespace => {
+                "the agent is not in the host's PID namespace, and sees only the processes of its own"
+            }
+            Self::AcceptQueueNotWalked => "an accept queue was too long to be looked through",
+            Self::AcceptQueueCut => "an accept queue holds more given-up connections than are counted one by one",
+            Self::UnheldCut => "more sockets without a descriptor than are counted one by one",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +109,8 @@ pub struct Site {
     pub ended: Ended,
     /// Sockets that were half-closed before the agent started.
     pub adopted: u64,
-    /// Net growth over the last 5 minutes.
-    pub per_minute: f64,
+    /// Net growth over the last 5 minutes, adopted sockets left out; null until two censuses have shown the site.
+    pub per_minute: Option<f64>,
     #[serde(default)]
     pub last_hour: LastHour,
     pub oldest_seconds: f64,
@@ -94,6 +140,13 @@ pub struct Site {
     pub fix: String,
 }
 
+impl Site {
+    /// One of its processes has no descriptor left.
+    pub fn is_exhausted(&self) -> bool {
+        self.processes.iter().any(|process| process.fds_exhausted_in_seconds == Some(0.0))
+    }
+}
+
 /// How the number of lingering sockets went, in at most 60 steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LastHour {
@@ -120,6 +173,7 @@ pub struct Process {
     pub sockets: u64,
     pub open_fds: Option<u64>,
     pub max_fds: Option<u64>,
+    /// At the present growth of all its descriptors, sockets or not; 0 when none is left, null while they do not grow.
     pub fds_exhausted_in_seconds: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub emfile_errors: u64,

@@ -160,6 +160,7 @@ impl Snapshot {
                 watching_since: String::new(),
                 generated_at: String::new(),
                 complete: true,
+                incomplete: Vec::new(),
                 lost: LostTotals::default(),
                 census: CensusInfo::default(),
                 sites: Vec::new(),

@@ -1,6 +1,6 @@
 //! `tlsclose leaks`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -23,8 +23,9 @@ Examples:
 
 /// Show who leaks sockets, and in which line of code.
 ///
-/// Asks the agent on this host through its socket, or another one with --agent. With neither,
-/// or with --standalone, loads the programs itself, watches for a while and prints.
+/// Asks the agent on this host through its socket, or the one that --agent or --socket names. Where
+/// none is named and none runs, or with --standalone, loads the programs itself, watches for a while
+/// and prints.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LeaksArgs {
@@ -109,13 +110,25 @@ pub struct SourceArgs {
     #[arg(long, env = "TLSCLOSE_AGENT", value_name = "URL", hide_env = true)]
     pub agent: Option<String>,
 
-    /// The socket of the agent on this host
-    #[arg(long, env = "TLSCLOSE_SOCKET", default_value = SOCKET, value_name = "PATH", hide_env = true)]
-    pub socket: PathBuf,
+    /// The socket of the agent on this host [default: /run/tlsclose/agent.sock]
+    #[arg(long, env = "TLSCLOSE_SOCKET", value_name = "PATH", hide_env = true)]
+    pub socket: Option<PathBuf>,
 
     /// How long the agent may take to answer
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_positive)]
     pub timeout: Duration,
+}
+
+impl SourceArgs {
+    /// Where the agent on this host listens.
+    pub fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(SOCKET))
+    }
+
+    /// An agent was named: without it there is nobody else to ask.
+    pub fn is_named(&self) -> bool {
+        self.agent.is_some() || self.socket.is_some()
+    }
 }
 
 #[derive(Clone, Debug, Args)]

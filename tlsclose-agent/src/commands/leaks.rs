@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,20 +22,25 @@ use crate::{
     logging,
     output::{
         client::{ClientError, Target, leaks_path},
-        filter::select,
+        filter::{Filter, select},
         table::{self, Colour, Layout},
     },
     report,
     watch::{Settings, Watch},
 };
-use tlsclose_core::model::{Kind, series_limit::Limits};
+use tlsclose_core::model::{Kind, escape, series_limit::Limits};
 
 /// Censuses are close together here: the whole watch is short.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// A socket lingers when two censuses have shown it and a later one finds it untouched still.
+const FEWEST_CENSUSES: u64 = 3;
 
 pub fn run(args: LeaksArgs) -> Done {
     logging::start(&args.log);
     let mut report = if args.alone.standalone { standalone(&args)? } else { ask_or_stand_alone(&args)? };
+    if let Some(site) = &args.select.site {
+        must_have(&report, site)?;
+    }
     select(&mut report, &args.select.filter(), args.select.sort, args.select.limit());
     let text = match args.output {
         OutputFormat::Json => serde_json::to_string(&report).map_err(|error| Failure::cannot(&error))? + "\n",
@@ -59,12 +64,27 @@ pub fn run(args: LeaksArgs) -> Done {
     Ok(if met { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
+/// A site that nobody knows is a mistake in its name, and not good news.
+fn must_have(report: &Report, site: &str) -> Result<(), Failure> {
+    let known = report.site_names();
+    if known.contains(site) {
+        return Ok(());
+    }
+    let others = match known.len() {
+        0 => "and no other".to_owned(),
+        1 => "1 other".to_owned(),
+        others => format!("{others} others"),
+    };
+    Err(Failure::cannot(&format_args!("no site {} here ({others})", escape(site))))
+}
+
 /// Asks the agent; where none was named and none runs, watches instead.
 fn ask_or_stand_alone(args: &LeaksArgs) -> Result<Report, Failure> {
-    let target = Target::new(args.source.agent.as_deref(), &args.source.socket)?;
-    let path = leaks_path(&args.select.filter());
+    let target = Target::new(args.source.agent.as_deref(), args.source.socket())?;
+    // All sites are asked for, so that one that is not there can be told from none at all.
+    let path = leaks_path(&Filter { site: None, ..args.select.filter() });
     match runtime()?.block_on(target.get(&path, args.source.timeout)) {
-        Err(ClientError::NoAgent(_)) if args.source.agent.is_none() => standalone(args),
+        Err(ClientError::NoAgent(_)) if !args.source.is_named() => standalone(args),
         answer => Ok(answer?),
     }
 }
@@ -87,9 +107,13 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     // Ctrl-C prints what there is so far.
     interrupt_stops(&stop)?;
+    let censuses = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
-            Watch::new(kernel, settings).run(&stop, |view| snapshots.store(Arc::new(report::snapshot(view))))
+            Watch::new(kernel, settings).run(&stop, |view| {
+                snapshots.store(Arc::new(report::snapshot(view)));
+                censuses.fetch_add(1, Ordering::Relaxed);
+            })
         });
         wait(args.alone.watch_for, &stop, || watch.is_finished());
         stop.store(true, Ordering::Relaxed);
@@ -99,6 +123,12 @@ fn standalone(args: &LeaksArgs) -> Result<Report, Failure> {
             Err(_) => Err(Failure::cannot(&"the watch ended unexpectedly: please report this")),
         }
     })?;
+    let censuses = censuses.into_inner();
+    if censuses < FEWEST_CENSUSES {
+        return Err(Failure::cannot(&format_args!(
+            "only {censuses} of the needed {FEWEST_CENSUSES} censuses could be taken: not enough to say; watch for longer with --for"
+        )));
+    }
     eprintln!("watched on its own: where sockets older than this were opened is not known");
     Ok(snapshots.load().report.clone())
 }

@@ -33,7 +33,7 @@ pub fn run(args: &TopArgs) -> Done {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::usage(&"top needs a terminal: `tlsclose leaks` prints the same once"));
     }
-    let target = Target::new(args.source.agent.as_deref(), &args.source.socket)?;
+    let target = Target::new(args.source.agent.as_deref(), args.source.socket())?;
     let path = leaks_path(&args.select.filter());
     // With no agent at all there is nothing to show: the plain error says more than an empty screen.
     let first = runtime()?.block_on(target.get(&path, args.source.timeout))?;

@@ -2,7 +2,6 @@
 
 pub mod aborts;
 mod allocation;
-pub mod btf;
 mod by_address;
 pub mod census;
 pub mod close_calls;
@@ -23,3 +22,5 @@ pub mod spins;
 pub mod stacks;
 mod system_calls;
 pub mod tls;
+
+use tlsclose_btf as btf;

@@ -61,16 +61,21 @@ pub fn select(report: &mut Report, filter: &Filter, sort: Sort, limit: Option<us
     }
 }
 
-/// The largest first; equals by site, so that the order is the same each time.
+/// The largest first, but before them those without descriptors; equals by site, so that the order is the same each time.
 pub fn order(sites: &mut [Site], sort: Sort) {
     sites.sort_by(|a, b| {
         let by = match sort {
-            Sort::Count => b.sockets.cmp(&a.sockets),
-            Sort::Rate => b.per_minute.total_cmp(&a.per_minute),
+            Sort::Count => b.is_exhausted().cmp(&a.is_exhausted()).then(b.sockets.cmp(&a.sockets)),
+            Sort::Rate => rate(b).total_cmp(&rate(a)),
             Sort::Age => b.oldest_seconds.total_cmp(&a.oldest_seconds),
         };
         by.then_with(|| a.site.cmp(&b.site)).then_with(|| a.kind.cmp(&b.kind))
     });
+}
+
+/// What is not known yet comes last.
+fn rate(site: &Site) -> f64 {
+    site.per_minute.unwrap_or(f64::NEG_INFINITY)
 }
 
 /// The largest first; they have no age, so that counts stand in for it.

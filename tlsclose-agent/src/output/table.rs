@@ -88,17 +88,8 @@ fn summary(report: &Report) -> String {
         );
     }
     if !report.complete {
-        text += "counts may be too low: ";
-        let lost = &report.lost;
-        text += &match lost.sockets {
-            0 => "the agent is not in the host's PID namespace, and sees its own only\n".to_owned(),
-            sockets => format!(
-                "lost {}, {} and {}\n",
-                plural(sockets, "socket"),
-                plural(lost.stacks, "stack"),
-                plural(lost.events, "event"),
-            ),
-        };
+        let reasons: Vec<&str> = report.incomplete.iter().map(|reason| reason.in_words()).collect();
+        text += &format!("counts may be too low: {}\n", reasons.join("; "));
     }
     text
 }
@@ -146,7 +137,7 @@ fn heading(site: &Site, colour: Colour) -> String {
     let mut parts = vec![
         format!("{} {}", colour.status(site.status), site.kind),
         plural(site.sockets, "socket"),
-        format!("{:+.1}/min", rounded(site.per_minute)),
+        growth(site.per_minute),
         format!("oldest {least}{}", human(site.oldest_seconds)),
     ];
     parts.push(site.processes().next().map_or_else(|| "held, holder unknown".to_owned(), process));
@@ -155,6 +146,11 @@ fn heading(site: &Site, colour: Colour) -> String {
     }
     parts.push(format!("site {}", escape(&site.site)));
     parts.join("  ") + "\n"
+}
+
+/// How many more there are each minute.
+fn growth(per_minute: Option<f64>) -> String {
+    per_minute.map_or_else(|| "rate not known yet".to_owned(), |rate| format!("{:+.1}/min", rounded(rate)))
 }
 
 /// To one decimal, and never to a negative zero.
@@ -204,8 +200,10 @@ fn descriptors(process: &Process) -> String {
         return String::new();
     };
     let mut line = format!("  descriptors of {}  {open} of {max}", process.pid);
-    if let Some(seconds) = process.fds_exhausted_in_seconds {
-        line += &format!(", none left in {}", human(seconds));
+    match process.fds_exhausted_in_seconds {
+        Some(0.0) => line += ", none left",
+        Some(seconds) => line += &format!(", none left in {}", human(seconds)),
+        None => {}
     }
     if process.emfile_errors > 0 {
         line += &format!(", {} (EMFILE)", plural(process.emfile_errors, "failed call"));

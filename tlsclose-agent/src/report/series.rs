@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use tlsclose_core::model::{
-    Kind, ProcessId, Touch, Workload, principal_frame,
+    Kind, Touch, Workload, principal_frame,
     series_limit::{OTHER, UNSAMPLED},
 };
 
-use super::{seconds, sites::process};
+use super::seconds;
 use crate::{
     api::{ProcessSeries, QueueSeries, SiteInfo, SiteSeries},
     watch::View,
@@ -49,21 +49,14 @@ pub(super) fn site_infos(view: &View) -> Vec<SiteInfo> {
 
 /// The worst process of each workload with a lingering socket.
 pub(super) fn processes(view: &View) -> Vec<ProcessSeries> {
-    let mut holders: BTreeMap<ProcessId, f64> = BTreeMap::new();
-    for record in view.sites.sites.values() {
-        for (process, tally) in &record.processes {
-            *holders.entry(*process).or_default() += record.share_of_growth(tally.lingering);
-        }
-    }
     let mut worst: BTreeMap<Workload, ProcessSeries> = BTreeMap::new();
-    for (id, per_minute) in holders {
-        let Some(one) = process(view, id, 0, per_minute) else { continue };
-        let Some(identity) = view.labels.get(&id).cloned() else { continue };
+    for (id, state) in &view.holders {
+        let Some(identity) = view.labels.get(id).cloned() else { continue };
         let candidate = ProcessSeries {
             identity: identity.clone(),
-            open_fds: one.open_fds,
-            max_fds: one.max_fds,
-            fds_exhausted_seconds: one.fds_exhausted_in_seconds,
+            open_fds: state.vitals.open_fds,
+            max_fds: state.vitals.max_fds,
+            fds_exhausted_seconds: state.exhausted_in,
             emfile_errors_total: view.emfile.total(&identity),
         };
         let fullness = |series: &ProcessSeries| {

@@ -1,5 +1,7 @@
 //! Sites and their processes, as `/api/v1/leaks` shows them.
 
+use std::cmp::Reverse;
+
 use tlsclose_core::{
     leaks::{
         accept_queues::Listener,
@@ -16,11 +18,11 @@ use crate::{
     why,
 };
 
-/// Those that leak first, then those with the most sockets.
+/// Those that leak first, of these those without descriptors, then those with the most sockets.
 pub(super) fn sites(view: &View) -> Vec<Site> {
     let shown = view.sites.sites.iter().filter(|(_, record)| record.now.lingering > 0);
     let mut sites: Vec<Site> = shown.map(|(key, record)| site(view, key, record)).collect();
-    sites.sort_by(|a, b| b.status.cmp(&a.status).then(b.sockets.cmp(&a.sockets)));
+    sites.sort_by_key(|site| (Reverse(site.status), !site.is_exhausted(), Reverse(site.sockets)));
     sites
 }
 
@@ -52,7 +54,7 @@ fn site(view: &View, key: &SiteKey, record: &SiteRecord) -> Site {
         lingered: record.account.lingered,
         ended: record.account.ended,
         adopted: record.account.adopted,
-        per_minute: tenths(record.history.per_minute()),
+        per_minute: record.history.per_minute().map(tenths),
         last_hour: LastHour { step_seconds: hour::STEP.as_secs_f64(), sockets: record.hour.counts().collect() },
         oldest_seconds: now.oldest.map_or(0.0, |oldest| seconds(view.now.since(oldest))),
         age_is_minimum: now.age_is_minimum,
@@ -84,19 +86,16 @@ fn touched(view: &View, kind: Kind, record: &SiteRecord, listeners: &[&Listener]
 
 /// Those with the most sockets, as far as they are known.
 fn processes(view: &View, record: &SiteRecord) -> Vec<Process> {
-    let described = record
-        .largest()
-        .take(PROCESSES_SHOWN)
-        .filter_map(|(process, sockets)| self::process(view, process, sockets, record.share_of_growth(sockets)));
+    let described =
+        record.largest().take(PROCESSES_SHOWN).filter_map(|(process, sockets)| self::process(view, process, sockets));
     described.collect()
 }
 
-/// A holder of lingering sockets that become `per_minute` more.
-pub(super) fn process(view: &View, id: ProcessId, sockets: u64, per_minute: f64) -> Option<Process> {
+/// A holder of so many lingering sockets.
+pub(super) fn process(view: &View, id: ProcessId, sockets: u64) -> Option<Process> {
     let known = view.processes.get(&id)?;
     let state = view.holders.get(&id)?;
     let (who, vitals) = (&known.who, &state.vitals);
-    let room = vitals.max_fds.zip(vitals.open_fds).map(|(max, open)| max.saturating_sub(open));
     Some(Process {
         pid: id.tgid,
         ns_pid: who.ns_pid,
@@ -108,9 +107,7 @@ pub(super) fn process(view: &View, id: ProcessId, sockets: u64, per_minute: f64)
         sockets,
         open_fds: vitals.open_fds,
         max_fds: vitals.max_fds,
-        fds_exhausted_in_seconds: room
-            .filter(|_| per_minute > 0.0)
-            .map(|room| (room as f64 / per_minute * 60.0).round()),
+        fds_exhausted_in_seconds: state.exhausted_in,
         rss_bytes: vitals.rss_bytes,
         bad_closes: state.bad_closes.clone(),
         emfile_errors: state.emfile_errors,

@@ -141,6 +141,8 @@ fn a_view_becomes_the_same_report_however_often_it_is_asked() {
     assert_eq!((&first.report, &first.processes), (&second.report, &second.processes));
     let [site] = &first.report.sites[..] else { panic!("{:#?}", first.report.sites) };
     assert_eq!((site.kind, site.sockets, site.lingered, site.adopted), (Kind::CloseWaitEofRead, 4, 0, 4));
+    // They are as old as the agent: the first census is the base line.
+    assert!(matches!(site.per_minute, None | Some(0.0)), "{:?}", site.per_minute);
     let [process] = &site.processes[..] else { panic!("{site:#?}") };
     assert_eq!((process.pid, &*process.comm, process.open_fds, process.max_fds), (4117, "payments", Some(8), Some(16)));
     let example = &site.examples[0];
@@ -169,4 +171,8 @@ fn what_was_lost_adds_up_and_makes_the_report_incomplete() {
     let report = snapshot(&view).report;
     assert_eq!((report.lost.sockets, report.lost.stacks, report.lost.events), (3, 2, 1));
     assert!(!report.complete);
+    assert_eq!(report.incomplete, [Incomplete::SocketsLost]);
+    view.kernel.counters.lost.clear();
+    view.kernel.sees_all = false;
+    assert_eq!(snapshot(&view).report.incomplete, [Incomplete::PidNamespace], "nothing but the truth");
 }

@@ -7,7 +7,7 @@ use tlsclose_core::{
         sites::{SiteKey, SiteRecord},
         tracker::Socket,
     },
-    model::{PathId, ProcessId, Touch, Workload},
+    model::{Moment, PathId, ProcessId, Touch, Workload},
 };
 
 use super::{
@@ -29,7 +29,7 @@ impl Watch {
         let kernel = self.kernel_facts();
         let evidence = self.evidence();
         let mut processes = self.known_processes();
-        let holders = self.holder_states(&mut processes);
+        let holders = self.holder_states(&mut processes, now);
         let labels = self.labels(&mut processes, &holders);
         let openings = self.openings();
         let (name, release) = host::name_and_kernel();
@@ -192,7 +192,7 @@ impl Watch {
     }
 
     /// How the holders of lingering sockets fare, who become known.
-    fn holder_states(&mut self, known: &mut Known) -> BTreeMap<ProcessId, HolderState> {
+    fn holder_states(&mut self, known: &mut Known, now: Moment) -> BTreeMap<ProcessId, HolderState> {
         let holders: BTreeSet<ProcessId> =
             self.sites.sites.values().flat_map(|record| record.processes.keys().copied()).collect();
         let mut states = BTreeMap::new();
@@ -200,8 +200,13 @@ impl Watch {
             if !self.get_to_know(process, known) {
                 continue;
             }
+            let vitals = self.attribution.vitals(process).unwrap_or_default();
+            if let Some(open) = vitals.open_fds {
+                self.descriptors.observe(process, now, open);
+            }
             let state = HolderState {
-                vitals: self.attribution.vitals(process).unwrap_or_default(),
+                vitals,
+                exhausted_in: self.descriptors.exhausted_in(process, vitals.open_fds, vitals.max_fds),
                 bad_closes: self.bad_closes(process),
                 emfile_errors: self.kernel.emfile_errors(process.tgid),
             };

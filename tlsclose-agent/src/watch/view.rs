@@ -86,6 +86,8 @@ pub struct KnownProcess {
 #[derive(Clone, Debug, Default)]
 pub struct HolderState {
     pub vitals: Vitals,
+    /// Seconds until no descriptor is left; None while they do not become more.
+    pub exhausted_in: Option<f64>,
     pub bad_closes: Option<BadCloses>,
     pub emfile_errors: u64,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::types::{Entry, MAGIC, Types, kind};
+use tlsclose_btf::{Btf, MAGIC, Type, kind};
 
 /// What is kept; a kernel need not have all of it.
 pub struct Wanted {
@@ -22,7 +22,7 @@ struct Kept(BTreeMap<usize, Kept>);
 
 /// BTF with nothing else in it. Members that lead no further have no type.
 pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
-    let types = Types::new(all)?;
+    let types = Btf::parse(all)?;
     let mut structures: BTreeMap<&str, Kept> = BTreeMap::new();
     for (structure, path) in &wanted.fields {
         let Some(entry) = types.named(kind::STRUCT, structure) else { continue };
@@ -42,15 +42,14 @@ pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
         }
     }
     for name in &wanted.functions {
-        let prototype = types.named(kind::FUNC, name).and_then(|function| types.bare(function.third));
+        let prototype = types.named(kind::FUNC, name).and_then(|function| types.strip(function.size_or_type));
         let Some(prototype) = prototype.filter(|prototype| prototype.kind() == kind::FUNC_PROTO) else { continue };
-        let parameters = vec![0; 2 * prototype.members()];
-        let number = few.add(b"", prototype.second, 0, &parameters);
+        let parameters = vec![0; 2 * prototype.len()];
+        let number = few.add(b"", prototype.info, 0, &parameters);
         few.add(name.as_bytes(), kind::FUNC << 24, number, &[]);
     }
-    if let Some(helpers) = types.named(kind::ENUM, "bpf_func_id") {
-        let all = (0..helpers.members()).filter_map(|i| types.word(helpers.at + 12 + 8 * i));
-        let there: Vec<&[u8]> = all.map(|name| types.text(name)).collect();
+    if types.named(kind::ENUM, "bpf_func_id").is_some() {
+        let there: Vec<&[u8]> = types.enumerators("bpf_func_id").collect();
         let kept = wanted.enumerators.iter().map(|name| name.as_bytes()).filter(|name| there.contains(name));
         let members: Vec<u32> = kept.flat_map(|name| [few.name(name), 0]).collect();
         few.add(b"bpf_func_id", kind::ENUM << 24 | (members.len() / 2) as u32, 4, &members);
@@ -59,13 +58,12 @@ pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
 }
 
 /// A path as indices of members, through those without a name too.
-fn indices(types: &Types, mut of: Entry, path: &str) -> Option<Vec<usize>> {
+fn indices(types: &Btf, mut of: Type, path: &str) -> Option<Vec<usize>> {
     let mut all = Vec::new();
     for name in path.split('.') {
-        for index in types.member(of, name)? {
-            all.push(index);
-            let member = types.entry(of.at + 12 + 12 * index)?;
-            of = types.bare(member.second).unwrap_or(of);
+        for member in types.way_to(of, name)? {
+            all.push(member.index);
+            of = types.strip(member.ty).unwrap_or(of);
         }
     }
     Some(all)
@@ -86,18 +84,19 @@ impl Default for Few {
 
 impl Few {
     /// The structure with the members that are kept; its number.
-    fn structure(&mut self, types: &Types, of: Entry, kept: &Kept) -> Result<u32> {
+    fn structure(&mut self, types: &Btf, of: Type, kept: &Kept) -> Result<u32> {
         let mut members = Vec::new();
         for (index, inner) in &kept.0 {
-            let member = types.entry(of.at + 12 + 12 * index).context("a member is cut short")?;
-            let number = match types.bare(member.second) {
+            let member = types.member(of, *index).context("a member is cut short")?;
+            let offset = types.word(member.at + 8).context("a member is cut short")?;
+            let number = match types.strip(member.ty) {
                 Some(ty) if !inner.0.is_empty() => self.structure(types, ty, inner)?,
                 _ => 0,
             };
-            members.extend([self.name(types.text(member.name)), number, member.third]);
+            members.extend([self.name(types.name(member.name)), number, offset]);
         }
-        let info = of.second & 0xff00_0000 | (members.len() / 3) as u32;
-        Ok(self.add(types.text(of.name), info, of.third, &members))
+        let info = of.info & 0xff00_0000 | (members.len() / 3) as u32;
+        Ok(self.add(types.name(of.name), info, of.size_or_type, &members))
     }
 
     fn add(&mut self, name: &[u8], info: u32, size_or_type: u32, rest: &[u32]) -> u32 {

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::types::MAGIC;
 use crate::run;
+use tlsclose_btf::MAGIC;
 
 /// How packed kernels begin, and what unpacks them.
 const PACKERS: [(&[u8], &[&str]); 4] = [

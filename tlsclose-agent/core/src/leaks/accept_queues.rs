@@ -59,10 +59,14 @@ impl AcceptQueues {
         self.iter().map(|listener| u64::from(listener.queue.requests)).sum()
     }
 
-    /// Every connection in these queues whose peer gave up has a record of its own. `walks`: the census may look into
-    /// queues on this host.
-    pub fn are_whole(&self, walks: bool) -> bool {
-        self.iter().all(|Listener { queue, .. }| queue.half_closed <= QUEUE_RECORDS && was_walked(queue, walks))
+    /// Every connection in these queues whose peer gave up has a record of its own.
+    pub fn fit(&self) -> bool {
+        self.iter().all(|listener| listener.queue.half_closed <= QUEUE_RECORDS)
+    }
+
+    /// Nothing held up the walks along these queues. `walks`: the census may look into queues on this host.
+    pub fn are_walked(&self, walks: bool) -> bool {
+        self.iter().all(|listener| was_walked(&listener.queue, walks))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
@@ -129,7 +133,11 @@ mod tests {
             let mut record = record(1, 10, length);
             record.set_accept_queue(AcceptQueue { length, walked, half_closed, ..AcceptQueue::default() });
             queues.observe(&record);
-            assert_eq!(queues.are_whole(walks), is_whole, "{walked} of {length}, {half_closed} half-closed");
+            assert_eq!(
+                queues.are_walked(walks) && queues.fit(),
+                is_whole,
+                "{walked} of {length}, {half_closed} half-closed"
+            );
         }
     }
 

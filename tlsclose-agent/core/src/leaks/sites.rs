@@ -5,6 +5,7 @@
 //! were there before the agent are kept apart.
 
 pub mod hour;
+mod late_stacks;
 mod tally;
 
 use std::{
@@ -19,7 +20,7 @@ pub use self::tally::{Account, Tally};
 use crate::{
     leaks::{
         tracker::Socket,
-        verdict::{Descriptors, History},
+        verdict::{Count, Descriptors, History},
     },
     model::{
         Change, Group, Kind, Moment, PathId, ProcessId, Status, Touch, Workload,
@@ -61,6 +62,8 @@ pub struct SiteRecord {
     pub status: Option<Status>,
     pub now: Tally,
     pub processes: BTreeMap<ProcessId, Tally>,
+    /// Sockets that came without having begun here, less those that left without having ended.
+    base_line: i64,
 }
 
 impl SiteRecord {
@@ -69,11 +72,6 @@ impl SiteRecord {
         let mut processes: Vec<_> = self.processes.iter().map(|(id, tally)| (*id, tally.lingering)).collect();
         processes.sort_by_key(|(_, lingering)| std::cmp::Reverse(*lingering));
         processes.into_iter()
-    }
-
-    /// How the net growth per minute falls on a process with so many of the lingering sockets.
-    pub fn share_of_growth(&self, lingering: u64) -> f64 {
-        self.history.per_minute() * (lingering as f64 / self.now.lingering.max(1) as f64)
     }
 }
 
@@ -95,8 +93,10 @@ pub struct Sites {
     limits: Limits,
     /// None: the configuration ignores the group.
     places: FxHashMap<Group, Option<Place>>,
-    /// Groups that have lingering sockets now.
-    lingering: FxHashSet<Group>,
+    /// Groups that have lingering sockets now, and how many, with how many of them are adopted.
+    lingering: FxHashMap<Group, (u64, u64)>,
+    /// Groups of which a stack is missing, and which have no site for that.
+    without_stacks: FxHashMap<(ProcessId, Kind), Vec<Group>>,
     pub sites: BTreeMap<SiteKey, SiteRecord>,
     pub series: BTreeMap<SeriesKey, SeriesRecord>,
 }
@@ -106,7 +106,8 @@ impl Sites {
         Self {
             limits,
             places: FxHashMap::default(),
-            lingering: FxHashSet::default(),
+            lingering: FxHashMap::default(),
+            without_stacks: FxHashMap::default(),
             sites: BTreeMap::new(),
             series: BTreeMap::new(),
         }
@@ -199,7 +200,13 @@ impl Sites {
             }
         }
         self.series.entry(series.clone()).or_default().alive_at = now;
+        let is_unsampled = site.site == UNSAMPLED;
         self.places.insert(group, Some(Place { site, series }));
+        if group.is_complete() {
+            self.join_those_without_stacks(group.process, group.kind, now);
+        } else if is_unsampled {
+            self.without_stacks.entry((group.process, group.kind)).or_default().push(group);
+        }
     }
 
     /// Books what a census changed. Changes of groups that were never placed are not possible:
@@ -211,8 +218,11 @@ impl Sites {
             let site = self.sites.get_mut(&place.site);
             let series = self.series.get_mut(&place.series);
             if let Some(site) = site {
-                if let Change::Ended { how, began, .. } = *change {
-                    site.history.ended(how, began);
+                if let Change::Ended { how, began, adopted, .. } = *change {
+                    site.history.ended(how, began, adopted);
+                }
+                if let Change::Began { adopted: true, .. } = change {
+                    site.base_line += 1;
                 }
                 site.account.book(change);
             }
@@ -254,14 +264,12 @@ impl Sites {
         }
         for site in self.sites.values_mut() {
             site.hour.update(now, site.now.lingering);
-            let worst = site.processes.iter().max_by_key(|(_, tally)| tally.lingering);
-            let fullness = worst.map_or(Descriptors::default(), |(process, tally)| {
-                let (open, limit) = descriptors(*process);
-                Descriptors { sockets: tally.lingering, open, limit }
-            });
-            site.status = Some(site.history.update(now, site.now.lingering, window, fullness));
+            let fullness = fullest(&site.processes, &mut descriptors);
+            let count = Count { lingering: site.now.lingering, adopted: site.now.adopted, base_line: site.base_line };
+            site.status = Some(site.history.update(now, count, window, fullness));
         }
-        self.lingering = groups.keys().copied().collect();
+        let counts = groups.iter().map(|(group, tally)| (*group, (tally.lingering, tally.adopted)));
+        self.lingering = counts.collect();
         for (group, tally) in &groups {
             let Some(Some(place)) = self.places.get(group) else { continue };
             let leaking = self.sites.get(&place.site).and_then(|site| site.status) == Some(Status::Leaking);
@@ -291,13 +299,31 @@ impl Sites {
         kept.extend(self.places.iter().filter(|(group, _)| is_alive(group)).filter_map(|(_, place)| place.clone()));
         self.places.retain(|group, place| {
             let is_needed = |place: &Place| {
-                series.contains_key(&place.series) && (lingering.contains(group) || kept.insert(place.clone()))
+                series.contains_key(&place.series) && (lingering.contains_key(group) || kept.insert(place.clone()))
             };
             is_alive(group) || place.as_ref().is_some_and(is_needed)
+        });
+        let places = &self.places;
+        self.without_stacks.retain(|_, groups| {
+            groups.retain(|group| places.contains_key(group));
+            !groups.is_empty()
         });
         let used: BTreeSet<&SiteKey> = self.places.values().flatten().map(|place| &place.site).collect();
         self.sites.retain(|key, site| site.now.lingering > 0 || used.contains(key));
     }
+}
+
+/// The process that is nearest to its limit, of those that the site's sockets fill; else any of them. One idle
+/// neighbour with more sockets does not hide it.
+fn fullest(
+    processes: &BTreeMap<ProcessId, Tally>,
+    mut descriptors: impl FnMut(ProcessId) -> (u64, u64),
+) -> Descriptors {
+    let each = processes.iter().map(|(process, tally)| {
+        let (open, limit) = descriptors(*process);
+        Descriptors { sockets: tally.lingering, open, limit }
+    });
+    each.max_by_key(|it| (it.are_running_out(), it.sockets)).unwrap_or_default()
 }
 
 #[cfg(test)]

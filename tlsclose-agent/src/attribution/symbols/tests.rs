@@ -110,8 +110,10 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
     assert_eq!(symbolizer.failures, 0);
     let inlined = named.iter().find(|frames| frames.len() == 2).expect("an instruction of the inlined function");
     assert!(inlined[0].inlined && !inlined[1].inlined);
-    let here = module_path!();
-    assert_eq!(functions(inlined), [format!("{here}::inlined_one"), format!("{here}::outer_of_two")]);
+    assert_eq!(
+        functions(inlined),
+        [concat!(module_path!(), "::inlined_one"), concat!(module_path!(), "::outer_of_two")]
+    );
     for frame in inlined {
         assert!(frame.file.as_deref().unwrap().ends_with("src/attribution/symbols/tests.rs"));
         assert!(frame.line.is_some() && frame.module.is_some());

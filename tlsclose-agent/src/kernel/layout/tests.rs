@@ -10,9 +10,9 @@ use crate::kernel::{
     system_calls::Functions,
 };
 
-fn recorded(kernel: &str) -> Btf {
+fn recorded(kernel: &str) -> Btf<'static> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/btf").join(format!("{kernel}.btf"));
-    Btf::parse(&file::read(&file).unwrap()).unwrap()
+    Btf::parse(file::read(&file).unwrap()).unwrap()
 }
 
 /// What was found on the kernels themselves.
@@ -146,7 +146,7 @@ fn every_field_is_found_on_the_running_kernel() {
         println!("skipped: this kernel has no BTF");
         return;
     }
-    let resolved = resolve(&Btf::parse(&file::read(&path).unwrap()).unwrap()).unwrap();
+    let resolved = resolve(&Btf::parse(file::read(&path).unwrap()).unwrap()).unwrap();
     assert_ne!(resolved.layout.tcp_rcv_nxt, 0);
     assert!((4..=6).contains(&resolved.recvmsg_parameters), "{resolved:?}");
     assert_ne!(resolved.layout.sk_state, resolved.layout.sk_family);

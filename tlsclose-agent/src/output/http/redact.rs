@@ -18,6 +18,7 @@ pub fn without_details(report: &Report) -> Report {
         watching_since: report.watching_since.clone(),
         generated_at: report.generated_at.clone(),
         complete: report.complete,
+        incomplete: report.incomplete.clone(),
         lost: report.lost,
         census: report.census,
         sites: report.sites.iter().map(site).collect(),

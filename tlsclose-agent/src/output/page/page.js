@@ -155,7 +155,8 @@ function fillBody(row) {
 
 function fill(row, site) {
   row.site = site;
-  const rate = `${site.per_minute >= 0 ? "+" : ""}${site.per_minute.toFixed(1)}/min`;
+  const growth = site.per_minute; // null until two censuses have shown the site
+  const rate = growth === null ? "rate not known yet" : `${growth >= 0 ? "+" : ""}${growth.toFixed(1)}/min`;
   const age = `${site.age_is_minimum ? "≥ " : ""}${human(site.oldest_seconds)}`;
   [site.status, site.kind, count(site.sockets, "socket"), rate, age].forEach((text, at) => write(row.cells[at], text));
   row.cells[0].className = site.status;
@@ -163,6 +164,15 @@ function fill(row, site) {
   write(row.last, `${who(site.processes[0])} · site ${site.site}`);
   if (row.box.open) fillBody(row);
 }
+
+/** Why counts may be too low. */
+const INCOMPLETE = {
+  sockets_lost: "sockets did not fit into the agent's tables",
+  pid_namespace: "the agent is not in the host's PID namespace",
+  accept_queue_not_walked: "an accept queue was too long to be looked through",
+  accept_queue_cut: "an accept queue holds more given-up connections than are counted one by one",
+  unheld_cut: "more sockets without a descriptor than are counted one by one",
+};
 
 /** What a filter by name may choose from. */
 const NAMES = {
@@ -227,7 +237,7 @@ function draw() {
   byId("titles").hidden = shown.length === 0;
   write(byId("nothing"), shown.length > 0 ? "" : report.sites.length > 0 ? "Nothing fits the filter." : "No socket lingers.");
   const leaking = report.sites.filter((site) => site.status === "leaking").length;
-  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : "; counts may be too low"}`);
+  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : `; counts may be too low: ${report.incomplete.map((why) => INCOMPLETE[why] ?? why).join("; ")}`}`);
 }
 
 async function refresh() {

@@ -70,7 +70,8 @@ fn header(top: &Top, paint: Paint) -> Vec<Line<'static>> {
         )),
     ]);
     if !report.complete {
-        first.push_span(Span::styled("  counts may be too low", paint.status(Status::Lingering)));
+        let why = report.incomplete.first().map_or("", |reason| reason.in_words());
+        first.push_span(Span::styled(format!("  counts may be too low: {why}"), paint.status(Status::Lingering)));
     }
     let second = match &top.trouble {
         Some(trouble) => {
@@ -142,7 +143,10 @@ fn row(site: &Site, paint: Paint) -> Row<'static> {
     Row::new([
         Cell::new(status).style(paint.status(site.status)),
         Cell::new(site.sockets.to_string()),
-        Cell::new(format!("{:+.1}", (site.per_minute * 10.0).round() / 10.0 + 0.0)),
+        Cell::new(
+            site.per_minute
+                .map_or_else(|| "?".to_owned(), |rate| format!("{:+.1}", (rate * 10.0).round() / 10.0 + 0.0)),
+        ),
         Cell::new(format!("{least}{}", human(site.oldest_seconds))),
         Cell::new(site.kind.to_string()),
         Cell::new(who(site.processes.first())),

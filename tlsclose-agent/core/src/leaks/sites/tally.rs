@@ -26,6 +26,8 @@ pub struct Account {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub lingering: u64,
+    /// How many of them are older than the agent.
+    pub adopted: u64,
     pub sampled: u64,
     /// In CLOSE after a FIN from either side, and after a reset or an error; of others nobody saw how they ended.
     pub both_ended: u64,
@@ -55,9 +57,24 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Sockets that linger here still turned out to belong elsewhere.
+    pub(super) fn left(&mut self, fresh: u64, adopted: u64) {
+        self.ended.reclassified += fresh;
+        self.adopted -= adopted;
+    }
+
+    /// And here they are.
+    pub(super) fn joined(&mut self, fresh: u64, adopted: u64) {
+        self.lingered += fresh;
+        self.adopted += adopted;
+    }
+}
+
 impl Tally {
     pub fn add(&mut self, socket: &Socket) {
         self.lingering += 1;
+        self.adopted += u64::from(socket.adopted);
         if socket.group.opened != PathId::NONE || socket.group.touched != PathId::NONE {
             self.sampled += 1;
         }
@@ -77,6 +94,7 @@ impl Tally {
 
     pub fn merge(&mut self, other: &Self) {
         self.lingering += other.lingering;
+        self.adopted += other.adopted;
         self.sampled += other.sampled;
         self.both_ended += other.both_ended;
         self.failed += other.failed;

@@ -23,6 +23,10 @@ impl Play {
     }
 
     fn step(&mut self, count: u64) -> Status {
+        self.step_with(Count { lingering: count, ..Count::default() })
+    }
+
+    fn step_with(&mut self, count: Count) -> Status {
         self.second += STEP;
         let status = self.history.update(self.now(), count, WINDOW, self.descriptors);
         self.ever_leaking |= status == Status::Leaking;
@@ -36,7 +40,7 @@ impl Play {
 
     fn end(&mut self, how: End, number: u64, age: Duration) {
         let began = self.now().minus(age);
-        (0..number).for_each(|_| self.history.ended(how, began));
+        (0..number).for_each(|_| self.history.ended(how, began, false));
     }
 }
 
@@ -98,6 +102,17 @@ fn few_sockets_in_a_full_process_are_not_to_blame() {
 }
 
 #[test]
+fn a_process_without_descriptors_is_an_incident_whatever_fills_it() {
+    for (sockets, open, expected) in
+        [(3, 1024, Status::Leaking), (2, 1024, Status::Lingering), (3, 1023, Status::Lingering)]
+    {
+        let mut play = Play::new();
+        play.descriptors = Descriptors { sockets, open, limit: 1024 };
+        assert_eq!(play.step(sockets), expected, "{sockets} lingering, {open} open");
+    }
+}
+
+#[test]
 fn a_deploy_ends_the_leak_and_the_next_process_is_judged_anew() {
     let mut play = Play::new();
     play.run(600, |_| 0);
@@ -134,9 +149,58 @@ fn it_stays_leaking_until_half_of_the_peak_is_gone() {
 fn growth_per_minute_is_net_and_over_five_minutes() {
     let mut play = Play::new();
     play.run(600, |t| t / 5);
-    assert!((play.history.per_minute() - 12.0).abs() < 0.5, "{}", play.history.per_minute());
+    let rate = play.history.per_minute().unwrap();
+    assert!((rate - 12.0).abs() < 0.5, "{rate}");
     play.run(600, |_| 120);
-    assert_eq!(play.history.per_minute(), 0.0);
+    assert_eq!(play.history.per_minute(), Some(0.0));
+}
+
+#[test]
+fn a_rate_is_not_known_before_two_censuses() {
+    let mut play = Play::new();
+    assert_eq!(play.history.per_minute(), None);
+    play.step(300);
+    assert_eq!(play.history.per_minute(), None, "one census is a base line");
+    play.step(302);
+    assert_eq!(play.history.per_minute(), Some(24.0));
+}
+
+/// An idle pool of 300 whose sockets began to be overdue one after the other was `+1331.1/min, none left in 14m48s`.
+#[test]
+fn what_is_older_than_the_agent_is_no_growth() {
+    let mut play = Play::new();
+    for adopted in (0..=300u64).step_by(3).chain([300; 60]) {
+        play.step_with(Count { lingering: adopted, adopted, base_line: adopted.cast_signed() });
+        assert!(matches!(play.history.per_minute(), None | Some(0.0)), "{:?}", play.history.per_minute());
+    }
+    assert!(!play.ever_leaking);
+    // What comes under watch is, and what goes counts once.
+    for fresh in 1..=12 {
+        play.step_with(Count { lingering: 300 + fresh, adopted: 300, base_line: 300 });
+    }
+    assert_eq!(play.history.per_minute().map(f64::round), Some(2.0));
+}
+
+#[test]
+fn a_pool_from_before_the_agent_that_turns_over_is_no_leak() {
+    let mut play = Play::new();
+    for fresh in (0..=50u64).chain([50; 200]) {
+        let began = play.now().minus(Duration::from_secs(900));
+        play.history.ended(End::Closed, began, fresh < 50);
+        play.step_with(Count { lingering: 50, adopted: 50 - fresh, base_line: 50 });
+        assert!(matches!(play.history.per_minute(), None | Some(0.0)), "{:?}", play.history.per_minute());
+    }
+    assert!(!play.ever_leaking);
+}
+
+#[test]
+fn a_full_process_leaks_whenever_its_sockets_came() {
+    let mut play = Play::new();
+    play.descriptors = Descriptors { sockets: 900, open: 1000, limit: 1024 };
+    let adopted = Count { lingering: 900, adopted: 900, base_line: 900 };
+    assert_eq!(play.step_with(adopted), Status::Leaking);
+    assert_eq!(play.step_with(adopted), Status::Leaking);
+    assert_eq!(play.step_with(Count { lingering: 450, adopted: 450, base_line: 900 }), Status::Lingering);
 }
 
 /// All that ever happened, and the rule as its words say it: worked out from the beginning each time.
@@ -194,13 +258,13 @@ proptest! {
             for _ in 0..end.saturating_sub(37) {
                 let began = if oldest { sockets.pop_front() } else { sockets.pop_back() };
                 if let Some(began) = began {
-                    history.ended(End::Closed, began);
+                    history.ended(End::Closed, began, false);
                     model.ends.push((model.updates.len(), began));
                 }
             }
             sockets.extend(std::iter::repeat_n(now, begin));
             let count = sockets.len() as u64;
-            let status = history.update(now, count, WINDOW, Descriptors::default());
+            let status = history.update(now, Count { lingering: count, ..Count::default() }, WINDOW, Descriptors::default());
             prop_assert_eq!(status, model.update(now, count));
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::BtfError;
+use crate::{BtfError, MAGIC};
 
 /// More is not read, in bytes; distributions' kernels have 3 to 8 MiB.
 const MOST: u64 = 256 << 20;
@@ -22,6 +22,9 @@ const PACKED: [(&[u8], &str); 4] = [
 ];
 
 /// The bytes of a file, which are not looked at further.
+///
+/// # Errors
+/// When it cannot be read, or holds something else; the error says what to do.
 pub fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
     let failed = |error: io::Error| BtfError::Read { path: path.to_owned(), error };
     // A FIFO would have us wait for its writer.
@@ -35,7 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
     file.take(MOST).read_to_end(&mut bytes).map_err(failed)?;
     match PACKED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         Some((_, advice)) => Err(BtfError::Packed { path: path.to_owned(), advice }),
-        None if bytes.starts_with(&super::MAGIC.to_ne_bytes()) => Ok(bytes),
+        None if bytes.starts_with(&MAGIC.to_ne_bytes()) => Ok(bytes),
         None => Err(BtfError::NoBtf(path.to_owned())),
     }
 }

@@ -1,0 +1,21 @@
+//! A reader of BTF, the kernel's own description of its types (Documentation/bpf/btf.rst), as far as it is needed here:
+//! the agent looks up offsets of fields, tests move fields and take names away, and what is recorded of other kernels is
+//! a few types out of all.
+//!
+//! aya keeps its BTF members private. Types come from files that anybody may have named: nothing here panics on them.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+pub mod file;
+pub mod kind;
+mod questions;
+mod types;
+
+pub use self::{
+    error::BtfError,
+    types::{Btf, Member, Type},
+};
+
+/// The first two bytes of BTF, in the byte order of its host.
+pub const MAGIC: u16 = 0xeb9f;
