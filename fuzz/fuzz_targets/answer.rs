@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tlsclose_fuzz::attribution::symbols::protocol::{Answer, Request, receive};
+use tlsclose_symbols::protocol::{Answer, Request, receive};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = receive::<Answer>(bytes);

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use object::Object;
-use tlsclose_fuzz::attribution::symbols::{go_table::GoTable, runtime::runtime, starts::Starts, unwind::caller};
+use tlsclose_symbols::{entry_points::EntryPoints, go_table::GoTable, runtime::runtime, unwind::caller};
 
 fuzz_target!(|input: (u64, &[u8])| {
     let (offset, bytes) = input;
@@ -14,7 +14,7 @@ fuzz_target!(|input: (u64, &[u8])| {
         table.name(offset);
         table.name(file.entry());
     }
-    let starts = Starts::of(&file, table.as_ref());
+    let starts = EntryPoints::of(&file, table.as_ref());
     for is_leaf in [false, true] {
         caller(&file, bytes, &starts, offset, is_leaf);
         caller(&file, bytes, &starts, offset % (bytes.len() as u64).max(1), is_leaf);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tlsclose_fuzz::attribution::symbols::{perf_map::PerfMap, protocol::NAME_MAX};
+use tlsclose_symbols::{perf_map::PerfMap, protocol::NAME_MAX};
 
 fuzz_target!(|input: (Vec<u64>, &[u8])| {
     let (addresses, bytes) = input;

@@ -1,5 +1,5 @@
-//! The parsers of what belongs to others: the agent is a program and no library, so its files are
-//! compiled here once more, in the same tree.
+//! The agent's parsers of what belongs to others. Those of the symbol helper are in a library; the
+//! agent is a program, so its files are compiled here once more, in the same tree.
 #![allow(dead_code, reason = "only the parsers are called")]
 
 #[path = "../../tlsclose-agent/src/attribution"]
@@ -17,18 +17,5 @@ pub mod attribution {
     pub mod python {
         pub mod code;
         pub mod lines;
-    }
-
-    pub mod symbols {
-        pub mod code;
-        pub mod demangle;
-        pub mod elf;
-        pub mod go_table;
-        pub mod perf_map;
-        pub mod protocol;
-        pub mod returns;
-        pub mod runtime;
-        pub mod starts;
-        pub mod unwind;
     }
 }
