@@ -252,3 +252,40 @@ impl Feature {
 fn hook(attach_point: &str) -> &'static Hook {
     HOOKS.iter().find(|hook| hook.attach_point == attach_point).unwrap_or(&HOOKS[0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tlsclose doctor`, its JSON and the label of `tlsclose_feature` show them.
+    #[test]
+    fn the_names_that_users_see_stay() {
+        let names = [
+            ("inet_sock_set_state", "transitions"),
+            ("tcp_destroy_sock", "socket_ends"),
+            ("sched_process_exit", "process_ends"),
+            ("sched_process_exec", "process_execs"),
+            ("sched_process_fork", "process_forks"),
+            ("sock_recv_length", "eof_stacks"),
+            ("sock_send_length", "send_stacks"),
+            ("tcp_send_reset", "local_resets"),
+            ("sys_exit_accept", "accept_stacks"),
+            ("sys_exit_accept4", "accept4_stacks"),
+            ("task_struct.thread.fsbase", "python_frames"),
+            ("sys_exit_socket", "socket_errors"),
+            ("sys_enter_close", "close_calls"),
+            ("sys_enter_close_range", "close_range_calls"),
+            ("sys_enter_dup2", "dup2_calls"),
+            ("sys_enter_dup3", "dup3_calls"),
+            ("bpf_for_each_map_elem", "unheld_sockets"),
+            ("bpf_probe_read_kernel", "accept_queues"),
+            ("bpf_probe_read_user", "callers"),
+            ("icsk_probes_out", "half_open"),
+            ("sockets of its own", "self_check"),
+            ("sys_exit", "polling_spins"),
+            ("TLS records", "tls_goodbyes"),
+            ("iter/task_file", "census"),
+        ];
+        assert_eq!(HOOKS.each_ref().map(|hook| (hook.attach_point, hook.feature)), names);
+    }
+}
