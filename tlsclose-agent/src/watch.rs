@@ -305,7 +305,7 @@ impl Watch {
         self.kernel.tidy_tls(now, |process| procfs.is_alive(process.into()));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
-        crate::kernel::memory::give_back();
+        crate::kernel::malloc_trim::give_back();
     }
 
     fn sleep_until(&mut self, next: Instant) {

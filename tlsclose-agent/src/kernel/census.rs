@@ -11,8 +11,8 @@ use tlsclose_common::facts::{CensusCounts, Holder};
 use crate::clock::Moment;
 
 use super::{
-    by_address,
     load::Kernel,
+    lockdown,
     pod::{Fact, read},
 };
 
@@ -92,7 +92,7 @@ impl Kernel {
 
     /// The connections in accept queues, of which only the addresses are known, may be looked at.
     pub fn walks_queues(&self) -> bool {
-        self.is_attached(by_address::HELPER)
+        self.is_attached(lockdown::HELPER)
     }
 
     fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {

@@ -19,17 +19,16 @@ use tlsclose_common::{
 
 pub use super::load_error::LoadError;
 use super::{
-    allocation,
+    arch::HERE,
     btf::{self, Btf},
-    by_address,
     features::Feature,
-    inbox::Inbox,
     layout,
     load_error::{AnyError, one_line, refused},
+    lockdown, map_prealloc,
     object::{Access, Object, program},
     pod::Fact,
-    processor::HERE,
     reads::{self, Place},
+    ring_drain::RingDrain,
     sends::{self, SendHook},
     spins,
     system_calls::{self, CLOSES, DUP2, Functions, OPENINGS},
@@ -123,7 +122,7 @@ pub struct Kernel {
     pub(super) max_sockets: u32,
     /// The agent's process in the first PID namespace.
     pub(super) own_tgid: u32,
-    pub(super) inbox: Inbox,
+    pub(super) ring: RingDrain,
     pub(super) stream_ring: RingBuf<MapData>,
     /// What is attached and what is not, and why.
     pub features: Vec<Feature>,
@@ -174,7 +173,7 @@ impl Kernel {
         }
         let present: Vec<bool> = TRACEPOINTS.iter().map(|(_, tracepoint, _)| btf.has_tracepoint(tracepoint)).collect();
         let access = Access::of(&btf);
-        let allocates = allocation::may_wait(&btf);
+        let allocates = map_prealloc::may_wait(&btf);
         let place = Place::of(&btf);
         let functions = Functions::of(&btf);
         drop(btf);
@@ -184,7 +183,7 @@ impl Kernel {
         })?;
         drop(types);
         let mut features = Vec::new();
-        let by_address = by_address::is_allowed();
+        let by_address = lockdown::is_allowed();
         if let (Access::Probed(missing), false) = (access, by_address) {
             return Err(LoadError::LockedDown(missing));
         }
@@ -225,7 +224,7 @@ impl Kernel {
             }
             let attached = match by_address {
                 true => system_calls::attach(&mut ebpf, tracepoint, functions, &kernel_btf),
-                false => Err(by_address::FORBIDDEN.into()),
+                false => Err(lockdown::FORBIDDEN.into()),
             };
             match attached {
                 Ok(feature) => features.push(feature),
@@ -250,7 +249,7 @@ impl Kernel {
         } else {
             Feature { probe: format!("{THREAD_POINTER}: found"), ..Feature::attached(THREAD_POINTER) }
         });
-        by_address::judge(&mut features, by_address);
+        lockdown::judge(&mut features, by_address);
         let mut kernel = Self::assemble(ebpf, options, features, place, send_hook.ok())?;
         let checked = kernel.check_itself(options)?;
         kernel.features.push(checked);
@@ -314,7 +313,7 @@ impl Kernel {
             detaching: None,
             max_sockets: options.max_sockets,
             own_tgid: std::process::id(),
-            inbox: Inbox::new(map!("STACK_RING")).map_err(|error| refused("STACK_RING", &error.into()))?,
+            ring: RingDrain::new(map!("STACK_RING")).map_err(|error| refused("STACK_RING", &error.into()))?,
             stream_ring: map!("STREAM_RING"),
             ebpf,
             features,

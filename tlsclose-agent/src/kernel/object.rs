@@ -6,11 +6,11 @@ use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Iter};
 use tlsclose_common::limits::STREAM_RING_BYTES;
 
 use super::{
-    allocation,
     btf::Btf,
     layout::Resolved,
     load::Options,
     load_error::{LoadError, refused},
+    map_prealloc,
     pod::Fact,
 };
 
@@ -68,7 +68,7 @@ impl Object<'_> {
         };
         let bytes = match self.allocates {
             true => Cow::Borrowed(bytes),
-            false => Cow::Owned(allocation::at_once(bytes).ok_or(LoadError::NoMap("TLS_SOCKETS"))?),
+            false => Cow::Owned(map_prealloc::at_once(bytes).ok_or(LoadError::NoMap("TLS_SOCKETS"))?),
         };
         let layout = Fact(resolved.layout);
         let file_ref = Fact(resolved.file_ref);

@@ -19,9 +19,9 @@ use self::{
     sockets::{Picture, Sockets},
 };
 use super::{
-    by_address,
     features::Feature,
     load::{Kernel, LoadError, Options},
+    lockdown,
     pod::Fact,
     reads::Place,
 };
@@ -106,7 +106,7 @@ impl Kernel {
         let mut traces = Traces {
             reads: self.is_attached("sock_recv_length"),
             accepts: self.is_attached("sys_exit_accept4"),
-            queues: !census_of_all && self.is_attached(by_address::HELPER),
+            queues: !census_of_all && self.is_attached(lockdown::HELPER),
         };
         let agent = agent(self.control_now.sees_all != 0);
         let give_up = Instant::now() + PATIENCE;

@@ -33,7 +33,7 @@ impl Kernel {
             logger.flush();
         }
         let own_tgid = self.own_tgid;
-        self.inbox.drain(|item| {
+        self.ring.drain(|item| {
             let Some(header) = read::<StackHeader>(item).or_else(|| short_header(item)) else { return };
             match header.kind {
                 // From the check of itself.
@@ -73,7 +73,7 @@ impl Kernel {
 
     /// Waits for something in the stack ring, no longer than `timeout`.
     pub fn wait_for_stacks(&self, timeout: Duration) -> bool {
-        self.inbox.wait(timeout)
+        self.ring.wait(timeout)
     }
 
     /// Has the stack under `key` sent again when it is seen next.

@@ -7,11 +7,11 @@ use aya::{
 };
 
 use super::{
+    arch::HERE,
     btf::Btf,
     features::Feature,
     load_error::{AnyError, one_line},
     object::program,
-    processor::HERE,
 };
 
 pub(super) const OPENINGS: [&str; 3] = ["sys_exit_accept", "sys_exit_accept4", "sys_exit_socket"];

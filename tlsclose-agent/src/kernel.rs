@@ -1,22 +1,22 @@
 //! All that knows aya and the kernel, and nearly all of the agent's unsafe code.
 
 pub mod aborts;
-mod allocation;
+mod arch;
 pub mod btf;
-mod by_address;
 pub mod census;
-pub mod close_calls;
+pub mod closes;
 pub mod counters;
 pub mod features;
-mod inbox;
 pub mod layout;
 pub mod load;
 mod load_error;
-pub mod memory;
+mod lockdown;
+pub mod malloc_trim;
+mod map_prealloc;
 mod object;
 pub mod pod;
-mod processor;
 mod reads;
+mod ring_drain;
 mod self_check;
 mod sends;
 pub mod spins;
