@@ -90,7 +90,7 @@ fn median(costs: &[Duration]) -> Duration {
 /// Everything the outputs are made from, as of the census just done.
 pub fn snapshot(watch: &mut Watch) -> Snapshot {
     let now = Moment::now();
-    let counters = watch.kernel.counters().unwrap_or_else(|error| {
+    let counters = watch.kernel.counters.read().unwrap_or_else(|error| {
         log::warn!("cannot read the kernel side's counters: {error}");
         Counters::default()
     });
@@ -103,7 +103,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         tls_closes: watch.tls.exported(),
         processes: processes(watch, now),
         accept_queues: accept_queues(watch, now),
-        close_calls: watch.kernel.close_calls().to_vec(),
+        close_calls: watch.kernel.closes.calls().to_vec(),
         aborts: watch.aborts.exported(),
         half_open: half_open_series(watch, now),
         spinning: watch.spinning.sockets.clone(),
@@ -122,7 +122,7 @@ pub fn snapshot(watch: &mut Watch) -> Snapshot {
         lost,
         census_duration: watch.log.durations.clone(),
         programs: programs(watch),
-        maps: watch.kernel.map_uses(),
+        maps: watch.kernel.counters.map_uses(),
         features: features(watch),
         host: watch.settings.host.clone(),
         ready: true,
@@ -155,7 +155,7 @@ fn report(watch: &mut Watch, lost: &BTreeMap<(String, String), u64>, now: Moment
         watching_since: rfc3339(watch.log.since),
         generated_at: rfc3339(jiff::Timestamp::now()),
         complete: total("sockets") == 0
-            && watch.kernel.sees_all()
+            && watch.kernel.controls.sees_all()
             && watch.queues.are_whole(watch.kernel.walks_queues())
             && watch.log.last.unheld <= tlsclose_common::limits::UNHELD_RECORDS,
         lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },

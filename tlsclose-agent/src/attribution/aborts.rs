@@ -14,7 +14,7 @@ use crate::{
     aborts::{AbortAccounts, Aborted},
     clock::Moment,
     finding::{AbortCause, Kind},
-    kernel::load::Kernel,
+    kernel::Kernel,
     snapshot::Identity,
     tracker::ProcessKey,
 };
@@ -41,9 +41,9 @@ impl Endings {
         now: Moment,
     ) {
         accounts.begin(now);
-        let samples = kernel.take_abort_stacks();
+        let samples = kernel.aborts.take_stacks();
         let mut labels: HashMap<ProcessKey, Identity> = HashMap::new();
-        for counted in kernel.aborts() {
+        for counted in kernel.aborts.counts() {
             let process = process_of(&counted.key);
             let Some(cause) = cause(counted.key.cause) else { continue };
             let whereabouts = attribution.whereabouts(process);
@@ -66,7 +66,7 @@ impl Endings {
                 is_alive
             };
             if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_aborts(counted.key);
+                kernel.aborts.forget(counted.key);
             }
         }
         let Self { waiting, sites, .. } = self;

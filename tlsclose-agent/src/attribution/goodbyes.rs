@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::Moment,
     finding::Kind,
-    kernel::{load::Kernel, tls::TlsCount},
+    kernel::{Kernel, tls::TlsCount},
     snapshot::Identity,
     tls::{Accounts, Close, Sampled},
     tracker::ProcessKey,
@@ -35,9 +35,9 @@ impl Goodbyes {
     /// Takes in what was counted and sampled since this was called last.
     pub fn learn(&mut self, kernel: &mut Kernel, attribution: &mut Attribution, accounts: &mut Accounts, now: Moment) {
         accounts.begin(now);
-        let samples = kernel.take_tls_stacks();
+        let samples = kernel.tls.take_stacks();
         let mut labels: HashMap<ProcessKey, Identity> = HashMap::new();
-        for counted in kernel.tls_closes() {
+        for counted in kernel.tls.closes() {
             let process = process_of(&counted.key);
             let whereabouts = attribution.whereabouts(process);
             if matches!(whereabouts, Some(Whereabouts::Pending(_))) {
@@ -59,7 +59,7 @@ impl Goodbyes {
                 is_alive
             };
             if self.seen.is_over(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_tls_closes(counted.key);
+                kernel.tls.forget(counted.key);
             }
         }
         let Self { waiting, sites, .. } = self;

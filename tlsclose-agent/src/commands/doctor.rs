@@ -7,10 +7,7 @@ use crate::{
     cli::{DoctorArgs, shared::OutputFormat},
     finding::SCHEMA,
     host::{self, facts},
-    kernel::{
-        features::{Feature as Missing, HOOKS, Hook},
-        load::Options,
-    },
+    kernel::{Options, features::Feature as Missing, hook::Hook},
     logging,
     output::doctor::{self, Doctor},
     snapshot::Feature,
@@ -37,6 +34,6 @@ pub fn run(args: DoctorArgs) -> Done {
 
 /// Nothing could be loaded, so every feature is missing.
 fn refused() -> Vec<Feature> {
-    let feature = |hook: &'static Hook| Missing { hook, available: false, probe: "not loaded".to_owned() }.described();
-    HOOKS.iter().map(feature).collect()
+    let feature = |&hook: &Hook| Missing { hook, available: false, probe: "not loaded".to_owned() }.described();
+    Hook::ALL.iter().map(feature).collect()
 }

@@ -18,7 +18,7 @@ use crate::{
     config::Rules,
     finding::{Kind, Report},
     host::facts,
-    kernel::load::Options,
+    kernel::Options,
     logging,
     output::{
         client::{ClientError, Target, leaks_path},

@@ -12,7 +12,7 @@ use std::{fmt::Display, process::ExitCode};
 use crate::{
     cli::shared::Places,
     host::rights,
-    kernel::load::{Kernel, LoadError, Options},
+    kernel::{Kernel, LoadError, Options},
     output::client::ClientError,
 };
 

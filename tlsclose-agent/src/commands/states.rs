@@ -16,7 +16,7 @@ use crate::{
     clock::Moment,
     finding::State,
     host::rights,
-    kernel::load::{CloseCalls, Kernel, Options},
+    kernel::{CloseCalls, Kernel, Options},
     logging,
     output::states::{Columns, Owner, Transition},
 };
@@ -49,7 +49,7 @@ pub fn run(args: StatesArgs) -> Done {
     loop {
         std::thread::sleep(POLL);
         let mut lines = Vec::new();
-        kernel.drain_stream(|event| lines.extend(row(&event, &mut sockets, &args)));
+        kernel.stream.drain(|event| lines.extend(row(&event, &mut sockets, &args)));
         for transition in lines {
             let line = if json {
                 serde_json::to_string(&transition).map_err(|error| Failure::cannot(&error))?

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Iter};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use tlsclose_common::limits::STREAM_RING_BYTES;
 
 use super::{
     btf::Btf,
     layout::Resolved,
-    load::Options,
     load_error::{LoadError, refused},
     map_prealloc,
+    options::Options,
     pod::Fact,
 };
 
@@ -52,15 +52,8 @@ pub struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// The object, with the census loaded.
-    pub fn with_census(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
-        let mut ebpf = self.load(resolved)?;
-        let census: &mut Iter = program(&mut ebpf, "census")?;
-        census.load("task_file", self.btf).map_err(|error| refused("iter/task_file", &error.into()))?;
-        Ok(ebpf)
-    }
-
-    fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
+    /// Loads the object; none of its programs is loaded yet.
+    pub fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
         let options = self.options;
         let (bytes, is_probed) = match self.access {
             Access::Typed => (TYPED, false),
@@ -105,13 +98,4 @@ impl Object<'_> {
         }
         loader.load(&bytes).map_err(|error| refused("the BPF object", &error.into()))
     }
-}
-
-/// A program of the object by its name.
-pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, LoadError>
-where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
-{
-    let missing = || LoadError::Program { what: name.to_owned(), reason: "not in the BPF object".into() };
-    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }

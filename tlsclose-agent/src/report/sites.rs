@@ -95,7 +95,7 @@ pub(super) fn site(
 /// The call of close() that left one of the examples open.
 fn closed_elsewhere(watch: &mut Watch, examples: &[Socket]) -> Option<ClosedElsewhere> {
     let was_closed = examples.iter().filter(|socket| socket.last.was_closed);
-    let closer = was_closed.filter_map(|socket| watch.kernel.closer(socket.last.sk)).next()?;
+    let closer = was_closed.filter_map(|socket| watch.kernel.closes.closer(socket.last.sk)).next()?;
     Some(ClosedElsewhere {
         pid: closer.tgid,
         comm: comm_text(closer.comm),
@@ -104,7 +104,7 @@ fn closed_elsewhere(watch: &mut Watch, examples: &[Socket]) -> Option<ClosedElse
 }
 
 fn bad_closes(watch: &mut Watch, process: ProcessKey) -> Option<BadCloses> {
-    let bad = watch.kernel.bad_closes(process)?;
+    let bad = watch.kernel.closes.bad(process)?;
     Some(BadCloses { calls: bad.count, fd: bad.fd.cast_signed(), stack: watch.attribution.stack_of(bad.stack) })
 }
 
@@ -128,7 +128,7 @@ pub(super) fn describe_process(watch: &mut Watch, key: ProcessKey, sockets: u64,
             .map(|room| (room as f64 / per_minute * 60.0).round()),
         rss_bytes: vitals.rss_bytes,
         bad_closes: bad_closes(watch, key),
-        emfile_errors: watch.kernel.emfile_errors(key.tgid),
+        emfile_errors: watch.kernel.counters.emfile_errors(key.tgid),
         container: watch.attribution.container(key),
     })
 }
@@ -157,7 +157,7 @@ fn blocked_threads(watch: &Watch, socket: &Socket) -> Vec<BlockedThread> {
     if !(socket.last.is_unheld && socket.last.was_closed) {
         return Vec::new();
     }
-    let Some(closer) = watch.kernel.closer(socket.last.sk) else { return Vec::new() };
+    let Some(closer) = watch.kernel.closes.closer(socket.last.sk) else { return Vec::new() };
     let process = ProcessId { tgid: closer.tgid, started_at: closer.started_at };
     blocked::threads(&watch.attribution.procfs, process, closer.fd)
 }
