@@ -7,7 +7,7 @@ use tlsclose_common::facts::{Holder, Suspect};
 
 use self::{
     aborts::Aborts,
-    attach::Programs,
+    attach::{Links, Programs},
     census::{Census, CensusError, Totals},
     closes::Closes,
     controls::Controls,
@@ -28,7 +28,7 @@ pub use self::{
 
 pub mod aborts;
 mod arch;
-mod attach;
+pub mod attach;
 pub mod btf;
 pub mod census;
 mod closes;
@@ -102,6 +102,13 @@ impl Kernel {
         })
     }
 
+    /// What keeps the programs attached, for who wants to detach them while the rest is at work.
+    pub fn take_links(&mut self) -> Links {
+        let mut links = self.programs.take_links();
+        links.append(self.sends.take_links());
+        links
+    }
+
     /// Walks every descriptor of the host; `each` gets one record for each half-closed one.
     pub fn census(&mut self, each: impl FnMut(&Holder)) -> Result<Totals, CensusError> {
         self.controls.begin_census(self.counters.half_closed());
@@ -143,5 +150,12 @@ impl Kernel {
     /// Runs skipped because a program was running on that CPU already.
     pub fn recursion_misses(&self) -> u64 {
         runs::recursion_misses(&self.programs.ebpf)
+    }
+}
+
+impl Drop for Kernel {
+    /// All at once, those at sends too.
+    fn drop(&mut self) {
+        drop(self.take_links());
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Programs {
 
 /// What keeps programs attached; dropping it detaches all of them at once.
 #[derive(Default)]
-pub(super) struct Links(Vec<Box<dyn Any + Send>>);
+pub struct Links(Vec<Box<dyn Any + Send>>);
 
 impl Programs {
     pub fn new(ebpf: Ebpf) -> Self {
@@ -64,6 +64,10 @@ impl Programs {
         Ok(())
     }
 
+    pub fn take_links(&mut self) -> Links {
+        std::mem::take(&mut self.attached)
+    }
+
     pub fn log(&mut self) {
         self.logger = EbpfLogger::init(&mut self.ebpf).ok();
     }
@@ -76,7 +80,11 @@ impl Programs {
 }
 
 impl Links {
-    pub fn push(&mut self, link: impl Any + Send) {
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    pub(super) fn push(&mut self, link: impl Any + Send) {
         self.0.push(Box::new(link));
     }
 }

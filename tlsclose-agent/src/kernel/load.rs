@@ -164,7 +164,7 @@ impl Attached {
         let send_hook = sends::Loaded::load(&mut programs, place, functions, btf);
         features.push(sends::feature(place, &send_hook));
         features.push(tls::feature(&features));
-        features.extend(system_calls::attach_openings(&mut programs, functions, btf));
+        features.extend(system_calls::attach_openings(&mut programs, options, functions, btf));
         features.extend(system_calls::attach_closes(&mut programs, options, by_address, functions, btf)?);
         features.push(spins::load(&mut programs, btf));
         features.push(Feature::attached(Hook::Census));

@@ -17,9 +17,6 @@ use super::{
 static TYPED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
 static PROBED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probed.bpf.o"));
 
-#[cfg(test)]
-pub(super) const BOTH: [&[u8]; 2] = [TYPED, PROBED];
-
 /// Helpers that give pointers of known types, or call back.
 const TYPING: [&str; 4] = ["task_pt_regs", "for_each_map_elem", "sock_from_file", "get_current_task_btf"];
 
@@ -97,5 +94,21 @@ impl Object<'_> {
             loader.map_max_entries("STREAM_RING", STREAM_RING_BYTES);
         }
         loader.load(&bytes).map_err(|error| refused("the BPF object", &error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_maps_take_all_their_memory_only_the_flags_of_two_maps_change() {
+        for object in [TYPED, PROBED] {
+            let changed = map_prealloc::at_once(object).unwrap();
+            assert_eq!(changed.len(), object.len());
+            let pairs = object.iter().zip(&changed).filter(|(before, after)| before != after);
+            assert_eq!(pairs.collect::<Vec<_>>(), [(&1, &0); 2]);
+        }
+        assert_eq!(map_prealloc::at_once(b"no object"), None);
     }
 }

@@ -21,6 +21,8 @@ pub struct Options {
     pub stream: bool,
     /// The census writes out every TCP socket, not only half-closed ones.
     pub census_of_all: bool,
+    /// Count calls of socket() that fail for want of a descriptor.
+    pub socket_errors: bool,
     /// Watch calls of close().
     pub close_calls: CloseCalls,
     /// Print the verifier's log when a program is refused.
@@ -47,6 +49,7 @@ impl Default for Options {
             copies_per_second: 100,
             stream: false,
             census_of_all: false,
+            socket_errors: true,
             close_calls: CloseCalls::Auto,
             verbose: false,
         }

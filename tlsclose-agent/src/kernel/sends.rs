@@ -154,6 +154,10 @@ impl Sends {
         }
     }
 
+    pub fn take_links(&mut self) -> Links {
+        self.hook.as_mut().and_then(|hook| hook.links.take()).unwrap_or_default()
+    }
+
     /// Lately the hook at reads met a process whose sockets come into its hands unseen.
     fn has_met_io_uring(&self, census: u32) -> bool {
         let met = self.io_uring_met.get(&0, 0).unwrap_or(0);

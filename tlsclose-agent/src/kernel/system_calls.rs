@@ -54,8 +54,16 @@ impl Functions {
 }
 
 /// Attaches what sees sockets being opened.
-pub(super) fn attach_openings(programs: &mut Programs, functions: Functions, btf: &AyaBtf) -> Vec<Feature> {
+pub(super) fn attach_openings(
+    programs: &mut Programs,
+    options: &Options,
+    functions: Functions,
+    btf: &AyaBtf,
+) -> Vec<Feature> {
     let attached = OPENINGS.map(|hook| {
+        if hook == Hook::Socket && !options.socket_errors {
+            return Feature::missing(hook, "not wanted");
+        }
         attach(programs, hook, functions, btf).unwrap_or_else(|error| Feature::missing(hook, &one_line(&error)))
     });
     attached.into()
