@@ -100,3 +100,37 @@ impl Drop for Links {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Condvar, Mutex},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// Going, it waits for others that go.
+    struct Waits(Arc<(Mutex<usize>, Condvar)>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let (going, changed) = &*self.0;
+            let mut going = going.lock().unwrap();
+            *going += 1;
+            changed.notify_all();
+            let limit = Duration::from_secs(20);
+            let (_going, timeout) = changed.wait_timeout_while(going, limit, |going| *going < 20).unwrap();
+            assert!(!timeout.timed_out(), "the links go one after the other");
+        }
+    }
+
+    #[test]
+    fn links_go_at_once() {
+        let going = Arc::default();
+        let mut links = Links::default();
+        (0..20).for_each(|_| links.push(Waits(Arc::clone(&going))));
+        drop(links);
+        assert_eq!(*going.0.lock().unwrap(), 20);
+    }
+}
