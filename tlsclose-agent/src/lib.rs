@@ -20,20 +20,6 @@ mod report;
 mod watch;
 mod why;
 
-// Old addresses, for rooms that are being moved.
-mod clock {
-    pub use tlsclose_core::model::Moment;
-}
-mod tracker {
-    pub use tlsclose_core::model::ProcessId as ProcessKey;
-}
-mod finding {
-    pub use tlsclose_core::model::{CloseResult, FileOffset, Frame};
-}
-mod snapshot {
-    pub use crate::api::{Feature, MapUse};
-}
-
 use std::{ffi::OsString, process::ExitCode};
 
 use cli::{Command, Stop};

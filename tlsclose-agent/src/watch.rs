@@ -31,7 +31,7 @@ use crate::{
     },
     config::Rules,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
-    kernel::{census::CensusError, counters::Counters, load::Kernel, stacks::Record},
+    kernel::{Kernel, census::CensusError, counters::Counters, stacks::Record},
 };
 use tlsclose_core::{
     closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
@@ -172,7 +172,7 @@ impl Watch {
         self.ticks_base = (second.jiffies, Moment(second.now));
         let looks = [(first.jiffies, Moment(first.now)), self.ticks_base];
         self.ticks_per_second = ticks_per_second(looks[0], looks[1]).unwrap_or(0);
-        self.kernel.set_ticks(self.ticks_per_second, self.settings.idle_after.as_secs_f64());
+        self.kernel.controls.set_ticks(self.ticks_per_second, self.settings.idle_after.as_secs_f64());
         self.namespaces.refresh(&self.settings.procfs);
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Watch {
 
     /// Takes in where sockets were closed.
     fn learn_closes(&mut self) {
-        let taken = self.kernel.take_closes().into_iter();
+        let taken = self.kernel.closes.take().into_iter();
         let closed = taken.map(|(pair, sockets)| Closed { opened: pair.opened, closed: pair.closed, sockets });
         let Attribution { closes, paths, .. } = &mut self.attribution;
         closes.take(closed, |key| paths.by_key(key));
@@ -278,10 +278,10 @@ impl Watch {
         let attribution = &mut self.attribution;
         let python = attribution.python.forgotten();
         for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
-            self.kernel.forget_stack(key);
+            self.kernel.stacks.forget(key);
         }
         for id in python.codes {
-            self.kernel.forget_code(id);
+            self.kernel.stacks.forget_code(id);
         }
     }
 
@@ -289,8 +289,8 @@ impl Watch {
     fn teach(&mut self, learned: Vec<Learned>) {
         for learned in learned {
             match learned {
-                Learned::Leaf(leaf, rule) => self.kernel.set_leaf(leaf, rule),
-                Learned::Interpreter(image, interpreter) => self.kernel.set_python(image, interpreter),
+                Learned::Leaf(leaf, rule) => self.kernel.stacks.set_leaf(leaf, rule),
+                Learned::Interpreter(image, interpreter) => self.kernel.stacks.set_python(image, interpreter),
             }
         }
     }
@@ -314,16 +314,16 @@ impl Watch {
         self.gauged.forget(now);
         self.descriptors.forget(now);
         self.emfile.forget(|process| procfs.is_alive(process), |workload| self.gauged.has(workload));
-        self.kernel.tidy_tls(now, |process| procfs.is_alive(process));
+        self.kernel.tls.tidy(now, |process| procfs.is_alive(process));
         self.attribution.tidy();
         self.namespaces.refresh(&self.settings.procfs);
-        crate::kernel::memory::give_back();
+        crate::kernel::malloc_trim::give_back();
     }
 
     fn sleep_until(&mut self, next: Instant) {
         let longest = if self.attribution.has_parked() { SHORT_SLEEP } else { LONGEST_SLEEP };
         let span = next.saturating_duration_since(Instant::now()).min(longest);
-        if self.kernel.wait_for_stacks(span) {
+        if self.kernel.stacks.wait(span) {
             // Of a first TLS connection every send counts.
             self.kernel.follow_sends();
             std::thread::sleep(BATCH);

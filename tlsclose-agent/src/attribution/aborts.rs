@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tlsclose_common::facts::{AbortKey, AbortStackKey, abort};
 
 use super::{Attribution, closing_sites::ClosingSites, containers::Whereabouts, process::comm_text};
-use crate::kernel::load::Kernel;
+use crate::kernel::Kernel;
 use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
 use tlsclose_core::{
     closes::aborts::{AbortAccounts, Aborted},
@@ -34,9 +34,9 @@ impl Endings {
         now: Moment,
     ) {
         accounts.begin(now);
-        let samples = kernel.take_abort_stacks();
+        let samples = kernel.aborts.take_stacks();
         let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
-        for counted in kernel.aborts() {
+        for counted in kernel.aborts.counts() {
             let process = process_of(&counted.key);
             let Some(cause) = cause(counted.key.cause) else { continue };
             let whereabouts = attribution.whereabouts(process);
@@ -59,7 +59,7 @@ impl Endings {
                 is_alive
             };
             if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_aborts(counted.key);
+                kernel.aborts.forget(counted.key);
             }
         }
         let Self { waiting, sites, .. } = self;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
 
 use super::{Attribution, closing_sites::ClosingSites, containers::Whereabouts, process::comm_text};
-use crate::kernel::{load::Kernel, tls::TlsCount};
+use crate::kernel::{Kernel, tls::TlsCount};
 use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
 use tlsclose_core::closes::tls::{Close, Sampled};
 use tlsclose_core::{
@@ -35,9 +35,9 @@ impl Goodbyes {
         now: Moment,
     ) {
         accounts.begin(now);
-        let samples = kernel.take_tls_stacks();
+        let samples = kernel.tls.take_stacks();
         let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
-        for counted in kernel.tls_closes() {
+        for counted in kernel.tls.closes() {
             let process = process_of(&counted.key);
             let whereabouts = attribution.whereabouts(process);
             if matches!(whereabouts, Some(Whereabouts::Pending(_))) {
@@ -59,7 +59,7 @@ impl Goodbyes {
                 is_alive
             };
             if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_tls_closes(counted.key);
+                kernel.tls.forget(counted.key);
             }
         }
         let Self { waiting, sites, .. } = self;

@@ -37,7 +37,6 @@ use tlsclose_symbols::runtime::Runtime;
 use super::modules::contents::{ContentsId, KnownContents};
 use super::modules::{ModuleId, Modules};
 use super::worker::Worker;
-use crate::finding::Frame;
 use crate::host::memory::Budget;
 use cache::Cache;
 use client::{Helper, Launch, nonsense};
@@ -48,6 +47,7 @@ use frames::{checked, clean, frames};
 use helper_backoff::{Starts, Strikes};
 pub use jit::JitName;
 use loads::{DebugFile, DebugId, Load};
+use tlsclose_core::model::Frame;
 
 /// A helper without work for this long is ended, which gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);

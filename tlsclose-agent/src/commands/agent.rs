@@ -25,7 +25,7 @@ use crate::{
     },
     config::Rules,
     host::facts,
-    kernel::load::{CloseCalls, Options},
+    kernel::{CloseCalls, Options},
     logging,
     output::{
         http::{self, Listeners, OwnerSocket, access::Access, host},

@@ -18,7 +18,7 @@ use crate::{
     cli::{LeaksArgs, shared::OutputFormat},
     config::Rules,
     host::facts,
-    kernel::load::Options,
+    kernel::Options,
     logging,
     output::{
         client::{ClientError, Target, leaks_path},

@@ -12,7 +12,7 @@ use std::{fmt::Display, process::ExitCode};
 use crate::{
     cli::shared::Places,
     host::rights,
-    kernel::load::{Kernel, LoadError, Options},
+    kernel::{Kernel, LoadError, Options},
     output::client::ClientError,
 };
 
@@ -77,7 +77,7 @@ fn load(places: &Places, mut options: Options) -> Result<Kernel, LoadError> {
     }
     options.verbose = log::max_level() >= log::LevelFilter::Debug;
     let mut kernel = Kernel::load(&options)?;
-    crate::kernel::memory::give_back();
+    crate::kernel::malloc_trim::give_back();
     if let Err(error) = rights::give_up(|| kernel.census(|_| {}).is_ok()) {
         log::warn!("cannot give up rights that are not used: {error}");
     }

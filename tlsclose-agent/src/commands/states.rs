@@ -4,16 +4,18 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tlsclose_common::facts;
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Done, Failure, load};
+use super::{Done, Failure, load, runtime};
 use crate::{
     cli::{StatesArgs, shared::OutputFormat},
     host::rights,
-    kernel::load::{CloseCalls, Kernel, Options},
+    kernel::{CloseCalls, Kernel, Options, attach::Links},
     logging,
     output::states::{Columns, Owner, Transition},
 };
@@ -33,12 +35,27 @@ struct Known {
 pub fn run(args: StatesArgs) -> Done {
     logging::start(&args.log);
     // Each hook that is attached for nothing is one more to wait for at the end.
-    let options = Options { stream: true, census_of_all: true, close_calls: CloseCalls::Off, ..Options::default() };
+    let options = Options {
+        stream: true,
+        census_of_all: true,
+        socket_errors: false,
+        close_calls: CloseCalls::Off,
+        ..Options::default()
+    };
     let mut kernel = load(&args.places, options)?;
     let mut sockets = owners(&mut kernel)?;
     if let Err(error) = rights::give_up_all() {
         log::warn!("cannot give up rights that are not used: {error}");
     }
+    let links = Arc::new(Mutex::new(kernel.take_links()));
+    detach_at_signals(&links)?;
+    let done = show(&mut kernel, &mut sockets, &args);
+    detach(&links);
+    done
+}
+
+/// Shows transitions until nobody reads them any more.
+fn show(kernel: &mut Kernel, sockets: &mut HashMap<u64, Known>, args: &StatesArgs) -> Done {
     let columns = Columns { time: args.time, wide: args.wide };
     let json = args.output == OutputFormat::Json;
     if !json && !write_line(&columns.header())? {
@@ -47,7 +64,7 @@ pub fn run(args: StatesArgs) -> Done {
     loop {
         std::thread::sleep(POLL);
         let mut lines = Vec::new();
-        kernel.drain_stream(|event| lines.extend(row(&event, &mut sockets, &args)));
+        kernel.stream.drain(|event| lines.extend(row(&event, sockets, args)));
         for transition in lines {
             let line = if json {
                 serde_json::to_string(&transition).map_err(|error| Failure::cannot(&error))?
@@ -59,6 +76,35 @@ pub fn run(args: StatesArgs) -> Done {
             }
         }
     }
+}
+
+/// Ends the program at SIGINT and SIGTERM, as they would without this, but with all programs detached at once: when a
+/// process ends, the kernel detaches one after the other.
+fn detach_at_signals(links: &Arc<Mutex<Links>>) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let links = Arc::clone(links);
+    // Beside the loop, which may hang in a write to a reader that does not read.
+    std::thread::spawn(move || {
+        let ended_by = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+            }
+        });
+        detach(&links);
+        // As shells show such an end.
+        std::process::exit(128 + ended_by.as_raw_value());
+    });
+    Ok(())
+}
+
+fn detach(links: &Mutex<Links>) {
+    let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(std::mem::take(&mut *links));
 }
 
 /// Owners of the sockets that were there before.

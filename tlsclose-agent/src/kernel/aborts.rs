@@ -1,8 +1,9 @@
 //! Connections that ended by a reset or an error, as the kernel side counts them.
 
-use tlsclose_common::facts::{AbortKey, AbortStackKey, Comm};
+use aya::maps::{HashMap, MapData, PerCpuHashMap};
+use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts as Counted, Comm};
 
-use super::{load::Kernel, pod::Fact};
+use super::{attach::Programs, counted, load_error::LoadError, pod::Fact};
 
 /// Those of one process and cause, since the programs were loaded.
 #[derive(Clone, Copy, Debug)]
@@ -13,35 +14,34 @@ pub struct AbortCount {
     pub comm: Comm,
 }
 
-impl Kernel {
-    pub fn aborts(&self) -> Vec<AbortCount> {
-        let keys = self.aborts.keys().filter_map(Result::ok);
-        keys.filter_map(|key| {
-            let values = self.aborts.get(&key, 0).ok()?;
-            let count = values.iter().map(|Fact(value)| value.count).sum();
-            let comm = values.iter().map(|Fact(value)| value.comm).find(|comm| !comm.is_empty()).unwrap_or_default();
-            Some(AbortCount { key: key.0, count, comm })
-        })
-        .collect()
+pub struct Aborts {
+    counts: PerCpuHashMap<MapData, Fact<AbortKey>, Fact<Counted>>,
+    stacks: HashMap<MapData, Fact<AbortStackKey>, u64>,
+}
+
+impl Aborts {
+    pub(super) fn of(programs: &mut Programs) -> Result<Self, LoadError> {
+        Ok(Self { counts: programs.map("ABORTS")?, stacks: programs.map("ABORT_STACKS")? })
+    }
+
+    pub fn counts(&self) -> Vec<AbortCount> {
+        let parts = |counted: &Counted| (counted.count, counted.comm);
+        counted::sums(&self.counts, parts, |key, count, comm| AbortCount { key, count, comm })
+    }
+
+    pub(super) fn of_process(&self, tgid: u32) -> Vec<AbortKey> {
+        let keys = self.counts.keys().filter_map(Result::ok).map(|Fact(key)| key);
+        keys.filter(|key| key.tgid == tgid).collect()
     }
 
     /// The process has ended and will close nothing more.
-    pub fn forget_aborts(&mut self, key: AbortKey) {
+    pub fn forget(&mut self, key: AbortKey) {
         // Fails only when there is nothing to remove.
-        let _ = self.aborts.remove(&Fact(key));
+        let _ = self.counts.remove(&Fact(key));
     }
 
-    /// Sampled closes since this was called last. What is counted between the look and the
-    /// removal is lost, like all that was not sampled.
-    pub fn take_abort_stacks(&mut self) -> Vec<(AbortStackKey, u64)> {
-        let keys: Vec<Fact<AbortStackKey>> = self.abort_stacks.keys().filter_map(Result::ok).collect();
-        let mut taken = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Ok(count) = self.abort_stacks.get(&key, 0) else { continue };
-            // Fails only when the entry was recycled meanwhile.
-            let _ = self.abort_stacks.remove(&key);
-            taken.push((key.0, count));
-        }
-        taken
+    /// Sampled closes since this was called last.
+    pub fn take_stacks(&mut self) -> Vec<(AbortStackKey, u64)> {
+        counted::take(&mut self.stacks)
     }
 }

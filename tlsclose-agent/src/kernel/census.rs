@@ -5,12 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::{maps::PerCpuValues, programs::Iter};
+use aya::{
+    Btf as AyaBtf,
+    maps::{MapData, MapError, PerCpuArray, PerCpuValues},
+    programs::Iter,
+};
 use tlsclose_common::facts::{CensusCounts, Holder};
 
 use super::{
-    by_address,
-    load::Kernel,
+    attach::Programs,
+    hook::Hook,
+    load_error::{LoadError, refused},
     pod::{Fact, read},
 };
 
@@ -40,22 +45,28 @@ pub struct Totals {
 #[error("the census failed: {0}")]
 pub struct CensusError(String);
 
-impl Kernel {
+/// Loads the program, which runs whenever a census is taken.
+pub(super) fn load(programs: &mut Programs, btf: &AyaBtf) -> Result<(), LoadError> {
+    let program: &mut Iter = programs.get(Hook::Census.spec().program)?;
+    program.load("task_file", btf).map_err(|error| refused(Hook::Census.attach_point(), &error.into()))
+}
+
+pub(super) struct Census {
+    counts: PerCpuArray<MapData, Fact<CensusCounts>>,
+}
+
+impl Census {
+    pub fn of(programs: &mut Programs) -> Result<Self, LoadError> {
+        Ok(Self { counts: programs.map("CENSUS")? })
+    }
+
     /// Walks every descriptor of the host; `each` gets one record for each half-closed one.
-    pub fn census(&mut self, mut each: impl FnMut(&Holder)) -> Result<Totals, CensusError> {
+    pub fn take(&mut self, programs: &mut Programs, mut each: impl FnMut(&Holder)) -> Result<Totals, CensusError> {
         let failed = |error: &dyn std::fmt::Display| CensusError(error.to_string());
         let (start, cpu_before) = (Instant::now(), thread_cpu_time());
-        self.control_now.census = self.control_now.census.wrapping_add(1);
-        self.control_now.census_began = crate::host::clock::now().0;
-        self.control_now.half_closed = self.half_closed_entries().unwrap_or(u64::MAX);
-        self.write_control();
-        self.reset_counts().map_err(|error| failed(&error))?;
+        self.reset().map_err(|error| failed(&error))?;
 
-        let program: &mut Iter = self
-            .ebpf
-            .program_mut("census")
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| failed(&"the program is not in the BPF object"))?;
+        let program: &mut Iter = programs.get(Hook::Census.spec().program).map_err(|error| failed(&error))?;
         let link = program.attach().map_err(|error| failed(&error))?;
         let link = program.take_link(link).map_err(|error| failed(&error))?;
         let mut file = link.into_file().map_err(|error| failed(&error))?;
@@ -69,40 +80,22 @@ impl Kernel {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        let mut totals = self.read_counts().map_err(|error| failed(&error))?;
+        let mut totals = self.read().map_err(|error| failed(&error))?;
         totals.took = start.elapsed();
         totals.cpu = thread_cpu_time().saturating_sub(cpu_before);
         Ok(totals)
     }
 
-    /// Says how long a tick is. From now on a census shows established connections without keepalive
-    /// on which nothing moved for `idle_after` seconds; 0: none.
-    pub fn set_ticks(&mut self, per_second: u64, idle_after: f64) {
-        self.control_now.ticks_per_second = per_second as u32;
-        self.control_now.idle_after = (idle_after * per_second as f64).min(f64::from(i32::MAX)) as u32;
-        self.write_control();
-    }
-
-    /// A census sees every process of the host.
-    pub fn sees_all(&self) -> bool {
-        self.control_now.sees_all != 0
-    }
-
-    /// The connections in accept queues, of which only the addresses are known, may be looked at.
-    pub fn walks_queues(&self) -> bool {
-        self.is_attached(by_address::HELPER)
-    }
-
-    fn reset_counts(&mut self) -> Result<(), aya::maps::MapError> {
-        let cpus = self.census_counts.get(&0, 0)?.len();
+    fn reset(&mut self) -> Result<(), MapError> {
+        let cpus = self.counts.get(&0, 0)?.len();
         let zeros = vec![Fact(CensusCounts::default()); cpus];
-        let zeros = PerCpuValues::try_from(zeros).map_err(aya::maps::MapError::IoError)?;
-        self.census_counts.set(0, zeros, 0)
+        let zeros = PerCpuValues::try_from(zeros).map_err(MapError::IoError)?;
+        self.counts.set(0, zeros, 0)
     }
 
-    fn read_counts(&self) -> Result<Totals, aya::maps::MapError> {
+    fn read(&self) -> Result<Totals, MapError> {
         let mut totals = Totals::default();
-        for Fact(cpu) in self.census_counts.get(&0, 0)?.iter() {
+        for Fact(cpu) in self.counts.get(&0, 0)?.iter() {
             for (sum, count) in totals.sockets.iter_mut().zip(cpu.sockets) {
                 *sum += count;
             }

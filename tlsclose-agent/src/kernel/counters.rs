@@ -1,18 +1,15 @@
-//! What the kernel side counts, and what it is told about processes.
+//! What the kernel side counts.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd, AsRawFd},
-};
+use std::collections::BTreeMap;
 
-use aya::{maps::MapError, programs::ProgramInfo};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use tlsclose_common::{
     facts::{Durations, Lost},
     limits::STATES,
 };
 
-use super::{load::Kernel, pod::Fact};
-use crate::snapshot::MapUse;
+use super::{attach::Programs, load_error::LoadError, options::Options, pod::Fact};
+use crate::api::MapUse;
 
 /// Counters since the programs were loaded, summed over CPUs.
 #[derive(Clone, Debug, Default)]
@@ -47,16 +44,28 @@ const LOSSES: [(Lost, &str, &str); 17] = [
     (Lost::CloseRange, "events", "close_range"),
 ];
 
-/// Run time of one program, from the kernel's bpf statistics.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub program: String,
-    pub nanoseconds: u64,
-    pub runs: u64,
+pub struct CounterMaps {
+    transitions: PerCpuArray<MapData, u64>,
+    durations: PerCpuArray<MapData, Fact<Durations>>,
+    lost: PerCpuArray<MapData, u64>,
+    half_closed: PerCpuArray<MapData, u64>,
+    emfile: HashMap<MapData, u32, u64>,
+    max_sockets: u32,
 }
 
-impl Kernel {
-    pub fn counters(&self) -> Result<Counters, MapError> {
+impl CounterMaps {
+    pub(super) fn of(programs: &mut Programs, options: &Options) -> Result<Self, LoadError> {
+        Ok(Self {
+            transitions: programs.map("TRANSITIONS")?,
+            durations: programs.map("DURATIONS")?,
+            lost: programs.map("LOST")?,
+            half_closed: programs.map("HALF_CLOSED_COUNTS")?,
+            emfile: programs.map("EMFILE")?,
+            max_sockets: options.max_sockets,
+        })
+    }
+
+    pub fn read(&self) -> Result<Counters, MapError> {
         let mut counters = Counters { transitions: vec![0; STATES * STATES], ..Counters::default() };
         for (slot, sum) in counters.transitions.iter_mut().enumerate() {
             *sum = self.transitions.get(&(slot as u32), 0)?.iter().sum();
@@ -81,73 +90,26 @@ impl Kernel {
         Ok(sum)
     }
 
-    /// Run times of our programs; zero where the kernel's bpf statistics are off.
-    pub fn runs(&self) -> Vec<Run> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let info: ProgramInfo = program.info().ok()?;
-                Some((name.to_owned(), info))
-            })
-            .map(|(program, info)| Run {
-                program,
-                nanoseconds: info.run_time().as_nanos() as u64,
-                runs: info.run_count(),
-            })
-            .collect()
-    }
-
-    /// Runs skipped because a program was running on that CPU already, in softirq over process
-    /// context (kernel/bpf/trampoline.c and bpf_trace.c, since 6.1); from fdinfo.
-    pub fn recursion_misses(&self) -> u64 {
-        let misses = |(_, program): (&str, &aya::programs::Program)| {
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            fdinfo_number(fd, "recursion_misses:")
-        };
-        self.ebpf.programs().filter_map(misses).sum()
-    }
-
     /// Sizes of the exact map; the others are lossy or bounded by the number of processes.
     pub fn map_uses(&self) -> Vec<MapUse> {
-        let entries = self.half_closed_entries().unwrap_or(0);
+        let entries = self.half_closed().unwrap_or(0);
         vec![MapUse { map: "HALF_CLOSED".into(), entries, max_entries: u64::from(self.max_sockets) }]
     }
 
     /// Entries of the exact map: not fewer than there are when this is called.
-    pub(super) fn half_closed_entries(&self) -> Result<u64, MapError> {
-        let counted = |slot| self.counts.get(&slot, 0).map(|cpus| cpus.iter().sum::<u64>());
+    pub(super) fn half_closed(&self) -> Option<u64> {
+        let counted = |slot| self.half_closed.get(&slot, 0).ok().map(|cpus| cpus.iter().sum::<u64>());
         let went = counted(1)?;
-        Ok(counted(0)?.saturating_sub(went))
-    }
-
-    /// Sampling prefers these processes from now on.
-    pub fn arm(&mut self, tgids: &std::collections::BTreeSet<u32>) {
-        let now: Vec<u32> = self.armed.keys().filter_map(Result::ok).collect();
-        for tgid in now.iter().filter(|tgid| !tgids.contains(tgid)) {
-            // Fails only when the process has ended and the kernel side removed it.
-            let _ = self.armed.remove(tgid);
-        }
-        for tgid in tgids.iter().filter(|tgid| !now.contains(tgid)) {
-            if self.armed.insert(tgid, 1, 0).is_err() {
-                // Full: the rest is sampled like everybody.
-                break;
-            }
-        }
-        let any = u32::from(!tgids.is_empty());
-        if self.control_now.any_armed != any {
-            self.control_now.any_armed = any;
-            self.write_control();
-        }
+        Some(counted(0)?.saturating_sub(went))
     }
 
     /// accept() calls of the process that failed with EMFILE or ENFILE.
     pub fn emfile_errors(&self, tgid: u32) -> u64 {
         self.emfile.get(&tgid, 0).unwrap_or(0)
     }
-}
 
-/// A number out of `/proc/self/fdinfo`.
-fn fdinfo_number(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse().ok())
+    /// The exact map had no room for a socket.
+    pub(super) fn lost_sockets(&self) -> bool {
+        self.read().is_ok_and(|counters| counters.lost.get(&("sockets", "map_full")).is_some_and(|lost| *lost > 0))
+    }
 }

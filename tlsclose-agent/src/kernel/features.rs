@@ -1,254 +1,50 @@
-//! What this host gives: each hook, what it is for, and what is lost without it.
+//! What this host gives: each hook, and whether it is attached.
+
+use super::hook::Hook;
 
 /// A hook and whether it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feature {
-    pub hook: &'static Hook,
+    pub hook: Hook,
     pub available: bool,
     /// How that was found out.
     pub probe: String,
 }
 
-/// One hook of the kernel side.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Hook {
-    pub attach_point: &'static str,
-    /// Name of the feature, as metrics label it.
-    pub feature: &'static str,
-    /// The program of the BPF object that does it.
-    pub program: &'static str,
-    /// What of the kernel that takes, with the release of Linux that brought it.
-    pub needs: &'static str,
-    /// Where that is missing: another program, and where it is attached. Empty where there is none.
-    pub fallback: &'static str,
-    /// What is lost without it, in a user's words.
-    pub without: &'static str,
-}
-
-/// The table of all hooks.
-pub const HOOKS: [Hook; 24] = [
-    Hook {
-        attach_point: "inet_sock_set_state",
-        feature: "transitions",
-        program: "set_state",
-        needs: "tp_btf/inet_sock_set_state (5.5)",
-        fallback: "",
-        without: "nothing works: the agent does not start",
-    },
-    Hook {
-        attach_point: "tcp_destroy_sock",
-        feature: "socket_ends",
-        program: "destroy_sock",
-        needs: "tp_btf/tcp_destroy_sock (5.5)",
-        fallback: "",
-        without: "nothing works: the agent does not start",
-    },
-    Hook {
-        attach_point: "sched_process_exit",
-        feature: "process_ends",
-        program: "process_exit",
-        needs: "tp_btf/sched_process_exit (5.5)",
-        fallback: "",
-        without: "nothing works: the agent does not start",
-    },
-    Hook {
-        attach_point: "sched_process_exec",
-        feature: "process_execs",
-        program: "process_exec",
-        needs: "tp_btf/sched_process_exec (5.5)",
-        fallback: "",
-        without: "nothing works: the agent does not start",
-    },
-    Hook {
-        attach_point: "sched_process_fork",
-        feature: "process_forks",
-        program: "process_fork",
-        needs: "tp_btf/sched_process_fork (5.5)",
-        fallback: "",
-        without: "the first sockets of a forked Python worker have no code path",
-    },
-    Hook {
-        attach_point: "sock_recv_length",
-        feature: "eof_stacks",
-        program: "recv_length",
-        needs: "tp_btf/sock_recv_length (6.3)",
-        fallback: "recvmsg_exit: fexit/tcp_recvmsg; or read_probe: kprobe/tcp_cleanup_rbuf",
-        without: "the line of code where a read returned 0 is not known",
-    },
-    Hook {
-        attach_point: "sock_send_length",
-        feature: "send_stacks",
-        program: "send_length",
-        needs: "tp_btf/sock_send_length (6.3)",
-        fallback: "sendmsg_exit: fexit/tcp_sendmsg; or send_probe and send_return: kprobes at tcp_sendmsg",
-        without: "the last send of a leaking socket is not shown",
-    },
-    Hook {
-        attach_point: "tcp_send_reset",
-        feature: "local_resets",
-        program: "send_reset",
-        needs: "tp_btf/tcp_send_reset (5.5; its reason 6.10)",
-        fallback: "",
-        without: "connections that a program itself resets are not counted (unread data, SO_LINGER 0)",
-    },
-    Hook {
-        attach_point: "sys_exit_accept",
-        feature: "accept_stacks",
-        program: "direct_accept",
-        needs: "fexit of the system call's function (5.12)",
-        fallback: "exit_accept: tracepoint (tracefs)",
-        without: "the line of code where accept() took a socket is not known",
-    },
-    Hook {
-        attach_point: "sys_exit_accept4",
-        feature: "accept4_stacks",
-        program: "direct_accept4",
-        needs: "fexit of the system call's function (5.12)",
-        fallback: "exit_accept4: tracepoint (tracefs)",
-        without: "the line of code where accept4() took a socket is not known",
-    },
-    Hook {
-        attach_point: "task_struct.thread.fsbase",
-        feature: "python_frames",
-        program: "all that take stacks",
-        needs: "the field in the kernel's types, bpf_probe_read_kernel (x86-64)",
-        fallback: "",
-        without: "stacks of Python programs show functions of the interpreter",
-    },
-    Hook {
-        attach_point: "sys_exit_socket",
-        feature: "socket_errors",
-        program: "direct_socket",
-        needs: "fexit of the system call's function (5.12)",
-        fallback: "exit_socket: tracepoint (tracefs)",
-        without: "calls of socket() that fail for want of a descriptor are not counted",
-    },
-    Hook {
-        attach_point: "sys_enter_close",
-        feature: "close_calls",
-        program: "direct_close",
-        needs: "fentry of the system call's function (5.5)",
-        fallback: "enter_close: tracepoint (tracefs)",
-        without: "who called close() on a socket that something else keeps open is not known, nor what was closed twice",
-    },
-    Hook {
-        attach_point: "sys_enter_close_range",
-        feature: "close_range_calls",
-        program: "direct_close_range",
-        needs: "fentry of the system call's function (5.9)",
-        fallback: "enter_close_range: tracepoint (tracefs)",
-        without: "calls of close_range() are not counted",
-    },
-    Hook {
-        attach_point: "sys_enter_dup2",
-        feature: "dup2_calls",
-        program: "direct_dup2",
-        needs: "fentry of the system call's function (5.5)",
-        fallback: "enter_dup2: tracepoint (tracefs)",
-        without: "sockets that dup2() replaces are not counted as closed",
-    },
-    Hook {
-        attach_point: "sys_enter_dup3",
-        feature: "dup3_calls",
-        program: "direct_dup3",
-        needs: "fentry of the system call's function (5.5)",
-        fallback: "enter_dup3: tracepoint (tracefs)",
-        without: "sockets that dup3() replaces are not counted as closed",
-    },
-    Hook {
-        attach_point: "bpf_for_each_map_elem",
-        feature: "unheld_sockets",
-        program: "census",
-        needs: "the helper (5.13) and those that type what it finds (5.15), bpf_probe_read_kernel",
-        fallback: "",
-        without: "half-closed sockets that no descriptor shows (in flight, held by io_uring or by a blocked call) are not found",
-    },
-    Hook {
-        attach_point: "bpf_probe_read_kernel",
-        feature: "accept_queues",
-        program: "census",
-        needs: "the helper (5.5), which lockdown=confidentiality forbids",
-        fallback: "",
-        without: "connections that their peer gave up in an accept queue are not found",
-    },
-    Hook {
-        attach_point: "bpf_probe_read_user",
-        feature: "callers",
-        program: "all that take stacks",
-        needs: "the helper (5.5), and bpf_probe_read_kernel",
-        fallback: "",
-        without: "code paths are cut at the system call: no line of the program is known",
-    },
-    Hook {
-        attach_point: "icsk_probes_out",
-        feature: "half_open",
-        program: "census",
-        needs: "the fields in the kernel's types",
-        fallback: "",
-        without: "connections whose peer does not answer are not told from others",
-    },
-    Hook {
-        attach_point: "sockets of its own",
-        feature: "self_check",
-        program: "census",
-        needs: "a loopback, and room in the map of sockets",
-        fallback: "",
-        without: "that the fields of sockets are read right is not checked",
-    },
-    Hook {
-        attach_point: "sys_exit",
-        feature: "polling_spins",
-        program: "exit_call",
-        needs: "tp_btf/sys_exit (5.5)",
-        fallback: "",
-        without: "a thread that spins on epoll_wait() around a finished connection is not named",
-    },
-    Hook {
-        attach_point: "TLS records",
-        feature: "tls_goodbyes",
-        program: "set_state",
-        needs: "the hooks at reads and sends",
-        fallback: "",
-        without: "how TLS connections end is not known",
-    },
-    Hook {
-        attach_point: "iter/task_file",
-        feature: "census",
-        program: "census",
-        needs: "iter/task_file (5.8)",
-        fallback: "",
-        without: "nothing works: the agent does not start",
-    },
-];
-
 impl Feature {
     /// As the outputs show it.
-    pub fn described(&self) -> crate::snapshot::Feature {
-        crate::snapshot::Feature {
-            name: self.hook.feature.to_owned(),
+    pub fn described(&self) -> crate::api::Feature {
+        let spec = self.hook.spec();
+        crate::api::Feature {
+            name: spec.feature.to_owned(),
             available: self.available,
             probe: self.probe.clone(),
-            needs: self.hook.needs.to_owned(),
-            fallback: self.hook.fallback.to_owned(),
-            without: if self.available { String::new() } else { self.hook.without.to_owned() },
+            needs: spec.needs.to_owned(),
+            fallback: spec.fallback.to_owned(),
+            without: if self.available { String::new() } else { spec.without.to_owned() },
         }
     }
 
-    pub fn attached(attach_point: &str) -> Self {
-        Self { hook: hook(attach_point), available: true, probe: format!("{attach_point}: loaded and attached") }
+    /// The hook does its work, as `how` says.
+    pub fn works(hook: Hook, how: &str) -> Self {
+        Self { hook, available: true, probe: format!("{}: {how}", hook.attach_point()) }
     }
 
-    /// Another hook does the same here.
-    pub fn replaced(attach_point: &str, by: &str) -> Self {
-        let probe = format!("{attach_point}: not in this kernel; {by} in its place: loaded and attached");
-        Self { hook: hook(attach_point), available: true, probe }
+    pub fn attached(hook: Hook) -> Self {
+        Self::works(hook, "loaded and attached")
     }
 
-    pub fn missing(attach_point: &str, why: &str) -> Self {
-        Self { hook: hook(attach_point), available: false, probe: format!("{attach_point}: {why}") }
+    /// Something else does the same here.
+    pub fn replaced(hook: Hook, by: &str) -> Self {
+        Self::works(hook, &format!("not in this kernel; {by} in its place: loaded and attached"))
+    }
+
+    pub fn missing(hook: Hook, why: &str) -> Self {
+        Self { hook, available: false, probe: format!("{}: {why}", hook.attach_point()) }
     }
 }
 
-fn hook(attach_point: &str) -> &'static Hook {
-    HOOKS.iter().find(|hook| hook.attach_point == attach_point).unwrap_or(&HOOKS[0])
+/// The hook is among these, and does its work.
+pub(super) fn is_available(features: &[Feature], hook: Hook) -> bool {
+    features.iter().any(|one| one.hook == hook && one.available)
 }

@@ -5,8 +5,8 @@ use tlsclose_common::layout::{
 };
 
 use super::{
+    arch::{self, Arch},
     btf::{Btf, BtfError},
-    processor::{self, Processor},
 };
 
 /// Everything that the programs get as read-only globals about the kernel they run on.
@@ -38,25 +38,25 @@ const KERNEL_STACK: u32 = 16_384;
 
 /// Resolves every offset, or names the first one that this kernel does not have.
 pub fn resolve(btf: &Btf) -> Result<Resolved, BtfError> {
-    resolve_for(&processor::HERE, btf)
+    resolve_for(&arch::HERE, btf)
 }
 
-fn resolve_for(processor: &Processor, btf: &Btf) -> Result<Resolved, BtfError> {
+fn resolve_for(arch: &Arch, btf: &Btf) -> Result<Resolved, BtfError> {
     Ok(Resolved {
         layout: Layout::resolve(|structure, path| btf.offset(structure, path))?,
         file_ref: file_ref(btf)?,
         task_io_uring: btf.offset(TASK_IO_URING.0, TASK_IO_URING.1).unwrap_or(ABSENT),
         task_thread_pointer: btf.offset(TASK_THREAD_POINTER.0, TASK_THREAD_POINTER.1).unwrap_or(ABSENT),
-        pt_regs: processor.pointers(btf)?,
+        pt_regs: arch.pointers(btf)?,
         recvmsg_parameters: btf.parameters("tcp_recvmsg").unwrap_or(0),
-        arguments: processor.arguments(btf)?,
+        arguments: arch.arguments(btf)?,
         task_stack: btf.offset("task_struct", "stack")?,
         stack_registers: KERNEL_STACK - btf.size("pt_regs")?,
         tcp_retransmits: btf.offset(TCP_RETRANSMITS.0, TCP_RETRANSMITS.1).unwrap_or(ABSENT),
         tcp_probes_out: btf.offset(TCP_PROBES_OUT.0, TCP_PROBES_OUT.1).unwrap_or(ABSENT),
         // Before the tracepoint's own arguments comes what it was registered with.
         reset_reasons: u32::from(btf.parameters("__bpf_trace_tcp_send_reset") == Some(4)),
-        system_calls: processor.system_calls(btf)?,
+        system_calls: arch.system_calls(btf)?,
     })
 }
 

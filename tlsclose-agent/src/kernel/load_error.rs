@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// One line each.
+/// Each is shown as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(

@@ -2,23 +2,20 @@
 
 use std::borrow::Cow;
 
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel, programs::Iter};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use tlsclose_common::limits::STREAM_RING_BYTES;
 
 use super::{
-    allocation,
     btf::Btf,
     layout::Resolved,
-    load::Options,
     load_error::{LoadError, refused},
+    map_prealloc,
+    options::Options,
     pod::Fact,
 };
 
 static TYPED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/typed.bpf.o"));
 static PROBED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probed.bpf.o"));
-
-#[cfg(test)]
-pub(super) const BOTH: [&[u8]; 2] = [TYPED, PROBED];
 
 /// Helpers that give pointers of known types, or call back.
 const TYPING: [&str; 4] = ["task_pt_regs", "for_each_map_elem", "sock_from_file", "get_current_task_btf"];
@@ -52,15 +49,8 @@ pub struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// The object, with the census loaded.
-    pub fn with_census(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
-        let mut ebpf = self.load(resolved)?;
-        let census: &mut Iter = program(&mut ebpf, "census")?;
-        census.load("task_file", self.btf).map_err(|error| refused("iter/task_file", &error.into()))?;
-        Ok(ebpf)
-    }
-
-    fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
+    /// Loads the object; none of its programs is loaded yet.
+    pub fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
         let options = self.options;
         let (bytes, is_probed) = match self.access {
             Access::Typed => (TYPED, false),
@@ -68,7 +58,7 @@ impl Object<'_> {
         };
         let bytes = match self.allocates {
             true => Cow::Borrowed(bytes),
-            false => Cow::Owned(allocation::at_once(bytes).ok_or(LoadError::NoMap("TLS_SOCKETS"))?),
+            false => Cow::Owned(map_prealloc::at_once(bytes).ok_or(LoadError::NoMap("TLS_SOCKETS"))?),
         };
         let layout = Fact(resolved.layout);
         let file_ref = Fact(resolved.file_ref);
@@ -107,11 +97,18 @@ impl Object<'_> {
     }
 }
 
-/// A program of the object by its name.
-pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, LoadError>
-where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program>,
-{
-    let missing = || LoadError::Program { what: name.to_owned(), reason: "not in the BPF object".into() };
-    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_maps_take_all_their_memory_only_the_flags_of_two_maps_change() {
+        for object in [TYPED, PROBED] {
+            let changed = map_prealloc::at_once(object).unwrap();
+            assert_eq!(changed.len(), object.len());
+            let pairs = object.iter().zip(&changed).filter(|(before, after)| before != after);
+            assert_eq!(pairs.collect::<Vec<_>>(), [(&1, &0); 2]);
+        }
+        assert_eq!(map_prealloc::at_once(b"no object"), None);
+    }
 }

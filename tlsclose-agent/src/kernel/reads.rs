@@ -4,21 +4,20 @@
 use std::path::Path;
 
 use aya::{
-    Btf as AyaBtf, Ebpf,
+    Btf as AyaBtf,
     programs::{FExit, KProbe},
 };
 
 use super::{
+    attach::Programs,
     btf::Btf,
     features::Feature,
-    load::{Kernel, attach_tracepoint},
+    hook::Hook,
     load_error::{AnyError, one_line},
-    object::program,
     system_calls::Functions,
     tls,
 };
 
-const SOCK_RECV_LENGTH: &str = "sock_recv_length";
 const TCP_RECVMSG: &str = "tcp_recvmsg";
 
 /// There where the kernel lets perf events be kprobes (kernel/events/core.c, `perf_kprobe`).
@@ -38,7 +37,7 @@ pub(super) enum Place {
 impl Place {
     /// What to try first.
     pub fn of(btf: &Btf) -> Self {
-        if btf.has_tracepoint(SOCK_RECV_LENGTH) { Self::Tracepoint } else { Self::Exit }
+        if btf.has_tracepoint(Hook::Reads.attach_point()) { Self::Tracepoint } else { Self::Exit }
     }
 
     /// Why nothing is attached there, or at what would come next.
@@ -53,20 +52,27 @@ pub(super) fn has_probes(functions: Functions) -> bool {
     functions.after_read.is_some() && Path::new(KPROBES).is_dir()
 }
 
-pub(super) fn attach(ebpf: &mut Ebpf, place: Place, functions: Functions, btf: &AyaBtf) -> Result<(), AnyError> {
+pub(super) fn attach(
+    programs: &mut Programs,
+    place: Place,
+    functions: Functions,
+    btf: &AyaBtf,
+) -> Result<(), AnyError> {
     match place {
-        Place::Tracepoint => attach_tracepoint(ebpf, "recv_length", SOCK_RECV_LENGTH, btf)?,
+        Place::Tracepoint => programs.attach_tracepoint(Hook::Reads, btf)?,
         Place::Exit => {
             functions.must_end_safely()?;
-            let program: &mut FExit = program(ebpf, "recvmsg_exit")?;
+            let program: &mut FExit = programs.get("recvmsg_exit")?;
             program.load(TCP_RECVMSG, btf)?;
-            program.attach()?;
+            let link = program.attach().and_then(|id| program.take_link(id))?;
+            programs.keep(link);
         }
         Place::Probe => {
             let function = functions.after_read.ok_or("this kernel has no function to see reads at")?;
-            let program: &mut KProbe = program(ebpf, "read_probe")?;
+            let program: &mut KProbe = programs.get("read_probe")?;
             program.load()?;
-            program.attach(function, 0)?;
+            let link = program.attach(function, 0).and_then(|id| program.take_link(id))?;
+            programs.keep(link);
         }
     }
     Ok(())
@@ -75,24 +81,20 @@ pub(super) fn attach(ebpf: &mut Ebpf, place: Place, functions: Functions, btf: &
 /// How the outputs show it.
 pub(super) fn feature(place: Place, functions: Functions, outcome: &Result<(), AnyError>) -> Feature {
     match (outcome, place) {
-        (Err(error), _) => Feature::missing(SOCK_RECV_LENGTH, &place.refused(error)),
-        (Ok(()), Place::Tracepoint) => Feature::attached(SOCK_RECV_LENGTH),
-        (Ok(()), Place::Exit) => Feature::replaced(SOCK_RECV_LENGTH, TCP_RECVMSG),
+        (Err(error), _) => Feature::missing(Hook::Reads, &place.refused(error)),
+        (Ok(()), Place::Tracepoint) => Feature::attached(Hook::Reads),
+        (Ok(()), Place::Exit) => Feature::replaced(Hook::Reads, TCP_RECVMSG),
         (Ok(()), Place::Probe) => {
             let function = functions.after_read.unwrap_or_default();
-            Feature::replaced(SOCK_RECV_LENGTH, &format!("a kprobe at {function}"))
+            Feature::replaced(Hook::Reads, &format!("a kprobe at {function}"))
         }
     }
 }
 
-impl Kernel {
-    /// The function that the probe is at has become a part of those that call it.
-    pub(super) fn miss_reads(&mut self) {
-        let missing =
-            Feature::missing(SOCK_RECV_LENGTH, "this kernel's reads do not come by the kprobe that sees them");
-        let is_other = |feature: &Feature| ![SOCK_RECV_LENGTH, tls::RECORDS].contains(&feature.hook.attach_point);
-        self.features.retain(is_other);
-        self.features.push(missing);
-        self.features.push(tls::feature(&self.features));
-    }
+/// The function that the probe is at has become a part of those that call it.
+pub(super) fn miss(features: &mut Vec<Feature>) {
+    let missing = Feature::missing(Hook::Reads, "this kernel's reads do not come by the kprobe that sees them");
+    features.retain(|feature| ![Hook::Reads, Hook::TlsRecords].contains(&feature.hook));
+    features.push(missing);
+    features.push(tls::feature(features));
 }

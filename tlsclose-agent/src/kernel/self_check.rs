@@ -12,23 +12,22 @@ use std::{
 };
 
 use aya::maps::HashMap;
-use tlsclose_common::facts::{AbortKey, HalfClosed, Holder, LeafKey, abort};
+use tlsclose_common::facts::{Control, HalfClosed, Holder, LeafKey, abort};
 
 use self::{
     judge::{Agent, Taken, Traces},
     sockets::{Picture, Sockets},
 };
 use super::{
-    by_address,
-    features::Feature,
-    load::{Kernel, LoadError, Options},
+    Kernel,
+    features::{Feature, is_available},
+    hook::Hook,
+    load_error::LoadError,
+    options::Options,
     pod::Fact,
-    reads::Place,
+    reads::{self, Place},
 };
-use crate::clock::Moment;
-
-/// How the feature is called in the table of hooks.
-const SELF_CHECK: &str = "sockets of its own";
+use tlsclose_core::model::Moment;
 
 /// Acknowledgements and last references of the sockets may take some time.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -54,21 +53,19 @@ enum Trouble {
 }
 
 impl Kernel {
-    /// Finds out whether sockets are read as they are, and forgets what it made for that.
-    pub(super) fn check_itself(&mut self, options: &Options) -> Result<Feature, LoadError> {
-        let (start, control) = (Instant::now(), self.control_now);
+    /// Finds out whether sockets are read as they are, and forgets what it made for that. Reads are seen at `place`.
+    pub(super) fn check_itself(&mut self, options: &Options, place: Place) -> Result<(), LoadError> {
+        let start = Instant::now();
+        let before = *self.controls.now();
         let mut outcome = Ok(());
         for try_number in 1..=TRIES {
-            // Nothing of the agent's own would be sampled otherwise.
-            self.control_now.agent_tgid = 0;
-            self.control_now.stacks_per_second = control.stacks_per_second.max(STACKS);
-            self.control_now.copies_per_second = control.copies_per_second.max(COPIES);
-            self.write_control();
-            outcome = self.check_once(options.census_of_all);
-            self.control_now.agent_tgid = self.own_tgid;
-            self.control_now.stacks_per_second = control.stacks_per_second;
-            self.control_now.copies_per_second = control.copies_per_second;
-            self.write_control();
+            self.controls.change(sample_all);
+            outcome = self.check_once(options.census_of_all, place);
+            self.controls.change(|now| {
+                now.agent_tgid = self.own_tgid;
+                now.stacks_per_second = before.stacks_per_second;
+                now.copies_per_second = before.copies_per_second;
+            });
             self.forget_own();
             match &outcome {
                 Err(Trouble::Wrong(what)) if try_number < TRIES => {
@@ -79,21 +76,19 @@ impl Kernel {
             }
         }
         let took = start.elapsed().as_secs_f64() * 1000.0;
-        match outcome {
-            Ok(()) => {
-                let probe = format!("{SELF_CHECK}: read right, in {took:.0} ms");
-                Ok(Feature { probe, ..Feature::attached(SELF_CHECK) })
-            }
-            Err(Trouble::NotPossible(why)) => Ok(Feature::missing(SELF_CHECK, &why)),
-            Err(Trouble::Wrong(what)) => Err(LoadError::Misread(what)),
-        }
+        self.features.push(match outcome {
+            Ok(()) => Feature::works(Hook::SelfCheck, &format!("read right, in {took:.0} ms")),
+            Err(Trouble::NotPossible(why)) => Feature::missing(Hook::SelfCheck, &why),
+            Err(Trouble::Wrong(what)) => return Err(LoadError::Misread(what)),
+        });
+        Ok(())
     }
 
-    fn check_once(&mut self, census_of_all: bool) -> Result<(), Trouble> {
+    fn check_once(&mut self, census_of_all: bool, place: Place) -> Result<(), Trouble> {
         let not_possible = |error: std::io::Error| Trouble::NotPossible(error.to_string());
         let sockets = Sockets::open().map_err(not_possible)?;
         let picture = sockets.picture().map_err(not_possible)?;
-        let own = self.own_records(&picture, census_of_all);
+        let own = self.own_records(&picture, census_of_all, place);
         sockets.close().map_err(not_possible)?;
         let own = own?;
         self.wait_until_gone(&own)?;
@@ -102,13 +97,13 @@ impl Kernel {
     }
 
     /// Takes a census until it shows what it should. Gives the records of the agent's own sockets.
-    fn own_records(&mut self, picture: &Picture, census_of_all: bool) -> Result<Vec<Holder>, Trouble> {
+    fn own_records(&mut self, picture: &Picture, census_of_all: bool, place: Place) -> Result<Vec<Holder>, Trouble> {
         let mut traces = Traces {
-            reads: self.is_attached("sock_recv_length"),
-            accepts: self.is_attached("sys_exit_accept4"),
-            queues: !census_of_all && self.is_attached(by_address::HELPER),
+            reads: is_available(&self.features, Hook::Reads),
+            accepts: is_available(&self.features, Hook::Accept4),
+            queues: !census_of_all && self.walks_queues(),
         };
-        let agent = agent(self.control_now.sees_all != 0);
+        let agent = agent(self.controls.sees_all());
         let give_up = Instant::now() + PATIENCE;
         loop {
             let mut records = Vec::new();
@@ -124,32 +119,29 @@ impl Kernel {
                     return Ok(records);
                 }
                 Err(_) if Instant::now() < give_up => std::thread::sleep(PAUSE),
-                Err(_) if self.is_map_full() => return Err(Trouble::NotPossible("the map of sockets is full".into())),
+                Err(_) if self.counters.lost_sockets() => {
+                    return Err(Trouble::NotPossible("the map of sockets is full".into()));
+                }
                 Err(what) => {
                     let without = Traces { reads: false, ..traces };
                     let is_unseen = traces.reads && judge::judge(&records, picture, &agent, without, taken).is_ok();
-                    if !is_unseen || self.read_place != Place::Probe {
+                    if !is_unseen || place != Place::Probe {
                         return Err(Trouble::Wrong(what));
                     }
-                    self.miss_reads();
+                    reads::miss(&mut self.features);
                     traces = without;
                 }
             }
         }
     }
 
-    pub(super) fn is_attached(&self, point: &str) -> bool {
-        self.features.iter().any(|one| one.hook.attach_point == point && one.available)
-    }
-
-    fn is_map_full(&self) -> bool {
-        let counters = self.counters();
-        counters.is_ok_and(|counters| counters.lost.get(&("sockets", "map_full")).is_some_and(|lost| *lost > 0))
-    }
-
     /// The sockets are closed, and the exact map must have followed.
     fn wait_until_gone(&self, own: &[Holder]) -> Result<(), Trouble> {
-        let map = self.ebpf.map("HALF_CLOSED").and_then(|map| HashMap::<_, u64, Fact<HalfClosed>>::try_from(map).ok());
+        let map = self
+            .programs
+            .ebpf
+            .map("HALF_CLOSED")
+            .and_then(|map| HashMap::<_, u64, Fact<HalfClosed>>::try_from(map).ok());
         let Some(map) = map else { return Err(Trouble::NotPossible("there is no map of sockets".into())) };
         // Somebody else may have got the address meanwhile.
         let is_kept = |record: &Holder| map.get(&record.sk, 0).is_ok_and(|Fact(half)| half.peer == record.half.peer);
@@ -165,8 +157,9 @@ impl Kernel {
 
     /// Two of the sockets were closed with SO_LINGER on and a time of 0.
     fn check_resets(&self) -> Result<(), Trouble> {
-        let is_seen = self.own_aborts().iter().any(|key| key.cause == u32::from(abort::LINGER_ZERO));
-        if is_seen || !self.is_attached("tcp_send_reset") {
+        let is_seen =
+            self.aborts.of_process(self.own_tgid).iter().any(|key| key.cause == u32::from(abort::LINGER_ZERO));
+        if is_seen || !is_available(&self.features, Hook::SendReset) {
             return Ok(());
         }
         Err(Trouble::Wrong("that it has reset a connection was not seen, or not why".into()))
@@ -186,24 +179,26 @@ impl Kernel {
     fn own_leaves(&self, started_at: u64) -> Vec<LeafKey> {
         // See the kernel side's `Task::image`: what is left is the number of execs.
         let is_own = |leaf: &LeafKey| leaf.image ^ started_at ^ (u64::from(self.own_tgid) << 40) <= u64::from(u32::MAX);
-        self.leaves.keys().filter_map(Result::ok).map(|Fact(leaf)| leaf).filter(is_own).collect()
-    }
-
-    fn own_aborts(&self) -> Vec<AbortKey> {
-        let keys = self.aborts.keys().filter_map(Result::ok).map(|Fact(key)| key);
-        keys.filter(|key| key.tgid == self.own_tgid).collect()
+        self.stacks.leaves().filter(is_own).collect()
     }
 
     /// Takes out of the accounts what its own sockets have left there. Samples of others' closes that go
     /// with them are as good as closes before the start.
     fn forget_own(&mut self) {
-        for key in self.own_aborts() {
-            self.forget_aborts(key);
+        for key in self.aborts.of_process(self.own_tgid) {
+            self.aborts.forget(key);
         }
-        self.take_closes();
-        self.take_abort_stacks();
-        self.drain_stream(|_| {});
+        self.closes.take();
+        self.aborts.take_stacks();
+        self.stream.drain(|_| {});
     }
+}
+
+/// Nothing of the agent's own would be sampled otherwise.
+fn sample_all(control: &mut Control) {
+    control.agent_tgid = 0;
+    control.stacks_per_second = control.stacks_per_second.max(STACKS);
+    control.copies_per_second = control.copies_per_second.max(COPIES);
 }
 
 /// This process, as far as the kernel's view of it can be known from here.

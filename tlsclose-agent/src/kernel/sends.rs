@@ -4,16 +4,17 @@
 use std::time::{Duration, Instant};
 
 use aya::{
-    Btf, Ebpf,
-    programs::{BtfTracePoint, FExit, KProbe, fexit::FExitLinkId, kprobe::KProbeLinkId, tp_btf::BtfTracePointLinkId},
+    Btf,
+    maps::{Array, MapData},
+    programs::{BtfTracePoint, FExit, KProbe},
 };
-use tlsclose_common::limits::CENSUSES_REMEMBERED;
+use tlsclose_common::{facts::Control, limits::CENSUSES_REMEMBERED};
 
 use super::{
+    attach::{Links, Programs},
     features::Feature,
-    load::Kernel,
-    load_error::{AnyError, one_line},
-    object::program,
+    hook::Hook,
+    load_error::{AnyError, LoadError, one_line},
     reads::Place,
     system_calls::Functions,
 };
@@ -21,34 +22,26 @@ use super::{
 /// How long the hook stays when nobody needs it any more.
 const STAYS: Duration = Duration::from_secs(60);
 
-const TRACEPOINT: &str = "send_length";
 const EXIT: &str = "sendmsg_exit";
 const PROBES: [&str; 2] = ["send_probe", "send_return"];
 
-const SOCK_SEND_LENGTH: &str = "sock_send_length";
 const TCP_SENDMSG: &str = "tcp_sendmsg";
 
-enum Link {
-    Tracepoint(BtfTracePointLinkId),
-    Exit(FExitLinkId),
-    Probes([KProbeLinkId; 2]),
-}
-
 /// How the outputs show it.
-pub(super) fn feature(place: Place, outcome: &Result<SendHook, AnyError>) -> Feature {
+pub(super) fn feature(place: Place, outcome: &Result<Loaded, AnyError>) -> Feature {
     let feature = match (outcome, place) {
-        (Err(error), _) => return Feature::missing(SOCK_SEND_LENGTH, &place.refused(error)),
-        (Ok(_), Place::Tracepoint) => Feature::attached(SOCK_SEND_LENGTH),
-        (Ok(_), Place::Exit) => Feature::replaced(SOCK_SEND_LENGTH, TCP_SENDMSG),
-        (Ok(_), Place::Probe) => Feature::replaced(SOCK_SEND_LENGTH, &format!("kprobes at {TCP_SENDMSG}")),
+        (Err(error), _) => return Feature::missing(Hook::Sends, &place.refused(error)),
+        (Ok(_), Place::Tracepoint) => Feature::attached(Hook::Sends),
+        (Ok(_), Place::Exit) => Feature::replaced(Hook::Sends, TCP_SENDMSG),
+        (Ok(_), Place::Probe) => Feature::replaced(Hook::Sends, &format!("kprobes at {TCP_SENDMSG}")),
     };
     Feature { probe: format!("{} while needed", feature.probe), ..feature }
 }
 
 /// The loaded hook.
-pub(super) struct SendHook {
+pub(super) struct Loaded {
     place: Place,
-    link: Option<Link>,
+    links: Option<Links>,
     needed_at: Instant,
     has_failed: bool,
     /// Once attached it stays: before 5.13 the end of a function cannot be attached to again, and where perf events
@@ -56,33 +49,36 @@ pub(super) struct SendHook {
     stays: bool,
 }
 
-impl SendHook {
+impl Loaded {
     /// Loads the program, and shows by attaching it that this can be done.
-    pub fn load(ebpf: &mut Ebpf, place: Place, functions: Functions, btf: &Btf) -> Result<Self, AnyError> {
+    pub fn load(programs: &mut Programs, place: Place, functions: Functions, btf: &Btf) -> Result<Self, AnyError> {
+        let tracepoint = Hook::Sends.spec();
         match place {
-            Place::Tracepoint => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.load(SOCK_SEND_LENGTH, btf)?,
+            Place::Tracepoint => {
+                programs.get::<BtfTracePoint>(tracepoint.program)?.load(tracepoint.attach_point, btf)?
+            }
             Place::Exit => {
                 functions.must_end_safely()?;
-                program::<FExit>(ebpf, EXIT)?.load(TCP_SENDMSG, btf)?;
+                programs.get::<FExit>(EXIT)?.load(TCP_SENDMSG, btf)?;
             }
             Place::Probe => {
                 for name in PROBES {
-                    program::<KProbe>(ebpf, name)?.load()?;
+                    programs.get::<KProbe>(name)?.load()?;
                 }
             }
         }
-        let mut hook = Self { place, link: None, needed_at: Instant::now(), has_failed: false, stays: false };
-        hook.attach(ebpf)?;
+        let mut hook = Self { place, links: None, needed_at: Instant::now(), has_failed: false, stays: false };
+        hook.attach(programs)?;
         if place == Place::Probe && perf_is_for_admins() {
             hook.stays = true;
             return Ok(hook);
         }
-        hook.detach(ebpf)?;
+        hook.links = None;
         if place == Place::Exit {
-            if hook.attach(ebpf).is_ok() {
-                hook.detach(ebpf)?;
+            if hook.attach(programs).is_ok() {
+                hook.links = None;
             } else {
-                let exit: &mut FExit = program(ebpf, EXIT)?;
+                let exit: &mut FExit = programs.get(EXIT)?;
                 exit.unload()?;
                 exit.load(TCP_SENDMSG, btf)?;
                 hook.stays = true;
@@ -91,47 +87,43 @@ impl SendHook {
         Ok(hook)
     }
 
-    fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), AnyError> {
-        self.link = Some(match self.place {
-            Place::Tracepoint => Link::Tracepoint(program::<BtfTracePoint>(ebpf, TRACEPOINT)?.attach()?),
-            Place::Exit => Link::Exit(program::<FExit>(ebpf, EXIT)?.attach()?),
-            Place::Probe => {
-                let [begin, end] = PROBES;
-                let begin = program::<KProbe>(ebpf, begin)?.attach(TCP_SENDMSG, 0)?;
-                Link::Probes([begin, program::<KProbe>(ebpf, end)?.attach(TCP_SENDMSG, 0)?])
+    fn attach(&mut self, programs: &mut Programs) -> Result<(), AnyError> {
+        let mut links = Links::default();
+        match self.place {
+            Place::Tracepoint => {
+                let program: &mut BtfTracePoint = programs.get(Hook::Sends.spec().program)?;
+                links.push(program.attach().and_then(|id| program.take_link(id))?);
             }
-        });
-        Ok(())
-    }
-
-    fn detach(&mut self, ebpf: &mut Ebpf) -> Result<(), AnyError> {
-        match self.link.take() {
-            Some(Link::Tracepoint(link)) => program::<BtfTracePoint>(ebpf, TRACEPOINT)?.detach(link)?,
-            Some(Link::Exit(link)) => program::<FExit>(ebpf, EXIT)?.detach(link)?,
-            Some(Link::Probes(links)) => {
-                for (name, link) in PROBES.into_iter().zip(links) {
-                    program::<KProbe>(ebpf, name)?.detach(link)?;
+            Place::Exit => {
+                let program: &mut FExit = programs.get(EXIT)?;
+                links.push(program.attach().and_then(|id| program.take_link(id))?);
+            }
+            Place::Probe => {
+                for name in PROBES {
+                    let program: &mut KProbe = programs.get(name)?;
+                    links.push(program.attach(TCP_SENDMSG, 0).and_then(|id| program.take_link(id))?);
                 }
             }
-            None => {}
         }
+        self.links = Some(links);
         Ok(())
     }
 
-    fn follow(&mut self, ebpf: &mut Ebpf, is_needed: bool) {
+    fn follow(&mut self, programs: &mut Programs, is_needed: bool) {
         let now = Instant::now();
         if is_needed {
             self.needed_at = now;
         }
-        let outcome = match (&self.link, is_needed) {
-            (None, true) if !self.has_failed => self.attach(ebpf),
-            (Some(_), false) if !self.stays && now.duration_since(self.needed_at) > STAYS => self.detach(ebpf),
-            _ => Ok(()),
-        };
-        if let Err(error) = outcome {
-            // Said once: the next attempt would fail as this one did.
-            self.has_failed = true;
-            log::warn!("the hook at sends cannot be attached or detached: {}", one_line(&error));
+        match (&self.links, is_needed) {
+            (None, true) if !self.has_failed => {
+                if let Err(error) = self.attach(programs) {
+                    // Said once: the next attempt would fail as this one did.
+                    self.has_failed = true;
+                    log::warn!("the hook at sends cannot be attached: {}", one_line(&error));
+                }
+            }
+            (Some(_), false) if !self.stays && now.duration_since(self.needed_at) > STAYS => self.links = None,
+            _ => {}
         }
     }
 }
@@ -142,19 +134,33 @@ fn perf_is_for_admins() -> bool {
     paranoid.trim().parse::<i32>().is_ok_and(|level| level > 2)
 }
 
-impl Kernel {
-    /// Attaches the hook at sends if a process is armed or uses io_uring, or there is TLS, and detaches
-    /// it when nothing of that was so for a while.
-    pub fn follow_sends(&mut self) {
-        let is_needed = self.control_now.any_armed != 0 || self.met_io_uring() || self.is_tls_watched();
-        if let Some(hook) = &mut self.send_hook {
-            hook.follow(&mut self.ebpf, is_needed);
+/// The hook at sends, and what it is needed for besides armed processes and TLS.
+pub(super) struct Sends {
+    hook: Option<Loaded>,
+    io_uring_met: Array<MapData, u32>,
+}
+
+impl Sends {
+    pub fn of(programs: &mut Programs, hook: Option<Loaded>) -> Result<Self, LoadError> {
+        Ok(Self { hook, io_uring_met: programs.map("IO_URING_MET")? })
+    }
+
+    /// Attaches the hook if a process is armed or uses io_uring, or there is TLS, and detaches it when nothing of
+    /// that was so for a while.
+    pub fn follow(&mut self, programs: &mut Programs, control: &Control, is_tls_watched: bool) {
+        let is_needed = control.any_armed != 0 || self.has_met_io_uring(control.census) || is_tls_watched;
+        if let Some(hook) = &mut self.hook {
+            hook.follow(programs, is_needed);
         }
     }
 
+    pub fn take_links(&mut self) -> Links {
+        self.hook.as_mut().and_then(|hook| hook.links.take()).unwrap_or_default()
+    }
+
     /// Lately the hook at reads met a process whose sockets come into its hands unseen.
-    fn met_io_uring(&self) -> bool {
+    fn has_met_io_uring(&self, census: u32) -> bool {
         let met = self.io_uring_met.get(&0, 0).unwrap_or(0);
-        met != 0 && self.control_now.census.wrapping_sub(met) <= CENSUSES_REMEMBERED
+        met != 0 && census.wrapping_sub(met) <= CENSUSES_REMEMBERED
     }
 }

@@ -2,32 +2,55 @@
 //! core calls.
 
 use aya::{
-    Btf as AyaBtf, Ebpf,
+    Btf as AyaBtf,
+    maps::{HashMap, MapData},
     programs::{BtfTracePoint, tp_btf::BtfTracePointLink},
 };
 use tlsclose_common::facts::{EofSpin, Suspect};
 
 use super::{
-    load::Kernel,
-    load_error::{AnyError, one_line},
-    object::program,
+    attach::Programs,
+    features::Feature,
+    hook::Hook,
+    load_error::{AnyError, LoadError, one_line},
     pod::Fact,
 };
 
 /// Where the program runs that looks at suspects. Not at the tracepoints of single calls: those are perf events, which
 /// some hosts (`kernel.perf_event_paranoid` above 2) keep for CAP_SYS_ADMIN, and the agent has given that up.
-pub const HOOK: &str = "sys_exit";
-const PROGRAM: &str = "exit_call";
+const HOOK: Hook = Hook::SystemCallExits;
 
 /// Loads the program, and leaves it there until somebody is suspect.
-pub(super) fn load(ebpf: &mut Ebpf, btf: &AyaBtf) -> Result<(), AnyError> {
-    let program: &mut BtfTracePoint = program(ebpf, PROGRAM)?;
-    Ok(program.load(HOOK, btf)?)
+pub(super) fn load(programs: &mut Programs, btf: &AyaBtf) -> Feature {
+    let loaded = programs
+        .get::<BtfTracePoint>(HOOK.spec().program)
+        .map_err(AnyError::from)
+        .and_then(|program| Ok(program.load(HOOK.attach_point(), btf)?));
+    match loaded {
+        Ok(()) => Feature::works(HOOK, "loaded"),
+        Err(error) => Feature::missing(HOOK, &one_line(&error)),
+    }
 }
 
-impl Kernel {
+pub struct Spins {
+    eof: HashMap<MapData, u64, Fact<EofSpin>>,
+    suspects: HashMap<MapData, u32, Fact<Suspect>>,
+    /// Detaches what looked at the last suspects.
+    detaching: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Spins {
+    pub(super) fn of(programs: &mut Programs) -> Result<Self, LoadError> {
+        Ok(Self { eof: programs.map("EOF_SPINS")?, suspects: programs.map("SUSPECTS")?, detaching: None })
+    }
+
     /// What these threads call while `wait` lasts: nothing where that cannot be seen. None if it cannot be said now.
-    pub fn watch_calls(&mut self, tids: &[u32], wait: impl FnOnce()) -> Option<Vec<(u32, Suspect)>> {
+    pub(super) fn watch_calls(
+        &mut self,
+        programs: &mut Programs,
+        tids: &[u32],
+        wait: impl FnOnce(),
+    ) -> Option<Vec<(u32, Suspect)>> {
         // A program is attached to a place once. Detaching waits for the whole kernel, so it is not waited for here.
         if self.detaching.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return None;
@@ -37,7 +60,7 @@ impl Kernel {
                 log::warn!("cannot look at thread {tid}: {error}");
             }
         }
-        match self.attach_to_calls() {
+        match attach(programs) {
             Ok(link) => {
                 wait();
                 self.detaching = Some(std::thread::spawn(move || drop(link)));
@@ -58,14 +81,14 @@ impl Kernel {
         Some(seen)
     }
 
-    fn attach_to_calls(&mut self) -> Result<BtfTracePointLink, AnyError> {
-        let program: &mut BtfTracePoint = program(&mut self.ebpf, PROGRAM)?;
-        let link = program.attach()?;
-        Ok(program.take_link(link)?)
-    }
-
     /// Who reads the finished stream of the socket at this address again and again.
-    pub fn eof_spin(&self, sk: u64) -> Option<EofSpin> {
-        self.eof_spins.get(&sk, 0).ok().map(|Fact(spin)| spin)
+    pub fn at_end(&self, sk: u64) -> Option<EofSpin> {
+        self.eof.get(&sk, 0).ok().map(|Fact(spin)| spin)
     }
+}
+
+fn attach(programs: &mut Programs) -> Result<BtfTracePointLink, AnyError> {
+    let program: &mut BtfTracePoint = programs.get(HOOK.spec().program)?;
+    let link = program.attach()?;
+    Ok(program.take_link(link)?)
 }

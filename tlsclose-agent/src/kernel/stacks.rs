@@ -1,15 +1,18 @@
 //! Stacks and process ends as the kernel side sends them, and what it is told back.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use aya::maps::{HashMap, MapData};
 use tlsclose_common::facts::{
-    ClosePair, Interpreter, LeafKey, LeafRule, ProcessEnd, PythonCode, PythonFrame, PythonStack, PythonStart,
-    StackFrames, StackHeader, Transition, record,
+    Interpreter, LeafKey, LeafRule, ProcessEnd, PythonCode, PythonFrame, PythonStack, PythonStart, StackFrames,
+    StackHeader, record,
 };
 
 use super::{
-    load::Kernel,
+    attach::Programs,
+    load_error::{LoadError, refused},
     pod::{Fact, read, read_short},
+    ring_drain::RingDrain,
 };
 
 /// One record of the stack ring.
@@ -26,14 +29,31 @@ pub enum Record<'a> {
     End(ProcessEnd),
 }
 
-impl Kernel {
-    /// Hands over everything in the stack ring.
-    pub fn drain_stacks(&mut self, mut each: impl FnMut(Record<'_>)) {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
-        }
-        let own_tgid = self.own_tgid;
-        self.inbox.drain(|item| {
+pub struct Stacks {
+    ring: RingDrain,
+    seen: HashMap<MapData, u64, u32>,
+    leaves: HashMap<MapData, Fact<LeafKey>, Fact<LeafRule>>,
+    python: HashMap<MapData, u64, Fact<Interpreter>>,
+    python_codes: HashMap<MapData, u64, u32>,
+    armed: HashMap<MapData, u32, u32>,
+}
+
+impl Stacks {
+    pub(super) fn of(programs: &mut Programs) -> Result<Self, LoadError> {
+        const RING: &str = "STACK_RING";
+        Ok(Self {
+            ring: RingDrain::new(programs.map(RING)?).map_err(|error| refused(RING, &error.into()))?,
+            seen: programs.map("STACKS_SEEN")?,
+            leaves: programs.map("LEAVES")?,
+            python: programs.map("PYTHON")?,
+            python_codes: programs.map("PYTHON_CODES")?,
+            armed: programs.map("ARMED")?,
+        })
+    }
+
+    /// Hands over everything in the ring but stacks of the agent's own.
+    pub(super) fn drain(&mut self, own_tgid: u32, mut each: impl FnMut(Record<'_>)) {
+        self.ring.drain(|item| {
             let Some(header) = read::<StackHeader>(item).or_else(|| short_header(item)) else { return };
             match header.kind {
                 // From the check of itself.
@@ -72,12 +92,12 @@ impl Kernel {
     }
 
     /// Waits for something in the stack ring, no longer than `timeout`.
-    pub fn wait_for_stacks(&self, timeout: Duration) -> bool {
-        self.inbox.wait(timeout)
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.ring.wait(timeout)
     }
 
     /// Has the stack under `key` sent again when it is seen next.
-    pub fn forget_stack(&mut self, key: u64) {
+    pub fn forget(&mut self, key: u64) {
         // Fails only when the kernel has forgotten it already.
         let _ = self.seen.remove(&key);
     }
@@ -95,36 +115,30 @@ impl Kernel {
         }
     }
 
-    /// Hands over every transition in the stream.
-    pub fn drain_stream(&mut self, mut each: impl FnMut(Transition)) {
-        while let Some(item) = self.stream_ring.next() {
-            if let Some(transition) = read::<Transition>(&item) {
-                each(transition);
-            }
-        }
-    }
-
     /// Tells the programs how to find the caller at a place that makes system calls.
     pub fn set_leaf(&mut self, key: LeafKey, rule: LeafRule) {
         if let Err(error) = self.leaves.insert(Fact(key), Fact(rule), 0) {
             log::warn!("cannot store how to unwind {:#x}: {error}", key.pc);
         }
     }
-}
 
-impl Kernel {
-    /// Closes of sockets whose opening was sampled, since this was called last. What is counted
-    /// between the look and the removal is lost, like all that was not sampled.
-    pub fn take_closes(&mut self) -> Vec<(ClosePair, u64)> {
-        let keys: Vec<Fact<ClosePair>> = self.closes.keys().filter_map(Result::ok).collect();
-        let mut taken = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Ok(count) = self.closes.get(&key, 0) else { continue };
-            // Fails only when the entry was recycled meanwhile.
-            let _ = self.closes.remove(&key);
-            taken.push((key.0, count));
+    /// Sampling prefers these processes from now on.
+    pub(super) fn arm(&mut self, tgids: &BTreeSet<u32>) {
+        let now: Vec<u32> = self.armed.keys().filter_map(Result::ok).collect();
+        for tgid in now.iter().filter(|tgid| !tgids.contains(tgid)) {
+            // Fails only when the process has ended and the kernel side removed it.
+            let _ = self.armed.remove(tgid);
         }
-        taken
+        for tgid in tgids.iter().filter(|tgid| !now.contains(tgid)) {
+            if self.armed.insert(tgid, 1, 0).is_err() {
+                // Full: the rest is sampled like everybody.
+                break;
+            }
+        }
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = LeafKey> {
+        self.leaves.keys().filter_map(Result::ok).map(|Fact(leaf)| leaf)
     }
 }
 

@@ -2,23 +2,25 @@
 //! functions, else at their tracepoints, which slow every system call of the host.
 
 use aya::{
-    Btf as AyaBtf, Ebpf,
+    Btf as AyaBtf,
     programs::{FEntry, FExit, TracePoint},
 };
 
 use super::{
+    arch::HERE,
+    attach::Programs,
     btf::Btf,
     features::Feature,
-    load_error::{AnyError, one_line},
-    object::program,
-    processor::HERE,
+    hook::Hook,
+    load_error::{AnyError, LoadError, one_line, refused},
+    lockdown,
+    options::{CloseCalls, Options},
 };
 
-pub(super) const OPENINGS: [&str; 3] = ["sys_exit_accept", "sys_exit_accept4", "sys_exit_socket"];
+const OPENINGS: [Hook; 3] = [Hook::Accept, Hook::Accept4, Hook::Socket];
 
 /// Calls of close(); the first is what the others add to.
-pub(super) const CLOSES: [&str; 4] = ["sys_enter_close", "sys_enter_close_range", DUP2, "sys_enter_dup3"];
-pub(super) const DUP2: &str = "sys_enter_dup2";
+const CLOSES: [Hook; 4] = [Hook::Close, Hook::CloseRange, Hook::Dup2, Hook::Dup3];
 
 /// How programs may be attached to functions of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,40 +53,89 @@ impl Functions {
     }
 }
 
-/// Attaches the program of a system call, named by its tracepoint.
-pub(super) fn attach(
-    ebpf: &mut Ebpf,
-    tracepoint: &str,
+/// Attaches what sees sockets being opened.
+pub(super) fn attach_openings(
+    programs: &mut Programs,
+    options: &Options,
     functions: Functions,
     btf: &AyaBtf,
-) -> Result<Feature, AnyError> {
-    match attach_directly(ebpf, tracepoint, functions, btf) {
+) -> Vec<Feature> {
+    let attached = OPENINGS.map(|hook| {
+        if hook == Hook::Socket && !options.socket_errors {
+            return Feature::missing(hook, "not wanted");
+        }
+        attach(programs, hook, functions, btf).unwrap_or_else(|error| Feature::missing(hook, &one_line(&error)))
+    });
+    attached.into()
+}
+
+/// Attaches what sees calls of close(), if that is wanted and allowed.
+pub(super) fn attach_closes(
+    programs: &mut Programs,
+    options: &Options,
+    by_address: bool,
+    functions: Functions,
+    btf: &AyaBtf,
+) -> Result<Vec<Feature>, LoadError> {
+    let mut features = Vec::new();
+    for hook in CLOSES.into_iter().filter(|hook| HERE.has_dup2 || *hook != Hook::Dup2) {
+        if options.close_calls == CloseCalls::Off {
+            features.push(Feature::missing(hook, "not wanted (--close-calls)"));
+            continue;
+        }
+        let attached = match by_address {
+            true => attach(programs, hook, functions, btf),
+            false => Err(lockdown::FORBIDDEN.into()),
+        };
+        match attached {
+            Ok(feature) => features.push(feature),
+            Err(error) if options.close_calls == CloseCalls::On && hook == CLOSES[0] => {
+                return Err(refused(hook.attach_point(), &error));
+            }
+            Err(error) => features.push(Feature::missing(hook, &one_line(&error))),
+        }
+    }
+    Ok(features)
+}
+
+/// Attaches the program of a system call, which its tracepoint names.
+fn attach(programs: &mut Programs, hook: Hook, functions: Functions, btf: &AyaBtf) -> Result<Feature, AnyError> {
+    let tracepoint = hook.attach_point();
+    match attach_directly(programs, tracepoint, functions, btf) {
         Ok(function) => {
             let probe = format!("{function}: loaded and attached, in place of {tracepoint}");
-            return Ok(Feature { probe, ..Feature::attached(tracepoint) });
+            return Ok(Feature { probe, ..Feature::attached(hook) });
         }
         Err(error) => log::debug!("{tracepoint} is not attached as a function: {}", one_line(&error)),
     }
-    let program: &mut TracePoint = program(ebpf, tracepoint.trim_start_matches("sys_"))?;
+    let program: &mut TracePoint = programs.get(tracepoint.trim_start_matches("sys_"))?;
     program.load()?;
-    program.attach("syscalls", tracepoint)?;
-    Ok(Feature::attached(tracepoint))
+    let link = program.attach("syscalls", tracepoint).and_then(|id| program.take_link(id))?;
+    programs.keep(link);
+    Ok(Feature::attached(hook))
 }
 
-fn attach_directly(ebpf: &mut Ebpf, tracepoint: &str, functions: Functions, btf: &AyaBtf) -> Result<String, AnyError> {
+fn attach_directly(
+    programs: &mut Programs,
+    tracepoint: &str,
+    functions: Functions,
+    btf: &AyaBtf,
+) -> Result<String, AnyError> {
     let at_end = tracepoint.strip_prefix("sys_exit_");
     let call = at_end.or(tracepoint.strip_prefix("sys_enter_")).ok_or("no tracepoint of a system call")?;
     let (name, function) = (format!("direct_{call}"), format!("{}{call}", HERE.system_call_prefix));
     if at_end.is_some() {
         functions.must_end_safely()?;
-        let program: &mut FExit = program(ebpf, &name)?;
+        let program: &mut FExit = programs.get(&name)?;
         program.load(&function, btf)?;
-        program.attach()?;
+        let link = program.attach().and_then(|id| program.take_link(id))?;
+        programs.keep(link);
         Ok(format!("fexit {function}"))
     } else {
-        let program: &mut FEntry = program(ebpf, &name)?;
+        let program: &mut FEntry = programs.get(&name)?;
         program.load(&function, btf)?;
-        program.attach()?;
+        let link = program.attach().and_then(|id| program.take_link(id))?;
+        programs.keep(link);
         Ok(format!("fentry {function}"))
     }
 }

@@ -65,7 +65,7 @@ impl Watch {
     }
 
     fn kernel_facts(&mut self) -> KernelFacts {
-        match self.kernel.counters() {
+        match self.kernel.counters.read() {
             Ok(counters) => self.counters = counters,
             // The last good ones stay: to Prometheus a counter that falls to 0 is a restart.
             Err(error) => log::warn!("cannot read the kernel side's counters: {error}"),
@@ -73,11 +73,11 @@ impl Watch {
         KernelFacts {
             counters: self.counters.clone(),
             lost: self.lost(),
-            close_calls: self.kernel.close_calls().to_vec(),
+            close_calls: self.kernel.closes.calls().to_vec(),
             runs: self.kernel.runs(),
-            maps: self.kernel.map_uses(),
+            maps: self.kernel.counters.map_uses(),
             features: self.features(),
-            sees_all: self.kernel.sees_all(),
+            sees_all: self.kernel.controls.sees_all(),
             walks_queues: self.kernel.walks_queues(),
         }
     }
@@ -135,7 +135,7 @@ impl Watch {
     /// The call of close() that left one of the examples open.
     fn closed_elsewhere(&mut self, examples: &[Socket]) -> Option<ClosedElsewhere> {
         let was_closed = examples.iter().filter(|socket| socket.last.was_closed);
-        let closer = was_closed.filter_map(|socket| self.kernel.closer(socket.last.sk)).next()?;
+        let closer = was_closed.filter_map(|socket| self.kernel.closes.closer(socket.last.sk)).next()?;
         Some(ClosedElsewhere {
             pid: closer.tgid,
             comm: comm_text(closer.comm),
@@ -148,7 +148,7 @@ impl Watch {
         if !(socket.last.is_unheld && socket.last.was_closed) {
             return Vec::new();
         }
-        let Some(closer) = self.kernel.closer(socket.last.sk) else { return Vec::new() };
+        let Some(closer) = self.kernel.closes.closer(socket.last.sk) else { return Vec::new() };
         let process = ProcessId { tgid: closer.tgid, started_at: closer.started_at };
         blocked::threads(&self.attribution.procfs, process, closer.fd)
     }
@@ -208,7 +208,7 @@ impl Watch {
                 vitals,
                 exhausted_in: self.descriptors.exhausted_in(process, vitals.open_fds, vitals.max_fds),
                 bad_closes: self.bad_closes(process),
-                emfile_errors: self.kernel.emfile_errors(process.tgid),
+                emfile_errors: self.kernel.counters.emfile_errors(process.tgid),
             };
             states.insert(process, state);
         }
@@ -216,7 +216,7 @@ impl Watch {
     }
 
     fn bad_closes(&mut self, process: ProcessId) -> Option<BadCloses> {
-        let bad = self.kernel.bad_closes(process)?;
+        let bad = self.kernel.closes.bad(process)?;
         Some(BadCloses { calls: bad.count, fd: bad.fd.cast_signed(), stack: self.attribution.stack_of(bad.stack) })
     }
 

@@ -92,7 +92,7 @@ impl Watch {
         let (pid, tid, call, stack) = match spin {
             Spin::Polls { thread, stack, .. } => (thread.process.tgid, Some(thread.tid), "epoll_wait", stack),
             Spin::Reads(_) => {
-                let reader = self.kernel.eof_spin(sk);
+                let reader = self.kernel.spins.at_end(sk);
                 let tgid = reader.map_or(holder.tgid, |it| it.tgid);
                 (tgid, reader.map(|it| it.tid), "read", reader.map_or(0, |it| it.stack))
             }

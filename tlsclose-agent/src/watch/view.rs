@@ -18,7 +18,7 @@ use crate::{
     api::{BadCloses, BlockedThread, ClosedElsewhere, Feature, MapUse},
     attribution::process::{Identity, Vitals},
     host::{Sockstat, facts::HostFact, neighbours::Conntrack},
-    kernel::counters::{Counters, Run},
+    kernel::{counters::Counters, runs::Run},
 };
 
 /// All that the watch knows after a census. Nothing here asks anybody anything: the same view gives the same report.

@@ -8,8 +8,8 @@ use tlsclose_symbols::protocol::{NAME_MAX, Name};
 use tlsclose_symbols::rule::{Caller, FRAME_MAX, Rule};
 
 use crate::attribution::modules::{ModuleId, Modules};
-use crate::finding::{FileOffset, Frame};
 use tlsclose_core::model::printable;
+use tlsclose_core::model::{FileOffset, Frame};
 
 /// Longest build id, in hexadecimal digits.
 const BUILD_ID_MAX: usize = 128;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::kernel::{
+    arch::{AARCH64, X86_64},
     btf::file,
     object::Access::{self, Probed, Typed},
-    processor::{AARCH64, X86_64},
     system_calls::Functions,
 };
 

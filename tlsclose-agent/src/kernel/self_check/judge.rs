@@ -5,7 +5,7 @@ use std::time::Duration;
 use tlsclose_common::facts::{Holder, abort, call, half, holder, state};
 
 use super::sockets::{BACKLOG, Known, Picture, UNREAD};
-use crate::clock::Moment;
+use tlsclose_core::model::Moment;
 
 /// The agent, as the kernel should show it. None where that cannot be known from here.
 #[derive(Clone, Copy, Debug, Default)]

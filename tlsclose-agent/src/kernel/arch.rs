@@ -8,7 +8,7 @@ use super::btf::{Btf, BtfError};
 /// A register in `struct pt_regs`: a member, and which of its words.
 type Register = (&'static str, u32);
 
-pub struct Processor {
+pub struct Arch {
     /// What the functions that do system calls are called, before the call's own name.
     pub system_call_prefix: &'static str,
     /// dup2() is a system call; else dup3() does it.
@@ -26,7 +26,7 @@ pub struct Processor {
 /// Registers: arch/x86/include/asm/ptrace.h. Prefix: arch/x86/include/asm/syscall_wrapper.h. Numbers:
 /// arch/x86/entry/syscalls/syscall_64.tbl; those of 32-bit programs are others, and none of theirs that
 /// moves data through a socket has one of these.
-pub const X86_64: Processor = Processor {
+pub const X86_64: Arch = Arch {
     system_call_prefix: "__x64_sys_",
     has_dup2: true,
     pointers: [("ip", 0), ("sp", 0), ("bp", 0)],
@@ -56,7 +56,7 @@ pub const X86_64: Processor = Processor {
 /// Registers: arch/arm64/include/asm/ptrace.h; the frame pointer is x29, and the result of a call takes the
 /// place of its first argument in x0 (arch/arm64/kernel/syscall.c). Prefix:
 /// arch/arm64/include/asm/syscall_wrapper.h. Numbers: include/uapi/asm-generic/unistd.h, which has no epoll_wait and no dup2.
-pub const AARCH64: Processor = Processor {
+pub const AARCH64: Arch = Arch {
     system_call_prefix: "__arm64_sys_",
     has_dup2: false,
     pointers: [("pc", 0), ("sp", 0), ("regs", 29)],
@@ -84,9 +84,9 @@ pub const AARCH64: Processor = Processor {
 };
 
 /// That of this program.
-pub const HERE: Processor = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
+pub const HERE: Arch = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
 
-impl Processor {
+impl Arch {
     /// Word indices in `struct pt_regs`: see [`super::layout::Resolved::pt_regs`].
     pub fn pointers(&self, btf: &Btf) -> Result<[u32; 3], BtfError> {
         words(btf, self.pointers)

@@ -7,25 +7,15 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 
-use super::{
-    features::Feature,
-    load::{FOR_EACH, THREAD_POINTER},
-    tls::RECORDS,
-};
-
-/// What the accept queues are walked with.
-pub(super) const HELPER: &str = "bpf_probe_read_kernel";
+use super::{features::Feature, hook::Hook};
 
 pub(super) const FORBIDDEN: &str = "this host forbids bpf_probe_read_kernel (lockdown=confidentiality)";
-
-/// What the callers in a code path are read with.
-pub(super) const USER_HELPER: &str = "bpf_probe_read_user";
 
 /// aya takes this helper for one that comes and goes with the other.
 const TAKEN_AWAY: &str = "not used where bpf_probe_read_kernel is forbidden (lockdown=confidentiality)";
 
 /// What finds its sockets, files or names by their addresses, besides the calls of close(), or reads a program's memory.
-const BY_ADDRESS: [&str; 5] = ["sys_exit_accept", "sys_exit_accept4", FOR_EACH, THREAD_POINTER, RECORDS];
+const BY_ADDRESS: [Hook; 5] = [Hook::Accept, Hook::Accept4, Hook::Unheld, Hook::PythonThreads, Hook::TlsRecords];
 
 /// Asks the kernel with a program that does nothing else. Where it does not say, loading will.
 pub(super) fn is_allowed() -> bool {
@@ -35,13 +25,13 @@ pub(super) fn is_allowed() -> bool {
 /// Adds what all this costs; of the hooks at accept, what is left are the calls that fail.
 pub(super) fn judge(features: &mut Vec<Feature>, is_allowed: bool) {
     if is_allowed {
-        let allowed = |helper| Feature { probe: format!("{helper}: allowed"), ..Feature::attached(helper) };
-        features.extend([HELPER, USER_HELPER].map(allowed));
+        features.extend([Hook::AcceptQueues, Hook::Callers].map(|hook| Feature::works(hook, "allowed")));
         return;
     }
-    features.extend([Feature::missing(HELPER, FORBIDDEN), Feature::missing(USER_HELPER, TAKEN_AWAY)]);
-    for feature in features.iter_mut().filter(|one| one.available && BY_ADDRESS.contains(&one.hook.attach_point)) {
-        *feature = Feature::missing(feature.hook.attach_point, FORBIDDEN);
+    features.push(Feature::missing(Hook::AcceptQueues, FORBIDDEN));
+    features.push(Feature::missing(Hook::Callers, TAKEN_AWAY));
+    for feature in features.iter_mut().filter(|one| one.available && BY_ADDRESS.contains(&one.hook)) {
+        *feature = Feature::missing(feature.hook, FORBIDDEN);
     }
 }
 
@@ -51,7 +41,7 @@ mod tests {
 
     #[test]
     fn what_needs_addresses_is_missing_where_they_may_not_be_read() {
-        let attached = || ["sys_exit_accept4", "sys_exit_socket", "iter/task_file"].map(Feature::attached).to_vec();
+        let attached = || [Hook::Accept4, Hook::Socket, Hook::Census].map(Feature::attached).to_vec();
         let available = |features: &[Feature]| features.iter().map(|one| one.available).collect::<Vec<_>>();
         let mut features = attached();
         judge(&mut features, true);
@@ -60,6 +50,6 @@ mod tests {
         judge(&mut features, false);
         assert_eq!(available(&features), [false, true, true, false, false]);
         assert_eq!(features[0].probe, format!("sys_exit_accept4: {FORBIDDEN}"));
-        assert_eq!([3, 4].map(|i: usize| features[i].hook.feature), ["accept_queues", "callers"]);
+        assert_eq!([3, 4].map(|i: usize| features[i].hook.spec().feature), ["accept_queues", "callers"]);
     }
 }

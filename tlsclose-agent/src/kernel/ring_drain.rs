@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// Who is done within this time needs no help.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-pub struct Inbox {
+pub struct RingDrain {
     shared: Arc<Shared>,
     /// The ring's.
     ready: OwnedFd,
@@ -45,7 +45,7 @@ enum Stage {
     HasEnded,
 }
 
-impl Inbox {
+impl RingDrain {
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
         let ready = ring.as_fd().try_clone_to_owned()?;
         let contents = Mutex::new(Contents { ring, records: Vec::new(), bytes: 0 });
@@ -78,13 +78,13 @@ impl Inbox {
     fn help(&mut self) {
         if !self.has_helper {
             let shared = Arc::clone(&self.shared);
-            let started = thread::Builder::new().name("inbox".into()).spawn(move || shared.make_room());
+            let started = thread::Builder::new().name("ring_drain".into()).spawn(move || shared.make_room());
             self.has_helper = started.is_ok();
         }
     }
 }
 
-impl Drop for Inbox {
+impl Drop for RingDrain {
     fn drop(&mut self) {
         self.shared.enter(Stage::HasEnded);
     }
