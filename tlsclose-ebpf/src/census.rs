@@ -4,6 +4,11 @@
 //! network namespace (kernel/bpf/task_iter.c). Half-closed sockets are written out, the others
 //! only counted. A socket reset by its peer is in no listing of the kernel, but its descriptor is.
 
+pub mod accept_queue;
+mod fd_tables;
+pub mod no_descriptor;
+mod silence;
+
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
@@ -12,10 +17,10 @@ use tlsclose_common::facts::{
 };
 
 use crate::{
-    accept_queue, close_evidence, half_open,
     kernel::{Sequences, Task, Tcp, access, global, is_half_closed, port_taken, references, sock_of},
     maps::{CENSUS, CENSUS_FILE, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
-    tables, tls, unheld,
+    sockets::close_evidence,
+    tls,
 };
 
 /// Set at load: 1 to write out every TCP socket, not only half-closed ones.
@@ -52,7 +57,7 @@ pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
     look_at(file);
     if task.is_null() {
         // SAFETY: as above.
-        unheld::sweep(unsafe { (*meta).seq });
+        no_descriptor::sweep(unsafe { (*meta).seq });
     } else if !file.is_null() {
         descriptor(meta, Task::from_ptr(task), fd, file);
     }
@@ -82,7 +87,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let counts: &mut CensusCounts = unsafe { &mut *counts };
     if counts.last_task != task.as_ptr() as u64 {
         counts.last_task = task.as_ptr() as u64;
-        counts.table = tables::of(task);
+        counts.table = fd_tables::of(task);
         counts.tasks += (counts.table != table::SEEN) as u64;
         // SAFETY: helpers without arguments.
         unsafe {
@@ -123,7 +128,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let may_be_half_open = state_now == state::ESTABLISHED && !all;
     // No `Option`: verifiers before 6.3 do not let what is undefined in one be copied along.
     let silence = if may_be_half_open {
-        half_open::silence(sk, counts.jiffies)?
+        silence::silence(sk, counts.jiffies)?
     } else if is_half_closed(state_now) || is_listener || all {
         Silence::NONE
     } else {
@@ -285,7 +290,7 @@ pub fn add_half(record: &mut Holder, half: Option<*mut HalfClosed>, peer: u32) {
         if record.remote_port == 0 {
             record.remote_port = port;
         }
-        unheld::met(half);
+        no_descriptor::met(half);
         record.half = *half;
         record.flags |= holder::HALF;
     } else {

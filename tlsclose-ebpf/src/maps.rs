@@ -16,7 +16,10 @@ use tlsclose_common::{
     limits::*,
 };
 
-use crate::{accept_queue::QueueWalk, records::Walk, unheld::Met};
+use crate::{
+    census::{accept_queue::QueueWalk, no_descriptor::Met},
+    tls::record_walk::Walk,
+};
 
 /// Who opened a socket, by address. Lossy.
 #[map]

@@ -17,10 +17,13 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch::{SYSTEM_CALLS, SystemCall},
-    kernel::{Task, global, reads_by_address},
+    kernel::{
+        Task,
+        arch::{SYSTEM_CALLS, SystemCall},
+        global, reads_by_address,
+    },
     maps::{TLS_WALK, lost},
-    stack,
+    stacks::stack,
 };
 
 const IOVEC: u64 = 16;

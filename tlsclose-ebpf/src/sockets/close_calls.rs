@@ -14,7 +14,7 @@ use crate::{
     census,
     kernel::{Stray, Task, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
-    stack,
+    stacks::stack,
 };
 
 /// `flags` of close_range(): mark for closing at exec (include/uapi/linux/close_range.h).

@@ -13,10 +13,11 @@ use tlsclose_common::{
 };
 
 use crate::{
-    aborts, accept_queue, closing, goodbye, half_closed,
+    census::accept_queue,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
-    open, stream, tls,
+    sockets::{aborts, half_closed, last_close, openings, stream},
+    tls::{self, closed},
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
@@ -27,7 +28,7 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
         count(old, new);
         stream::transition(sk, old as u8, new as u8);
         if tls::transition(sk, old as u8, new as u8) {
-            goodbye::sample(goodbye::AT_TRANSITION);
+            closed::sample(closed::AT_TRANSITION);
         }
         transition(sk, old as u8, new as u8);
     }
@@ -46,7 +47,7 @@ fn count(old: i32, new: i32) {
 #[inline(always)]
 fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
-        state::SYN_SENT => open::connecting(sk),
+        state::SYN_SENT => openings::connecting(sk),
         state::LISTEN => accept_queue::listening(sk),
         state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED, abort::NONE),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
@@ -99,6 +100,6 @@ fn closed(sk: Tcp, old: u8) {
 #[inline(always)]
 fn closed_by_program(sk: Tcp, hold: Hold) {
     if hold == Hold::Closing && sk.owned() {
-        closing::closing(sk);
+        last_close::closing(sk);
     }
 }

@@ -13,11 +13,10 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch::SystemCall,
     census::{HeldBy, NO_ORIGIN, add_half, emit, fill},
-    kernel::{Request, Task, Tcp, reads_by_address},
+    kernel::{Request, Task, Tcp, arch::SystemCall, reads_by_address},
     maps::{HALF_CLOSED, LISTENERS, QUEUE_WALK, QUEUED, lost},
-    stack,
+    stacks::stack,
 };
 
 /// listen() moves CLOSE → LISTEN in process context, under the caller.

@@ -11,9 +11,9 @@ use tlsclose_common::{
 
 use crate::{
     census::{NO_ORIGIN, emit},
-    close_evidence,
     kernel::{Stray, access, is_half_closed, reads_by_address},
     maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, MET, ORIGIN, QUEUED},
+    sockets::close_evidence,
 };
 
 /// An entry of the exact map may be this much older, in ns, than the count of entries that it is in.

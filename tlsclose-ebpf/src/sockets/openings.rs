@@ -5,10 +5,11 @@ use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracep
 use tlsclose_common::facts::{Lost, Origin, call};
 
 use crate::{
-    accept_queue, budget,
+    census::accept_queue,
     kernel::{Task, Tcp},
     maps::{EMFILE, ORIGIN, lost},
-    stack, stream,
+    sockets::stream,
+    stacks::{budget, stack},
 };
 
 const EMFILE_ERRNO: i64 = -24;

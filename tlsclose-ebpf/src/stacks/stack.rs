@@ -20,11 +20,13 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch::{Registers, user_registers},
-    budget,
-    kernel::{Task, read_user, reads_by_address},
+    kernel::{
+        Task,
+        arch::{Registers, user_registers},
+        read_user, reads_by_address,
+    },
     maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, lost},
-    python,
+    stacks::{budget, python},
 };
 
 /// Process of the current task.
