@@ -3,3 +3,4 @@
 pub mod budget;
 pub mod python;
 pub mod stack;
+mod words;

@@ -13,10 +13,9 @@ use tlsclose_common::{
 };
 
 use crate::{
-    census::accept_queue,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
-    sockets::{aborts, half_closed, last_close, openings, stream},
+    sockets::{aborts, half_closed, last_close, listeners, openings, stream},
     tls::{self, closed},
 };
 
@@ -48,7 +47,7 @@ fn count(old: i32, new: i32) {
 fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
         state::SYN_SENT => openings::connecting(sk),
-        state::LISTEN => accept_queue::listening(sk),
+        state::LISTEN => listeners::listening(sk),
         state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED, abort::NONE),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
             // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
@@ -82,7 +81,7 @@ fn closed(sk: Tcp, old: u8) {
     let is_held = hold == Hold::File || hold == Hold::Closing && !sk.owned();
     match (is_held, old) {
         (true, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED, abort::NONE),
-        (_, state::LISTEN) => accept_queue::ended(sk),
+        (_, state::LISTEN) => listeners::ended(sk),
         (true, state::CLOSE) => {}
         (true, _) => {
             let is_end = matches!(old, state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK) && sk.error() == 0;

@@ -11,7 +11,7 @@ use crate::{
         global,
     },
     maps::{CLOSES, lost},
-    sockets::openings,
+    sockets::origin,
     stacks::{budget, stack},
 };
 
@@ -30,7 +30,7 @@ pub fn is_by_program(task: Task) -> bool {
 /// The current task is inside the last close() of the socket.
 #[inline(always)]
 pub fn closing(sk: Tcp) {
-    if let Some(origin) = openings::origin(sk)
+    if let Some(origin) = origin::origin(sk)
         && origin.opened != 0
     {
         closed(origin.opened);
