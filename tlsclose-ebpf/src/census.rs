@@ -4,18 +4,24 @@
 //! network namespace (kernel/bpf/task_iter.c). Half-closed sockets are written out, the others
 //! only counted. A socket reset by its peer is in no listing of the kernel, but its descriptor is.
 
+pub mod accept_queue;
+pub mod current_file;
+mod fd_tables;
+mod met;
+pub mod no_descriptor;
+mod record;
+mod silence;
+
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_seq_write};
-use tlsclose_common::facts::{
-    CensusCounts, HalfClosed, Holder, Lost, Origin, Silence, call, half, holder, state, table,
-};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
+use tlsclose_common::facts::{CensusCounts, Holder, Lost, Silence, holder, state, table};
 
+use self::record::{HeldBy, emit, fill};
 use crate::{
-    accept_queue, close_evidence, half_open,
-    kernel::{Sequences, Task, Tcp, access, global, is_half_closed, port_taken, references, sock_of},
-    maps::{CENSUS, CENSUS_FILE, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
-    tables, tls, unheld,
+    kernel::{Task, Tcp, access, global, is_half_closed, references, sock_of},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
+    sockets::close_evidence,
 };
 
 /// Set at load: 1 to write out every TCP socket, not only half-closed ones.
@@ -49,30 +55,14 @@ pub struct Meta {
 pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
     // SAFETY: the verifier knows the context's members.
     let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, (*ctx).file) };
-    look_at(file);
+    current_file::look_at(file);
     if task.is_null() {
         // SAFETY: as above.
-        unheld::sweep(unsafe { (*meta).seq });
+        no_descriptor::sweep(unsafe { (*meta).seq });
     } else if !file.is_null() {
         descriptor(meta, Task::from_ptr(task), fd, file);
     }
     0
-}
-
-/// The kernel holds a reference to the file until the census goes on to the next.
-#[inline(always)]
-fn look_at(file: *const c_void) {
-    if let Some(slot) = CENSUS_FILE.get_ptr_mut(0) {
-        // SAFETY: a slot that lives as long as the program; one census runs at a time.
-        unsafe { *slot = file as u64 };
-    }
-}
-
-/// How many of the references to the file are the census's own.
-#[inline(always)]
-pub fn holds(file: u64) -> u64 {
-    // SAFETY: as in `look_at`.
-    CENSUS_FILE.get_ptr(0).is_some_and(|slot| unsafe { *slot } == file) as u64
 }
 
 #[inline(always)]
@@ -82,7 +72,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let counts: &mut CensusCounts = unsafe { &mut *counts };
     if counts.last_task != task.as_ptr() as u64 {
         counts.last_task = task.as_ptr() as u64;
-        counts.table = tables::of(task);
+        counts.table = fd_tables::of(task);
         counts.tasks += (counts.table != table::SEEN) as u64;
         // SAFETY: helpers without arguments.
         unsafe {
@@ -123,7 +113,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let may_be_half_open = state_now == state::ESTABLISHED && !all;
     // No `Option`: verifiers before 6.3 do not let what is undefined in one be copied along.
     let silence = if may_be_half_open {
-        half_open::silence(sk, counts.jiffies)?
+        silence::silence(sk, counts.jiffies)?
     } else if is_half_closed(state_now) || is_listener || all {
         Silence::NONE
     } else {
@@ -171,14 +161,6 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     Some(())
 }
 
-/// Writes a record out. False when the output is full: then the kernel drops all that was written of this descriptor,
-/// hands out what came before, and shows the descriptor again (kernel/bpf/bpf_iter.c, `bpf_seq_read`).
-#[inline(always)]
-pub fn emit(seq: *mut c_void, record: *mut Holder) -> bool {
-    // SAFETY: the record is initialised memory of this size, `seq` the iterator's output.
-    unsafe { bpf_seq_write(seq.cast(), record.cast(), size_of::<Holder>() as u32) == 0 }
-}
-
 /// The descriptor will be shown again: it has not been counted, nor its file seen.
 #[inline(always)]
 fn take_back(counts: &mut CensusCounts, state: u8, first_holder: bool, file: *const c_void) {
@@ -224,101 +206,9 @@ fn first_sight(file: *const c_void) -> bool {
     true
 }
 
-/// A descriptor, and the process that it belongs to.
-#[derive(Clone, Copy)]
-pub struct HeldBy {
-    pub started_at: u64,
-    /// See [`Holder::file`].
-    pub file: u64,
-    pub tgid: u32,
-    pub fd: u32,
-}
-
-/// Writes every field of the record: what the socket itself says, and what is known of its half-closing (`half`).
-#[inline(always)]
-pub fn fill(record: *mut Holder, held_by: HeldBy, sk: Tcp, half: Option<*mut HalfClosed>) -> Option<()> {
-    let sequences = sk.sequences()?;
-    let (local, remote) = sk.addresses();
-    // SAFETY: the callers' records, which nothing else refers to; the addresses are 16 bytes each,
-    // and unaligned, because the record packs them behind words of four bytes.
-    unsafe {
-        (*record).sk = sk.address();
-        (*record).started_at = held_by.started_at;
-        (*record).file = held_by.file;
-        (*record).origin = NO_ORIGIN;
-        (*record).tgid = held_by.tgid;
-        (*record).fd = held_by.fd;
-        (*record).netns = sk.netns();
-        (*record).write_seq = sequences.write_seq();
-        (*record).snd_una = sequences.snd_una();
-        (*record).copied_seq = sequences.copied_seq();
-        (*record).rcv_nxt = sequences.rcv_nxt();
-        (*record).lsndtime = sequences.lsndtime();
-        (*record).rcv_tstamp = sequences.rcv_tstamp();
-        (&raw mut (*record).local).cast::<[u64; 2]>().write_unaligned(local);
-        (&raw mut (*record).remote).cast::<[u64; 2]>().write_unaligned(remote);
-        (*record).local_port = local_port(sk, sequences);
-        (*record).remote_port = sk.remote_port();
-        (*record).family = sk.family();
-        (*record).state = sk.state();
-        (*record).shutdown = sk.shutdown();
-        (*record).flags = 0;
-        (*record).tls = tls::standing(sk);
-        (*record).pad = [0; 3];
-    }
-    // SAFETY: as above.
-    add_half(unsafe { &mut *record }, half, sk.peer());
-    Some(())
-}
-
-/// Adds what is known of the socket's half-closing, and notes that this census has met it.
-#[inline(always)]
-pub fn add_half(record: &mut Holder, half: Option<*mut HalfClosed>, peer: u32) {
-    let Some(half) = half else {
-        record.half = HalfClosed::NEW;
-        return;
-    };
-    // SAFETY: valid until the program ends.
-    let half = unsafe { &mut *half };
-    let port = if half.flags & half::CONNECT_FAILED != 0 { port_taken(half.peer, peer) } else { 0 };
-    if half.peer == peer || (record.remote_port == 0 && port != 0) {
-        if record.remote_port == 0 {
-            record.remote_port = port;
-        }
-        unheld::met(half);
-        record.half = *half;
-        record.flags |= holder::HALF;
-    } else {
-        record.half = HalfClosed::NEW;
-        record.flags |= holder::STALE;
-    }
-}
-
-/// `skc_num` lies beside what is read anyway; it is 0 once the port was put, on the way to CLOSE.
-#[inline(always)]
-fn local_port(sk: Tcp, sequences: Sequences) -> u16 {
-    match sk.local_port() {
-        0 => sequences.local_port(),
-        port => port,
-    }
-}
-
 /// A fresh, bound or never-connected socket is in CLOSE too: this one was shut down both ways
 /// and still knows its peer.
 #[inline(always)]
 fn was_connected(sk: Tcp) -> bool {
     sk.shutdown() & 3 == 3 && sk.remote_port() != 0
 }
-
-pub const NO_ORIGIN: Origin = Origin {
-    opened_at: 0,
-    opened: 0,
-    touched: 0,
-    touched_at: 0,
-    tgid: 0,
-    peer: 0,
-    opened_call: call::NONE,
-    touched_call: call::NONE,
-    pad: [0; 2],
-    touched_result: 0,
-};

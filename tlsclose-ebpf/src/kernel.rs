@@ -11,9 +11,10 @@
 #[cfg_attr(not(feature = "probed"), path = "kernel/access/typed.rs")]
 #[cfg_attr(feature = "probed", path = "kernel/access/probed.rs")]
 pub mod access;
-mod stray;
+pub mod arch;
 mod task;
 mod tcp;
+mod untyped_sock;
 
 use core::ffi::c_void;
 
@@ -24,9 +25,9 @@ use tlsclose_common::{
 };
 
 pub use self::{
-    stray::{Request, Stray},
     task::{Task, socket_of},
     tcp::{Hold, RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Tcp, port_taken},
+    untyped_sock::{Request, Stray},
 };
 
 #[unsafe(no_mangle)]

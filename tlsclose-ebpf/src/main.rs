@@ -1,43 +1,19 @@
-//! The kernel side of tlsclose: one file per moment of a socket's life.
+//! The kernel side of tlsclose.
 //!
-//! The programs keep facts, never opinions. Each hook is a thin wrapper that
-//! names the kernel prototype it relies on, and a function that reads top to
-//! bottom. Kernel memory is read in `kernel.rs` only.
+//! `hooks` are the programs: what runs in the kernel, and when. They keep facts, never opinions: of
+//! `sockets`, of what `tls` says on them, and of the `stacks` that touched them; the `census` tells
+//! who holds which. Kernel memory is read in `kernel` only.
 #![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 
-mod aborts;
-mod accept_queue;
-mod arch;
-mod budget;
 mod census;
-mod close_calls;
-mod close_evidence;
-mod closing;
-mod direct;
-mod following;
-mod gone;
-mod goodbye;
-mod half_closed;
-mod half_open;
-mod io;
-mod io_exit;
-#[cfg(feature = "probed")]
-mod io_probe;
+mod hooks;
 mod kernel;
 mod maps;
-mod open;
-mod process;
-mod python;
-mod records;
-mod spins;
-mod stack;
-mod stream;
-mod tables;
+mod sockets;
+mod stacks;
 mod tls;
-mod transition;
-mod unheld;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -10,13 +10,11 @@ use aya_ebpf::{
 use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
-        EofSpin, HalfClosed, Holder, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
+        EofSpin, HalfClosed, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
         Refusal, StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
     },
     limits::*,
 };
-
-use crate::{accept_queue::QueueWalk, records::Walk, unheld::Met};
 
 /// Who opened a socket, by address. Lossy.
 #[map]
@@ -41,14 +39,6 @@ pub static CLOSE_CALLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(close_c
 /// Where listeners were made, and where they were last accepted from, by address.
 #[map]
 pub static LISTENERS: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(LISTENER_ENTRIES, 0);
-
-/// Room for the record of a child in an accept queue.
-#[map]
-pub static QUEUED: PerCpuArray<Holder> = PerCpuArray::with_max_entries(1, 0);
-
-/// How far the walk along an accept queue is.
-#[map]
-pub static QUEUE_WALK: PerCpuArray<QueueWalk> = PerCpuArray::with_max_entries(1, 0);
 
 /// Half-closed sockets that a file holds, by address. Exact. Nearly every connection passes through it: from a list of
 /// free entries, because the caches that BPF allocates from ask their own processor for an interrupt every 48 entries
@@ -89,10 +79,6 @@ pub static TLS_CLOSES: PerCpuHashMap<TlsCloseKey, TlsCloses> =
 /// socket is gone (1). One program does not run twice at once on a CPU, two may.
 #[map]
 pub static TLS_SAMPLE: PerCpuArray<TlsStackKey> = PerCpuArray::with_max_entries(2, 0);
-
-/// How far the walks along the records of a read (0) and of a send (1) are.
-#[map]
-pub static TLS_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(2, 0);
 
 /// When TLS was recognised last, to a second, in ns of CLOCK_MONOTONIC. The agent sets it to 0
 /// when that is long ago and `TLS_SOCKETS` is empty.
@@ -143,10 +129,6 @@ pub static SENDING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(SENDING_
 /// The file that the census looks at, and holds a reference to meanwhile; 0: none.
 #[map]
 pub static CENSUS_FILE: Array<u64> = Array::with_max_entries(1, 0);
-
-/// Half-closed sockets that the census has met.
-#[map]
-pub static MET: Array<Met> = Array::with_max_entries(1, 0);
 
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);

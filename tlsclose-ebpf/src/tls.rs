@@ -6,6 +6,10 @@
 //! read or send (io_uring, sendfile, splice) shows in TCP's sequence numbers: then nothing is said
 //! about that direction. So does kernel TLS, which says in control messages what an alert is.
 
+pub mod closed;
+pub mod follow;
+pub mod record_walk;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
@@ -15,10 +19,9 @@ use tlsclose_common::{
 };
 
 use crate::{
-    goodbye,
     kernel::{Hold, Tcp},
     maps::{STACK_RING, TLS_SEEN, TLS_SOCKETS, lost},
-    records::Source,
+    tls::record_walk::Source,
 };
 
 /// What is known of the connection of this socket.
@@ -119,7 +122,7 @@ pub fn failed_to_send(sk: Tcp) {
 }
 
 /// A transition that may be the program's close(), or the end of a connection that is still held.
-/// True if the stack of the close is wanted, see [`goodbye::sample`].
+/// True if the stack of the close is wanted, see [`closed::sample`].
 #[inline(always)]
 pub fn transition(sk: Tcp, old: u8, new: u8) -> bool {
     match new {
@@ -132,7 +135,7 @@ pub fn transition(sk: Tcp, old: u8, new: u8) -> bool {
     let Some(entry) = TLS_SOCKETS.get_ptr_mut(sk.address()) else { return false };
     match sk.hold() {
         Hold::Closing if sk.owned() => {
-            return goodbye::closed(sk, entry, old, new == state::CLOSE, goodbye::AT_TRANSITION);
+            return closed::closed(sk, entry, old, new == state::CLOSE, closed::AT_TRANSITION);
         }
         _ if new == state::CLOSE => {
             // SAFETY: as in `known`.
@@ -155,7 +158,7 @@ pub fn gone(sk: Tcp) -> bool {
     let Some(entry) = TLS_SOCKETS.get_ptr_mut(sk.address()) else { return false };
     // SAFETY: as in `known`.
     let before = unsafe { (*entry).ended_from };
-    goodbye::closed(sk, entry, before, false, goodbye::WHEN_GONE)
+    closed::closed(sk, entry, before, false, closed::WHEN_GONE)
 }
 
 /// How the goodbye stands on a socket, for the census: bits of [`tls_now`].

@@ -5,10 +5,13 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::facts::EofSpin;
 
 use crate::{
-    arch::{SYSTEM_CALLS, SystemCall},
-    kernel::{Task, global},
+    kernel::{
+        Task,
+        arch::{SYSTEM_CALLS, SystemCall},
+        global,
+    },
     maps::{EOF_SPINS, SUSPECTS},
-    stack,
+    stacks::stack,
 };
 
 /// Who spins on a socket is looked at once in this time.

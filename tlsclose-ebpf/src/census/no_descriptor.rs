@@ -10,22 +10,14 @@ use tlsclose_common::{
 };
 
 use crate::{
-    census::{NO_ORIGIN, emit},
-    close_evidence,
+    census::{
+        met::MET,
+        record::{QUEUED, emit},
+    },
     kernel::{Stray, access, is_half_closed, reads_by_address},
-    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, MET, ORIGIN, QUEUED},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN},
+    sockets::{close_evidence, origin::NO_ORIGIN},
 };
-
-/// An entry of the exact map may be this much older, in ns, than the count of entries that it is in.
-const COUNTED_AFTER: u64 = 1_000_000_000;
-
-/// Entries of the exact map that a census has met.
-#[repr(C)]
-pub struct Met {
-    census: u32,
-    /// Without those that may not have been there when the census began.
-    entries: u32,
-}
 
 struct Sweep {
     seq: *mut c_void,
@@ -35,26 +27,6 @@ struct Sweep {
     census: u32,
     /// What an entry to be written out has in [`HalfClosed::shown`].
     shown: u32,
-}
-
-/// This census has met the socket of the entry.
-#[inline(always)]
-pub fn met(half: &mut HalfClosed) {
-    let Some(control) = CONTROL.get(0) else { return };
-    if half.census == control.census {
-        return;
-    }
-    half.census = control.census;
-    if half.since == 0 || half.since + COUNTED_AFTER >= control.census_began {
-        return;
-    }
-    let Some(met) = MET.get_ptr_mut(0) else { return };
-    // SAFETY: a slot that lives as long as the program; one census runs at a time.
-    let met = unsafe { &mut *met };
-    if met.census != control.census {
-        *met = Met { census: control.census, entries: 0 };
-    }
-    met.entries += 1;
 }
 
 /// The census has met every entry that was there when it began. It may have, and this not know.

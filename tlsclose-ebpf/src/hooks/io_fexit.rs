@@ -5,7 +5,7 @@ use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::{EbpfContext, macros::fexit, programs::FExitContext};
 
-use crate::{io, kernel::global};
+use crate::{hooks::io, kernel::global};
 
 /// Parameters of this kernel's `tcp_recvmsg`; the agent has them from BTF.
 #[unsafe(no_mangle)]

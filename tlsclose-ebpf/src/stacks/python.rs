@@ -19,7 +19,7 @@ use crate::{
     maps::{
         PYTHON, PYTHON_CODE, PYTHON_CODES, PYTHON_RULES, PYTHON_STACK, PYTHON_THREAD, STACK_RING, STACKS_SEEN, lost,
     },
-    stack::{mix, put, user_word},
+    stacks::words::{mix, put, user_word},
 };
 
 /// `PyVarObject.ob_size`, with `PyBytesObject.ob_sval` 16 bytes behind it.

@@ -10,23 +10,27 @@ use aya_ebpf::{
 };
 use tlsclose_common::facts::call;
 
-use crate::{arch::SystemCall, close_calls, io_exit::word, kernel::Task, open};
+use crate::{
+    hooks::io_fexit::word,
+    kernel::{Task, arch::SystemCall},
+    sockets::{close_calls, openings},
+};
 
 #[fexit]
 pub fn direct_accept(ctx: FExitContext) -> i32 {
-    open::accepted(word(&ctx, 1) as i64, call::ACCEPT);
+    openings::accepted(word(&ctx, 1) as i64, call::ACCEPT);
     0
 }
 
 #[fexit]
 pub fn direct_accept4(ctx: FExitContext) -> i32 {
-    open::accepted(word(&ctx, 1) as i64, call::ACCEPT4);
+    openings::accepted(word(&ctx, 1) as i64, call::ACCEPT4);
     0
 }
 
 #[fexit]
 pub fn direct_socket(ctx: FExitContext) -> i32 {
-    open::made(word(&ctx, 1) as i64);
+    openings::made(word(&ctx, 1) as i64);
     0
 }
 

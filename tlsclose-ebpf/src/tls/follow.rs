@@ -11,8 +11,8 @@ use tlsclose_common::{
 
 use crate::{
     kernel::{RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Task, Tcp},
-    records::{self, Source},
-    stack,
+    stacks::stack,
+    tls::record_walk::{self, Source},
 };
 
 /// TCP's sequence number behind the last byte that the program has read or sent. It changes only
@@ -148,7 +148,7 @@ fn take_in(sk: Tcp, sequences: Sequences, direction: &mut Direction, moved: Call
         skipped = 0;
     }
     if direction.is_of_kernel() || (skipped != 0 && sequences.has_kernel_tls()) {
-        match records::type_by_kernel(which) {
+        match record_walk::type_by_kernel(which) {
             Some(kind) => direction.record_of_kernel(kind),
             // Calls that have no room for a type move nothing but data. What they read may be missing a header
             // for another reason, though, unless it is known that the kernel takes records apart here.
@@ -184,6 +184,6 @@ fn follow_headers(which: u8, direction: &mut Direction, begin: Source, bytes: u3
         return;
     }
     if !header.is_some_and(|header| is_one_record(direction, header, bytes)) {
-        records::follow(which, direction, begin, bytes);
+        record_walk::follow(which, direction, begin, bytes);
     }
 }

@@ -13,11 +13,14 @@ use aya_ebpf::{
 };
 
 use crate::{
-    arch::{SYSTEM_CALLS, SystemCall},
-    io,
-    kernel::{Task, Tcp, global},
+    hooks::io,
+    kernel::{
+        Task, Tcp,
+        arch::{SYSTEM_CALLS, SystemCall},
+        global,
+    },
     maps::SENDING,
-    stack,
+    stacks::stack,
 };
 
 /// `void tcp_cleanup_rbuf(struct sock *sk, int copied)`, from 6.0 on `__tcp_cleanup_rbuf` alike:

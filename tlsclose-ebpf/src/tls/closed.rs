@@ -8,10 +8,10 @@ use tlsclose_common::{
 };
 
 use crate::{
-    budget, closing,
     kernel::{Sequences, Task, Tcp},
     maps::{self, CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
-    stack,
+    sockets::last_close,
+    stacks::{budget, stack},
 };
 
 /// Slots of `TLS_SAMPLE`.
@@ -101,7 +101,7 @@ fn passed(now: u32, then: u32) -> u64 {
 fn count(sk: Tcp, entry: &TlsSocket, facts: u32, slot: u32) -> bool {
     let task = Task::current();
     let tgid = stack::current_tgid();
-    if !sk.owned() || !closing::is_by_program(task) {
+    if !sk.owned() || !last_close::is_by_program(task) {
         add(TlsCloseKey { started_at: entry.started_at, tgid: entry.tgid, facts }, entry.comm);
         return false;
     }

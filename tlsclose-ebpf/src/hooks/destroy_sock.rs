@@ -6,7 +6,12 @@ use core::ffi::c_void;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::facts::{abort, state};
 
-use crate::{aborts, closing, goodbye, half_closed, kernel::Tcp, maps::ORIGIN, tls};
+use crate::{
+    kernel::Tcp,
+    maps::ORIGIN,
+    sockets::{aborts, half_closed, last_close},
+    tls::{self, closed},
+};
 
 /// `tcp_destroy_sock(struct sock *sk)`, since 4.16.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
@@ -16,7 +21,7 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
         if ORIGIN.get_ptr(sk.address()).is_some() {
             if half_closed::state_of(sk) == Some(state::CLOSE) {
                 // No transition told of this close().
-                closing::closing(sk);
+                last_close::closing(sk);
             }
             // Fails only when the entry was recycled meanwhile.
             let _ = ORIGIN.remove(sk.address());
@@ -26,7 +31,7 @@ pub fn destroy_sock(ctx: BtfTracePointContext) -> i32 {
             aborts::count(aborted, sk.owned());
         }
         if tls::gone(sk) {
-            goodbye::sample(goodbye::WHEN_GONE);
+            closed::sample(closed::WHEN_GONE);
         }
     }
     0

@@ -10,10 +10,10 @@ use aya_ebpf::{bindings::BPF_NOEXIST, macros::btf_tracepoint, programs::BtfTrace
 use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Comm, Lost, abort, state};
 
 use crate::{
-    budget, closing, half_closed,
     kernel::{Hold, Task, Tcp, global, state_of},
     maps::{ABORT_STACKS, ABORTS, lost, one_more},
-    stack,
+    sockets::{half_closed, last_close},
+    stacks::{budget, stack},
 };
 
 /// `sk_err` values (include/uapi/asm-generic/errno.h).
@@ -129,7 +129,7 @@ fn timeout(sk: Tcp, error: u32) -> u8 {
 pub fn count(cause: u8, by_current: bool) {
     let task = Task::current();
     let tgid = stack::current_tgid();
-    if !by_current || !closing::is_by_program(task) {
+    if !by_current || !last_close::is_by_program(task) {
         add(AbortKey { started_at: 0, tgid: 0, cause: cause as u32 });
         return;
     }

@@ -5,11 +5,14 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use tlsclose_common::facts::{ClosePair, Lost};
 
 use crate::{
-    arch::{SYSTEM_CALLS, SystemCall},
-    budget,
-    kernel::{Task, Tcp, global},
+    kernel::{
+        Task, Tcp,
+        arch::{SYSTEM_CALLS, SystemCall},
+        global,
+    },
     maps::{CLOSES, lost},
-    open, stack,
+    sockets::origin,
+    stacks::{budget, stack},
 };
 
 /// The current task, inside the last close() of a socket, is the program that closes it.
@@ -27,7 +30,7 @@ pub fn is_by_program(task: Task) -> bool {
 /// The current task is inside the last close() of the socket.
 #[inline(always)]
 pub fn closing(sk: Tcp) {
-    if let Some(origin) = open::origin(sk)
+    if let Some(origin) = origin::origin(sk)
         && origin.opened != 0
     {
         closed(origin.opened);

@@ -6,7 +6,7 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::{helpers::generated::bpf_probe_read_user, macros::map, maps::PerCpuArray};
 use tlsclose_common::{
     facts::{Lost, call},
     limits::{TLS_BATCH_PIECES, TLS_STEPS},
@@ -17,10 +17,13 @@ use tlsclose_common::{
 };
 
 use crate::{
-    arch::{SYSTEM_CALLS, SystemCall},
-    kernel::{Task, global, reads_by_address},
-    maps::{TLS_WALK, lost},
-    stack,
+    kernel::{
+        Task,
+        arch::{SYSTEM_CALLS, SystemCall},
+        global, reads_by_address,
+    },
+    maps::lost,
+    stacks::stack,
 };
 
 const IOVEC: u64 = 16;
@@ -237,6 +240,10 @@ fn user_pair(at: u64) -> Option<(u64, u64)> {
         })
     }
 }
+
+/// How far the walks along the records of a read (0) and of a send (1) are.
+#[map]
+static TLS_WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(2, 0);
 
 /// A walk from one record header to the next.
 #[derive(Clone, Copy)]

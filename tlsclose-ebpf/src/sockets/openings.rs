@@ -5,10 +5,10 @@ use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracep
 use tlsclose_common::facts::{Lost, Origin, call};
 
 use crate::{
-    accept_queue, budget,
     kernel::{Task, Tcp},
     maps::{EMFILE, ORIGIN, lost},
-    stack, stream,
+    sockets::{listeners, origin, stream},
+    stacks::{budget, stack},
 };
 
 const EMFILE_ERRNO: i64 = -24;
@@ -82,22 +82,14 @@ pub fn accepted(result: i64, which: u8) {
     let opened = if sampled { stack::take(tgid) } else { 0 };
     keep(sk.0, peer, tgid, opened, which);
     if opened != 0 {
-        accept_queue::accepted(Task::current(), tgid, opened, which);
+        listeners::accepted(Task::current(), tgid, opened, which);
     }
-}
-
-/// Where the socket comes from, if that was seen. What is kept may be about an earlier socket at this address.
-#[inline(always)]
-pub fn origin(sk: Tcp) -> Option<&'static Origin> {
-    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-    let origin = unsafe { &*ORIGIN.get_ptr(sk.address())? };
-    sk.had_peer(origin.peer).then_some(origin)
 }
 
 /// The first read or send on a socket whose process uses io_uring, where no accept hook runs.
 #[inline(always)]
 pub fn adopt(sk: Tcp, which: u8) {
-    if origin(sk).is_some() {
+    if origin::origin(sk).is_some() {
         return;
     }
     let tgid = stack::current_tgid();

@@ -6,7 +6,7 @@ use tlsclose_common::facts::{Lost, Transition};
 use crate::{
     kernel::{Tcp, global},
     maps::{STREAM_RING, lost},
-    open,
+    sockets::origin,
 };
 
 /// Set at load: 1 when somebody reads the stream. Then the owner of every socket is kept.
@@ -32,7 +32,7 @@ fn send(sk: Tcp, old: u8, new: u8) {
         return;
     };
     let (local, remote) = sk.addresses();
-    let tgid = open::origin(sk).map_or(0, |origin| origin.tgid);
+    let tgid = origin::origin(sk).map_or(0, |origin| origin.tgid);
     let to = entry.as_mut_ptr();
     // SAFETY: the reservation is a whole, aligned record.
     unsafe {

@@ -12,7 +12,8 @@ use tlsclose_common::{
 use crate::{
     kernel::Tcp,
     maps::{CAME, DURATIONS, HALF_CLOSED, WENT, half_closed_count, lost},
-    spins, stack,
+    sockets::spins,
+    stacks::stack,
 };
 
 /// The socket entered `state` while something may still hold it.

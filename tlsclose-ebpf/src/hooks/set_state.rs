@@ -13,10 +13,10 @@ use tlsclose_common::{
 };
 
 use crate::{
-    aborts, accept_queue, closing, goodbye, half_closed,
     kernel::{Hold, Tcp},
     maps::TRANSITIONS,
-    open, stream, tls,
+    sockets::{aborts, half_closed, last_close, listeners, openings, stream},
+    tls::{self, closed},
 };
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
@@ -27,7 +27,7 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
         count(old, new);
         stream::transition(sk, old as u8, new as u8);
         if tls::transition(sk, old as u8, new as u8) {
-            goodbye::sample(goodbye::AT_TRANSITION);
+            closed::sample(closed::AT_TRANSITION);
         }
         transition(sk, old as u8, new as u8);
     }
@@ -46,8 +46,8 @@ fn count(old: i32, new: i32) {
 #[inline(always)]
 fn transition(sk: Tcp, old: u8, new: u8) {
     match new {
-        state::SYN_SENT => open::connecting(sk),
-        state::LISTEN => accept_queue::listening(sk),
+        state::SYN_SENT => openings::connecting(sk),
+        state::LISTEN => listeners::listening(sk),
         state::CLOSE_WAIT => half_closed::entered(sk, new, half::WAS_CONNECTED, abort::NONE),
         state::FIN_WAIT1 | state::LAST_ACK => match sk.hold() {
             // Not inside the last close(), so it is shutdown(); unless the peer's ACK or a
@@ -81,7 +81,7 @@ fn closed(sk: Tcp, old: u8) {
     let is_held = hold == Hold::File || hold == Hold::Closing && !sk.owned();
     match (is_held, old) {
         (true, state::SYN_SENT) => half_closed::entered(sk, state::CLOSE, half::CONNECT_FAILED, abort::NONE),
-        (_, state::LISTEN) => accept_queue::ended(sk),
+        (_, state::LISTEN) => listeners::ended(sk),
         (true, state::CLOSE) => {}
         (true, _) => {
             let is_end = matches!(old, state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK) && sk.error() == 0;
@@ -99,6 +99,6 @@ fn closed(sk: Tcp, old: u8) {
 #[inline(always)]
 fn closed_by_program(sk: Tcp, hold: Hold) {
     if hold == Hold::Closing && sk.owned() {
-        closing::closing(sk);
+        last_close::closing(sk);
     }
 }

@@ -7,10 +7,11 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, pro
 use tlsclose_common::{facts::call, limits::TLS_PROBATION_BYTES};
 
 use crate::{
-    budget, following, half_closed,
     kernel::{RCV_SHUTDOWN, Sequences, Task, Tcp},
     maps::{CONTROL, IO_URING_MET, ORIGIN},
-    open, stack, tls,
+    sockets::{half_closed, openings},
+    stacks::{budget, stack},
+    tls::{self, follow},
 };
 
 const MSG_PEEK: i32 = 2;
@@ -98,7 +99,7 @@ fn moved(sk: Tcp, bytes: u32, which: u8, flags: i32) {
         connection = tls::known(sk);
     }
     if let Some(connection) = connection {
-        following::follow(sk, sequences, connection, bytes, which, in_memory);
+        follow::follow(sk, sequences, connection, bytes, which, in_memory);
     }
 }
 
@@ -116,7 +117,7 @@ fn young(sk: Tcp, bytes: u32, which: u8, is_first: bool, in_memory: bool) -> boo
     if Task::current().uses_io_uring() {
         met_io_uring();
         if is_first {
-            open::adopt(sk, which);
+            openings::adopt(sk, which);
         }
     }
     in_memory && tls::begins(sk, bytes, which)

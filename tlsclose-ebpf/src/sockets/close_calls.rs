@@ -11,10 +11,10 @@ use tlsclose_common::{
 };
 
 use crate::{
-    census,
+    census::current_file,
     kernel::{Stray, Task, references_at, socket_of},
     maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
-    stack,
+    stacks::stack,
 };
 
 /// `flags` of close_range(): mark for closing at exec (include/uapi/linux/close_range.h).
@@ -124,7 +124,7 @@ pub fn close(fd: u32) {
 #[inline(always)]
 fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
     let Some(sk) = socket_of(file) else { return };
-    if references_at(file) > 1 + census::holds(file) {
+    if references_at(file) > 1 + current_file::holds(file) {
         count(close_call::STILL_HELD);
         left_open(tgid, fd, sk, which);
         // Only now: below this function the stack's walk has not enough room (512 bytes for all).
