@@ -20,16 +20,17 @@ pub fn why(kind: Kind, death: Death, opened: Option<&Touch>, touched: Option<&To
                 format!("Peer closed; {} returned 0{} and no close followed.", read.call, read.place)
             }
             (Some(call), _) => format!(
-                "Peer closed; all that it sent, its end included, has been read; the last call was {}{} and no close followed.",
+                "Peer closed; the program has read everything, including the end of the stream; the last call was {}{} and no close followed.",
                 call.call, call.place
             ),
             (None, _) => {
-                "Peer closed; all that it sent, its end included, has been read, and no close followed.".to_owned()
+                "Peer closed; the program has read everything, including the end of the stream, and no close followed."
+                    .to_owned()
             }
         },
         Kind::CloseWaitUnread => match (&last, &origin) {
             (Some(call), _) => format!(
-                "Peer closed; the last call was {}{} and nobody has read the end of the stream since.",
+                "Peer closed; the last call was {}{} and the program has not read the end of the stream since.",
                 call.call, call.place
             ),
             (None, Some(call)) => format!(
@@ -85,7 +86,7 @@ fn dead(death: Death) -> &'static str {
     match death {
         Death::Error => "The connection is dead (reset or timed out)",
         Death::Orderly => "Both sides have ended the connection",
-        Death::Either => "The connection is over (ended by both sides, reset or timed out)",
+        Death::Either => "The connection has ended (closed by both sides, reset or timed out)",
     }
 }
 
@@ -104,7 +105,7 @@ pub fn closed_in_vain(kind: Kind, elsewhere: Option<&ClosedElsewhere>) -> String
     let Some(elsewhere) = elsewhere else { return String::new() };
     let place = principal_frame::principal(&elsewhere.stack);
     let place = place.map(|frame| format!(" in {}", principal_frame::describe(frame))).unwrap_or_default();
-    let also = if kind == Kind::CloseWaitSharedFd { "" } else { "Before, " };
+    let also = if kind == Kind::CloseWaitSharedFd { "" } else { "Earlier, " };
     format!(" {also}{}[{}] called close{place}; something else held the socket.", elsewhere.comm, elsewhere.pid)
 }
 

@@ -69,7 +69,7 @@ pub struct WebArgs {
 
     /// Whether TCP clients may see addresses, stacks and command lines
     ///
-    /// Only those whom --web.config.file asks for a password or a certificate. The owner of --socket
+    /// Only clients that --web.config.file asks for a password or a certificate. The owner of --socket
     /// sees everything anyway.
     #[arg(
         long = "web.details",
@@ -146,7 +146,7 @@ pub struct WatchArgs {
     #[arg(long, env = "TLSCLOSE_CENSUS_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = parse_positive, hide_env = true)]
     pub census_interval: Duration,
 
-    /// Show established connections without keepalive on which nothing moved for so long; 0: none
+    /// Show established connections without keepalive on which nothing moved for this long; 0: off
     #[arg(long, env = "TLSCLOSE_IDLE_AFTER", default_value = "0", value_name = "DURATION", value_parser = tlsclose_core::model::duration::parse, hide_env = true)]
     pub idle_after: Duration,
 

@@ -36,7 +36,7 @@ pub struct LeaksArgs {
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: OutputFormat,
 
-    /// Exit with 4 when a site is so, or worse
+    /// Exit with 4 when a site has this status, or a worse one
     #[arg(long, value_enum, value_name = "lingering|leaking")]
     pub fail_on: Option<FailOn>,
 

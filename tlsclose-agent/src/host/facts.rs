@@ -91,7 +91,7 @@ fn security_modules(list: Option<&str>, profile: Option<&str>, is_closed: bool) 
     };
     // Without a profile it has other reasons, and is about the first process only.
     let costs = if is_closed && profile.is_some_and(|profile| profile.ends_with("(enforce)")) {
-        "processes of other profiles may not be looked into: their programs and functions have no names, and their code \
+        "processes of other profiles cannot be inspected: their programs and functions have no names, and their code \
          paths are cut (Kubernetes: appArmorProfile Unconfined)"
     } else {
         ""

@@ -133,7 +133,7 @@ hooks! {
         program: "direct_socket",
         needs: "fexit of the system call's function (5.12)",
         fallback: "exit_socket: tracepoint (tracefs)",
-        without: "calls of socket() that fail for want of a descriptor are not counted",
+        without: "calls of socket() that fail because no descriptor is left are not counted",
     }
     Close {
         attach_point: "sys_enter_close",
@@ -197,7 +197,7 @@ hooks! {
         program: "census",
         needs: "the fields in the kernel's types",
         fallback: "",
-        without: "connections whose peer does not answer are not told from others",
+        without: "connections whose peer does not answer are not recognised",
     }
     SelfCheck {
         attach_point: "sockets of its own",
@@ -205,7 +205,7 @@ hooks! {
         program: "census",
         needs: "a loopback, and room in the map of sockets",
         fallback: "",
-        without: "that the fields of sockets are read right is not checked",
+        without: "whether socket fields are read correctly is not checked",
     }
     SystemCallExits {
         attach_point: "sys_exit",

@@ -13,7 +13,7 @@ pub enum LoadError {
     NotAllowed,
     #[error("{0}: give a BTF file of this kernel with --btf")]
     Btf(#[from] super::btf::BtfError),
-    #[error("this kernel has no tracepoint {0}, which tlsclose cannot do without")]
+    #[error("this kernel has no tracepoint {0}, which tlsclose needs")]
     NoTracepoint(&'static str),
     #[error("this kernel has no BPF helper {0}, which came with Linux {1} and tlsclose cannot do without")]
     NoHelper(&'static str, &'static str),

@@ -21,7 +21,7 @@ pub struct Options {
     pub stream: bool,
     /// The census writes out every TCP socket, not only half-closed ones.
     pub census_of_all: bool,
-    /// Count calls of socket() that fail for want of a descriptor.
+    /// Count calls of socket() that fail because no descriptor is left.
     pub socket_errors: bool,
     /// Watch calls of close().
     pub close_calls: CloseCalls,

@@ -13,11 +13,11 @@ pub fn why(causes: &BTreeMap<AbortCause, u64>, closed: Option<&Touch>) -> String
     let Some((cause, count)) = most(causes) else { return String::new() };
     let what = match cause {
         AbortCause::UnreadData => {
-            format!("were closed{place} with data in them that nobody had read: the peer got a reset")
+            format!("were closed{place} with unread data: the peer got a reset")
         }
         AbortCause::LingerZero => format!("were closed{place} with SO_LINGER at 0: the peer got a reset"),
         AbortCause::Disconnect => {
-            format!("were dissolved{place} by connect to AF_UNSPEC: the peer got a reset")
+            format!("were disconnected{place} by connect to AF_UNSPEC: the peer got a reset")
         }
         AbortCause::ListenerClosed => {
             format!("were in the accept queue of a listener that was closed{place}: the peer got a reset")
@@ -51,9 +51,9 @@ pub fn fix(causes: &BTreeMap<AbortCause, u64>) -> String {
         AbortCause::ListenerClosed => "Stop the peers first, or accept what is queued before the listener is closed.",
         AbortCause::Linger2 => "Leave TCP_LINGER2 alone, unless FIN_WAIT_2 must not outlive close.",
         AbortCause::TooManyOrphans => "Find out why so many peers do not end their side, or raise net.ipv4.tcp_max_orphans.",
-        AbortCause::PeerReset => "Look at the peer: it closed with data unread, crashed, or something between reset the connection.",
-        AbortCause::KeepaliveTimeout => "Look for what drops idle connections silently: a firewall, a NAT, a peer that lost its power.",
-        AbortCause::RetransmissionTimeout => "Look at the network between, or at a peer that is gone.",
+        AbortCause::PeerReset => "Look at the peer: it closed with data unread, crashed, or something in between reset the connection.",
+        AbortCause::KeepaliveTimeout => "Look for what drops idle connections silently: a firewall, a NAT, a peer that lost power.",
+        AbortCause::RetransmissionTimeout => "Look at the network in between, or for a peer that is gone.",
         AbortCause::Destroyed => "Find out who runs ss -K.",
         AbortCause::DataAfterClose => "Tell the peer that no more is wanted before closing, and read until its end.",
     }
@@ -76,7 +76,7 @@ mod tests {
         let closed = Touch { call: "close".to_owned(), result: None, seconds_ago: None, whole: true, stack };
         assert_eq!(
             why(&causes, Some(&closed)),
-            "5 of 7 connections were closed in hang_up (a.c:3) with data in them that nobody had read: the peer got a reset."
+            "5 of 7 connections were closed in hang_up (a.c:3) with unread data: the peer got a reset."
         );
         assert!(fix(&causes).starts_with("Read to the end"), "{}", fix(&causes));
     }

@@ -48,11 +48,11 @@ fn a_connection_that_both_sides_have_ended_is_not_said_to_be_reset() {
         ),
         (
             (5, 4, 1),
-            "The connection is over (ended by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+            "The connection has ended (closed by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
         ),
         (
             (5, 0, 4),
-            "The connection is over (ended by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
+            "The connection has ended (closed by both sides, reset or timed out); the last call was shutdown in finish (src/server.rs:12) and no close followed.",
         ),
     ] {
         let death = Death::of(counts.0, counts.1, counts.2);
@@ -80,19 +80,19 @@ fn why_says_what_was_seen_and_no_more() {
             Kind::CloseWaitEofRead,
             Some(&accept),
             Some(&data),
-            "Peer closed; all that it sent, its end included, has been read; the last call was recv in handle_request (src/server.rs:131) and no close followed.",
+            "Peer closed; the program has read everything, including the end of the stream; the last call was recv in handle_request (src/server.rs:131) and no close followed.",
         ),
         (
             Kind::CloseWaitEofRead,
             None,
             None,
-            "Peer closed; all that it sent, its end included, has been read, and no close followed.",
+            "Peer closed; the program has read everything, including the end of the stream, and no close followed.",
         ),
         (
             Kind::CloseWaitUnread,
             Some(&accept),
             Some(&data),
-            "Peer closed; the last call was recv in handle_request (src/server.rs:131) and nobody has read the end of the stream since.",
+            "Peer closed; the last call was recv in handle_request (src/server.rs:131) and the program has not read the end of the stream since.",
         ),
         (
             Kind::CloseWaitUnread,
@@ -173,7 +173,7 @@ fn a_close_in_vain_is_named_with_its_place() {
     let unsampled = ClosedElsewhere { stack: vec![], ..parent };
     assert_eq!(
         closed_in_vain(Kind::FinWait2Held, Some(&unsampled)),
-        " Before, server[7] called close; something else held the socket."
+        " Earlier, server[7] called close; something else held the socket."
     );
     assert_eq!(closed_in_vain(Kind::FinWait2Held, None), "");
 }

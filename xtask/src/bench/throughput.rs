@@ -51,7 +51,7 @@ pub fn keepalive(plan: &Plan) -> Result<Section> {
     let mut section = Section::new(
         "Requests on connections that stay",
         &format!(
-            "The same nginx and wrk, without closing. {AWAKE} {} [What it is that costs](architecture.md).",
+            "The same nginx and wrk, without closing. {AWAKE} {} [What it is that costs](design/hooks.md#measured).",
             kept.in_words()
         ),
     );
