@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 /// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
@@ -53,16 +52,12 @@ pub fn families() -> Vec<Declared> {
     vec![LOST.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
     let mut totals: BTreeMap<(&str, &str), u64> = REASONS.into_iter().map(|pair| (pair, 0)).collect();
     for ((what, reason), total) in &snapshot.lost {
         totals.insert((what, reason), *total);
     }
-    let mut lost = LOST.open(encoder)?;
-    for ((what, reason), total) in totals {
-        lost.counter([what, reason], total)?;
-    }
-    Ok(())
+    LOST.write(sink, totals.into_iter().map(|((what, reason), total)| ([what, reason], total)))
 }
 
 #[cfg(test)]
