@@ -13,6 +13,7 @@ use std::{
 
 use aya::maps::HashMap;
 use tlsclose_common::facts::{AbortKey, HalfClosed, Holder, LeafKey, abort};
+use tlsclose_core::model::Loss;
 
 use self::{
     judge::{Agent, Taken, Traces},
@@ -144,7 +145,7 @@ impl Kernel {
 
     fn is_map_full(&self) -> bool {
         let counters = self.counters();
-        counters.is_ok_and(|counters| counters.lost.get(&("sockets", "map_full")).is_some_and(|lost| *lost > 0))
+        counters.is_ok_and(|counters| counters.lost.get(&Loss::SocketsMapFull).is_some_and(|lost| *lost > 0))
     }
 
     /// The sockets are closed, and the exact map must have followed.

@@ -49,7 +49,7 @@ pub(super) fn histogram(durations: &Durations) -> Histogram {
 
 pub(super) fn losses(view: &View) -> BTreeMap<(String, String), u64> {
     let mut lost: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let theirs = view.kernel.counters.lost.iter().map(|((what, reason), count)| (*what, *reason, *count));
+    let theirs = view.kernel.counters.lost.iter().map(|(loss, count)| (loss.what().name(), loss.reason(), *count));
     for (what, reason, count) in theirs.chain(view.kernel.lost.iter().copied()) {
         *lost.entry((what.to_owned(), reason.to_owned())).or_default() += count;
     }
