@@ -167,7 +167,7 @@ fn what_was_lost_adds_up_and_makes_the_report_incomplete() {
     let accounts = Accounts::of(Sites::new(LIMITS));
     let mut view = accounts.view(true);
     view.kernel.counters.lost.insert(Loss::SocketsMapFull, 3);
-    view.kernel.lost = vec![("stacks", "paths_full", 2), ("events", "recursion", 1)];
+    view.kernel.lost = vec![(Loss::PathsFull, 2), (Loss::Recursion, 1)];
     let report = snapshot(&view).report;
     assert_eq!((report.lost.sockets, report.lost.stacks, report.lost.events), (3, 2, 1));
     assert!(!report.complete);
