@@ -9,7 +9,7 @@ mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tlsclose_core::model::State;
+use tlsclose_core::model::{Loss, Lossy, State};
 
 use self::{
     aborts::aborted_sites,
@@ -61,10 +61,10 @@ pub fn snapshot(view: &View) -> Snapshot {
     }
 }
 
-fn report(view: &View, lost: &BTreeMap<(String, String), u64>) -> Report {
-    let total = |what: &str| lost.iter().filter(|((kind, _), _)| kind == what).map(|(_, count)| count).sum();
+fn report(view: &View, lost: &BTreeMap<Loss, u64>) -> Report {
+    let total = |what: Lossy| lost.iter().filter(|(loss, _)| loss.what() == what).map(|(_, count)| count).sum();
     let census = &view.log.last;
-    let incomplete = incomplete(view, total("sockets"));
+    let incomplete = incomplete(view, total(Lossy::Sockets));
     Report {
         schema: SCHEMA,
         host: view.host.name.clone(),
@@ -73,7 +73,7 @@ fn report(view: &View, lost: &BTreeMap<(String, String), u64>) -> Report {
         generated_at: rfc3339(view.generated_at),
         complete: incomplete.is_empty(),
         incomplete,
-        lost: LostTotals { sockets: total("sockets"), stacks: total("stacks"), events: total("events") },
+        lost: LostTotals { sockets: total(Lossy::Sockets), stacks: total(Lossy::Stacks), events: total(Lossy::Events) },
         census: CensusInfo {
             interval_seconds: view.log.interval.as_secs_f64(),
             seconds: census.took.as_secs_f64(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use tlsclose_core::{
     closes::{aborts::AbortSeries, tls::TlsProgram},
-    model::{CloseResult, Ended, HalfOpenReason, Kind, State, Workload},
+    model::{CloseResult, Ended, HalfOpenReason, Kind, Loss, State, Workload},
 };
 
 use super::{CensusInfo, LostTotals, Report, SCHEMA};
@@ -138,8 +138,8 @@ pub struct Snapshot {
     pub transitions: BTreeMap<(State, State), u64>,
     /// How long sockets stayed in close_wait and fin_wait2.
     pub half_closed_seconds: BTreeMap<State, Histogram>,
-    /// By what (`sockets`, `stacks`, `events`) and reason.
-    pub lost: BTreeMap<(String, String), u64>,
+    /// A reason that is not there lost nothing.
+    pub lost: BTreeMap<Loss, u64>,
     pub census_duration: Histogram,
     pub programs: Vec<ProgramRuns>,
     pub maps: Vec<MapUse>,

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use tlsclose_common::{
-    facts::{Durations, Lost},
+    facts::{Durations, LOST_SLOTS, Lost},
     limits::STATES,
 };
+use tlsclose_core::model::Loss;
 
 use super::{attach::Programs, load_error::LoadError, options::Options, pod::Fact};
 use crate::api::MapUse;
@@ -19,30 +20,37 @@ pub struct Counters {
     /// How long sockets stayed in CLOSE_WAIT and in FIN_WAIT_2.
     pub close_wait: Durations,
     pub fin_wait2: Durations,
-    /// By what (`sockets`, `stacks`, `events`) and reason.
-    pub lost: BTreeMap<(&'static str, &'static str), u64>,
+    pub lost: BTreeMap<Loss, u64>,
 }
 
-/// What each reason of loss is called outside.
-const LOSSES: [(Lost, &str, &str); 17] = [
-    (Lost::SocketsMapFull, "sockets", "map_full"),
-    (Lost::OriginsMapFull, "stacks", "map_full"),
-    (Lost::StacksBudget, "stacks", "budget"),
-    (Lost::StacksRingFull, "stacks", "ring_full"),
-    (Lost::StacksBusy, "stacks", "busy"),
-    (Lost::StacksLeafUnknown, "stacks", "leaf_unknown"),
-    (Lost::EventsRingFull, "events", "ring_full"),
-    (Lost::SocketsStale, "events", "stale"),
-    (Lost::CopiesBudget, "stacks", "copy_budget"),
-    (Lost::PythonThreads, "stacks", "python_threads"),
-    (Lost::PythonUnreadable, "stacks", "python_unreadable"),
-    (Lost::AbortsFull, "events", "aborts_full"),
-    (Lost::ProcessesMapFull, "stacks", "process_map_full"),
-    (Lost::TlsSocketsFull, "events", "tls_sockets_full"),
-    (Lost::TlsClosesFull, "events", "tls_closes_full"),
-    (Lost::TlsRecords, "events", "tls_records"),
-    (Lost::CloseRange, "events", "close_range"),
+/// Every slot that the kernel side counts losses in.
+const LOSSES: [(Lost, Loss); LOST_SLOTS as usize] = [
+    (Lost::SocketsMapFull, Loss::SocketsMapFull),
+    (Lost::OriginsMapFull, Loss::OriginsMapFull),
+    (Lost::StacksBudget, Loss::StacksBudget),
+    (Lost::StacksRingFull, Loss::StacksRingFull),
+    (Lost::StacksBusy, Loss::StacksBusy),
+    (Lost::StacksLeafUnknown, Loss::LeafUnknown),
+    (Lost::EventsRingFull, Loss::EventsRingFull),
+    (Lost::SocketsStale, Loss::Stale),
+    (Lost::ProcessesMapFull, Loss::ProcessMapFull),
+    (Lost::CopiesBudget, Loss::CopyBudget),
+    (Lost::PythonThreads, Loss::PythonThreads),
+    (Lost::PythonUnreadable, Loss::PythonUnreadable),
+    (Lost::TlsSocketsFull, Loss::TlsSocketsFull),
+    (Lost::TlsClosesFull, Loss::TlsClosesFull),
+    (Lost::TlsRecords, Loss::TlsRecords),
+    (Lost::AbortsFull, Loss::AbortsFull),
+    (Lost::CloseRange, Loss::CloseRange),
 ];
+
+const _: () = {
+    let mut slot = 0;
+    while slot < LOSSES.len() {
+        assert!(LOSSES[slot].0 as usize == slot, "each slot once, in its order");
+        slot += 1;
+    }
+};
 
 pub struct CounterMaps {
     transitions: PerCpuArray<MapData, u64>,
@@ -72,9 +80,9 @@ impl CounterMaps {
         }
         counters.close_wait = self.durations(0)?;
         counters.fin_wait2 = self.durations(1)?;
-        for (slot, what, reason) in LOSSES {
+        for (slot, loss) in LOSSES {
             let sum: u64 = self.lost.get(&(slot as u32), 0)?.iter().sum();
-            *counters.lost.entry((what, reason)).or_default() += sum;
+            *counters.lost.entry(loss).or_default() += sum;
         }
         Ok(counters)
     }
@@ -110,6 +118,6 @@ impl CounterMaps {
 
     /// The exact map had no room for a socket.
     pub(super) fn lost_sockets(&self) -> bool {
-        self.read().is_ok_and(|counters| counters.lost.get(&("sockets", "map_full")).is_some_and(|lost| *lost > 0))
+        self.read().is_ok_and(|counters| counters.lost.get(&Loss::SocketsMapFull).is_some_and(|lost| *lost > 0))
     }
 }

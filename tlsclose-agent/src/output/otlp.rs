@@ -1,6 +1,6 @@
 //! The same metrics for those without Prometheus: pushed over OTLP/gRPC, where `--otlp.endpoint` says so.
 //!
-//! They are made from the text of `/metrics`, so that nothing can differ between the two ways.
+//! They are made by the walk that makes `/metrics`, so that nothing can differ between the two ways.
 
 use std::{
     str::FromStr,
@@ -19,10 +19,9 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::metrics::{own_text, snapshot_text, text::Format};
 use crate::api::Snapshot;
 
-mod exposition;
+mod conventions;
 mod metrics;
 
 /// opentelemetry-proto, collector/metrics/v1/metrics_service.proto.
@@ -68,7 +67,7 @@ pub async fn push(collector: Collector, interval: Duration, snapshots: Arc<ArcSw
             ticks.reset_after(interval.min(Duration::from_secs(1)));
             continue;
         }
-        match export(&channel, request(&snapshot, started)).await {
+        match export(&channel, metrics::request(&snapshot, started, SystemTime::now())).await {
             Ok(()) => {
                 if !answers {
                     log::info!("metrics are pushed to {} again", collector.0);
@@ -83,13 +82,6 @@ pub async fn push(collector: Collector, interval: Duration, snapshots: Arc<ArcSw
             }
         }
     }
-}
-
-fn request(snapshot: &Arc<Snapshot>, started: SystemTime) -> ExportMetricsServiceRequest {
-    let format = Format::OpenMetrics;
-    let text = snapshot_text(snapshot, format) + &own_text(format);
-    let report = &snapshot.report;
-    metrics::request(&text, &report.host, &report.kernel, started, SystemTime::now())
 }
 
 async fn export(channel: &Channel, request: ExportMetricsServiceRequest) -> Result<(), Status> {

@@ -338,7 +338,7 @@ pub fn snapshot() -> Snapshot {
             State::CloseWait,
             Histogram { buckets: vec![(0.1, 5), (1.0, 7), (f64::INFINITY, 9)], sum: 12.5 },
         )]),
-        lost: BTreeMap::from([(("stacks".to_owned(), "budget".to_owned()), 17)]),
+        lost: BTreeMap::from([(Loss::StacksBudget, 17)]),
         census_duration: Histogram { buckets: vec![(0.01, 1), (f64::INFINITY, 2)], sum: 0.021 },
         programs: vec![ProgramRuns { program: "transition".to_owned(), seconds: 0.25, runs: 1_000_000 }],
         maps: vec![MapUse { map: "HALF_CLOSED".to_owned(), entries: 412, max_entries: 131_072 }],

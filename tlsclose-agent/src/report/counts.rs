@@ -7,7 +7,7 @@ use tlsclose_common::{
     limits::{HALF_CLOSED_BUCKETS_MS, STATES},
 };
 
-use tlsclose_core::model::State;
+use tlsclose_core::model::{Loss, State};
 
 use crate::{
     api::{Histogram, ProgramRuns},
@@ -47,11 +47,10 @@ pub(super) fn histogram(durations: &Durations) -> Histogram {
     Histogram { buckets, sum: durations.sum as f64 / 1e9 }
 }
 
-pub(super) fn losses(view: &View) -> BTreeMap<(String, String), u64> {
-    let mut lost: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let theirs = view.kernel.counters.lost.iter().map(|((what, reason), count)| (*what, *reason, *count));
-    for (what, reason, count) in theirs.chain(view.kernel.lost.iter().copied()) {
-        *lost.entry((what.to_owned(), reason.to_owned())).or_default() += count;
+pub(super) fn losses(view: &View) -> BTreeMap<Loss, u64> {
+    let mut lost = view.kernel.counters.lost.clone();
+    for (loss, count) in &view.kernel.lost {
+        *lost.entry(*loss).or_default() += count;
     }
     lost
 }

@@ -12,7 +12,7 @@ use tlsclose_core::{
         sites::{Described, Sites},
         tracker::Tracker,
     },
-    model::{Kind, Moment, PathId, ProcessId, Ticks, Workload, series_limit::Limits},
+    model::{Kind, Loss, Moment, PathId, ProcessId, Ticks, Workload, series_limit::Limits},
 };
 
 use super::*;
@@ -166,8 +166,8 @@ fn who_is_not_known_is_left_out_and_the_sockets_stay() {
 fn what_was_lost_adds_up_and_makes_the_report_incomplete() {
     let accounts = Accounts::of(Sites::new(LIMITS));
     let mut view = accounts.view(true);
-    view.kernel.counters.lost.insert(("sockets", "map_full"), 3);
-    view.kernel.lost = vec![("stacks", "paths_full", 2), ("events", "recursion", 1)];
+    view.kernel.counters.lost.insert(Loss::SocketsMapFull, 3);
+    view.kernel.lost = vec![(Loss::PathsFull, 2), (Loss::Recursion, 1)];
     let report = snapshot(&view).report;
     assert_eq!((report.lost.sockets, report.lost.stacks, report.lost.events), (3, 2, 1));
     assert!(!report.complete);

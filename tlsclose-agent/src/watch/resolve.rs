@@ -7,7 +7,7 @@ use tlsclose_core::{
         sites::{SiteKey, SiteRecord},
         tracker::Socket,
     },
-    model::{Moment, PathId, ProcessId, Touch, Workload},
+    model::{Loss, Moment, PathId, ProcessId, Touch, Workload},
 };
 
 use super::{
@@ -82,21 +82,21 @@ impl Watch {
         }
     }
 
-    fn lost(&self) -> Vec<(&'static str, &'static str, u64)> {
+    fn lost(&self) -> Vec<(Loss, u64)> {
         let paths = self.attribution.paths.lost;
         let python = self.attribution.python.lost;
         let (missed, refused) = self.attribution.modules.timeouts();
         vec![
-            ("stacks", "process_gone", paths.process_gone),
-            ("stacks", "no_file", paths.no_file),
-            ("stacks", "paths_full", paths.full + python.full),
-            ("stacks", "python_late", python.late),
-            ("stacks", "python_code_missing", python.code_missing),
-            ("stacks", "symbols_failed", self.attribution.symbols.failures),
-            ("stacks", "file_hung", missed + refused),
-            ("events", "half_open_full", self.half_open.unkept),
-            ("events", "spins_full", self.spins.unkept),
-            ("events", "recursion", self.kernel.recursion_misses()),
+            (Loss::ProcessGone, paths.process_gone),
+            (Loss::NoFile, paths.no_file),
+            (Loss::PathsFull, paths.full + python.full),
+            (Loss::PythonLate, python.late),
+            (Loss::PythonCodeMissing, python.code_missing),
+            (Loss::SymbolsFailed, self.attribution.symbols.failures),
+            (Loss::FileHung, missed + refused),
+            (Loss::HalfOpenFull, self.half_open.unkept),
+            (Loss::SpinsFull, self.spins.unkept),
+            (Loss::Recursion, self.kernel.recursion_misses()),
         ]
     }
 

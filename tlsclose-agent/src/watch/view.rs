@@ -10,7 +10,7 @@ use tlsclose_core::{
         half_open::HalfOpen,
         sites::{SiteKey, Sites},
     },
-    model::{CloseResult, CommonPath, Container, Moment, ProcessId, Touch, Workload},
+    model::{CloseResult, CommonPath, Container, Loss, Moment, ProcessId, Touch, Workload},
 };
 
 use super::{CensusLog, spinning::SpinningNow};
@@ -53,8 +53,8 @@ pub struct View<'a> {
 #[derive(Default)]
 pub struct KernelFacts {
     pub counters: Counters,
-    /// What was lost on this side, by what and reason.
-    pub lost: Vec<(&'static str, &'static str, u64)>,
+    /// What was lost on this side.
+    pub lost: Vec<(Loss, u64)>,
     pub close_calls: Vec<(CloseResult, u64)>,
     pub runs: Vec<Run>,
     pub maps: Vec<MapUse>,

@@ -22,33 +22,46 @@ const PROCESSES: usize = 64;
 pub struct Aborted {
     /// Nobody's where the connection had been closed before, or the closer is not known.
     pub process: ProcessId,
+    /// Of the program that closed them; of nobody where nobody is known.
     pub identity: Workload,
     /// Path of the program; empty where the process was gone too soon.
     pub exe: String,
+    /// What ended them.
     pub cause: AbortCause,
+    /// Connections since the kernel side was last asked.
     pub count: u64,
 }
 
 /// Connections of a workload that ended so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbortSeries {
+    /// As exported, so after the limit of series.
     pub identity: Workload,
+    /// What ended them.
     pub cause: AbortCause,
+    /// Connections since the agent started.
     pub total: u64,
 }
 
 /// A code path of a program. Nobody's comm is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AbortSiteKey {
+    /// Name of the program, as in [`Workload::comm`].
     pub comm: String,
+    /// Label of the site: an id, `unsampled` or `~other`.
     pub site: String,
 }
 
+/// What is known of the aborts of one site.
 #[derive(Clone, Debug, Default)]
 pub struct AbortRecord {
+    /// Path of the program; empty where no process of it lived long enough.
     pub exe: String,
+    /// Connections since the agent started, by what ended them.
     pub causes: BTreeMap<AbortCause, u64>,
+    /// The call that closed them; None where no stack was sampled.
     pub closed: Option<Touch>,
+    /// Connections of each living process, of at most 64.
     pub processes: BTreeMap<ProcessId, u64>,
     recent: Recent,
     alive_at: Moment,
@@ -59,11 +72,13 @@ pub struct AbortAccounts {
     limits: Limits,
     programs: SeriesLimit,
     series: BTreeMap<(Workload, AbortCause), u64>,
+    /// Every site, at most [`Limits::sites`] beside `~other`.
     pub sites: BTreeMap<AbortSiteKey, AbortRecord>,
     started: Option<Moment>,
 }
 
 impl AbortAccounts {
+    /// No books yet; `limits` bounds the programs that are told apart, and the sites.
     pub fn new(limits: Limits) -> Self {
         let programs = SeriesLimit::new(limits.series / AbortCause::all().len());
         Self { limits, programs, series: BTreeMap::new(), sites: BTreeMap::new(), started: None }
@@ -143,6 +158,7 @@ impl AbortAccounts {
 }
 
 impl AbortRecord {
+    /// Connections since the agent started, whatever ended them.
     pub fn total(&self) -> u64 {
         self.causes.values().sum()
     }

@@ -9,11 +9,12 @@ const SPAN: Duration = Duration::from_secs(300);
 /// What happens within one such span is kept together.
 const SLOT: Duration = Duration::from_secs(10);
 
-/// Counts of the last [`SPAN`].
+/// Counts of the last five minutes.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(VecDeque<(Moment, u64)>);
 
 impl Recent {
+    /// Counts what happened just now.
     pub fn add(&mut self, count: u64, now: Moment) {
         match self.0.back_mut() {
             Some((at, there)) if now.since(*at) < SLOT => *there += count,

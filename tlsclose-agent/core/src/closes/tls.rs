@@ -22,32 +22,42 @@ const PROCESSES: usize = 64;
 /// Closes of one process about which the same is known.
 #[derive(Clone, Debug)]
 pub struct Close {
+    /// The process that closed them.
     pub process: ProcessId,
+    /// Of that process.
     pub identity: Workload,
     /// Path of the program; empty where the process was gone too soon.
     pub exe: String,
     /// As in `TlsCloseKey::facts`.
     pub facts: u32,
+    /// Connections since the kernel side was last asked.
     pub count: u64,
 }
 
 /// Closes whose stack is known.
 #[derive(Clone, Debug)]
 pub struct Sampled {
+    /// What was counted, with how many of it this stack stands for.
     pub close: Close,
+    /// Id of the site that the stack makes.
     pub site: String,
+    /// The call that closed them.
     pub closed: Touch,
 }
 
 /// A code path of a program that closes TLS connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TlsSiteKey {
+    /// Name of the program, as in [`Workload::comm`].
     pub comm: String,
+    /// Label of the site: an id, `unsampled` or `~other`.
     pub site: String,
 }
 
+/// What is known of the TLS closes of one site, since the agent started.
 #[derive(Clone, Debug, Default)]
 pub struct TlsRecord {
+    /// Path of the program; empty where no process of it lived long enough.
     pub exe: String,
     /// How our direction ended.
     pub outcomes: TlsOutcomes,
@@ -57,6 +67,7 @@ pub struct TlsRecord {
     pub process_exit: u64,
     /// Truncated right after data that the program had sent.
     pub after_data: u64,
+    /// The call that closed them; None where no stack was sampled.
     pub closed: Option<Touch>,
     /// All closes, and truncated ones, of each process.
     pub processes: BTreeMap<ProcessId, (u64, u64)>,
@@ -68,9 +79,11 @@ pub struct TlsRecord {
 /// TLS closes of one workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsProgram {
+    /// As exported, so after the limit of series.
     pub identity: Workload,
     /// How our direction ended, and how the peer's did.
     pub local: TlsOutcomes,
+    /// How the peer's direction ended.
     pub remote: TlsOutcomes,
     /// Closes that truncated right after data that the program had sent.
     pub after_data: u64,
@@ -89,11 +102,13 @@ pub struct TlsAccounts {
     limits: Limits,
     programs: SeriesLimit,
     series: BTreeMap<Workload, Program>,
+    /// Every site, at most [`Limits::sites`] beside `~other`.
     pub sites: BTreeMap<TlsSiteKey, TlsRecord>,
     started: Option<Moment>,
 }
 
 impl TlsAccounts {
+    /// No books yet; `limits` bounds the programs that are told apart, and the sites.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,

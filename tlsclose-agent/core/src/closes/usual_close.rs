@@ -10,8 +10,11 @@ const MAX_CLOSINGS: usize = 32;
 /// Keys of the stacks that opened and closed some sockets, and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
+    /// Key of the stack of the call that opened them.
     pub opened: u64,
+    /// Key of the stack of the call that closed them.
     pub closed: u64,
+    /// How many that is since the kernel side was last asked.
     pub sockets: u64,
 }
 

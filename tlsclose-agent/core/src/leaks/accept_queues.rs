@@ -14,11 +14,13 @@ const HOLDERS: usize = 16;
 /// one each.
 #[derive(Clone, Debug)]
 pub struct Listener {
+    /// Lengths, in connections, as the census met them.
     pub queue: AcceptQueue,
     /// The local one is what it listens on.
     pub ends: Endpoints,
     /// When somebody last accepted from it, in ns of CLOCK_MONOTONIC; 0 when not known.
     pub accepted_at: u64,
+    /// Descriptors that it is open as, 16 at most: workers share it.
     pub holders: Vec<HeldBy>,
 }
 
@@ -50,6 +52,7 @@ impl AcceptQueues {
         }
     }
 
+    /// The listener at this kernel address (`struct sock`), if it has connections waiting.
     pub fn get(&self, sk: u64) -> Option<&Listener> {
         self.listeners.get(&sk)
     }
@@ -69,6 +72,7 @@ impl AcceptQueues {
         self.iter().all(|listener| was_walked(&listener.queue, walks))
     }
 
+    /// Every listener with connections waiting, by its kernel address.
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.values()
     }

@@ -14,14 +14,20 @@ const PROBES: u32 = 2;
 /// Connections kept of one census; the others are only counted.
 const KEPT: usize = 10_000;
 
+/// A connection whose peer may be gone.
 #[derive(Clone, Debug)]
 pub struct Suspect {
+    /// Why it is suspect.
     pub reason: HalfOpenReason,
+    /// What the peer has left unanswered.
     pub silence: Silence,
+    /// The first descriptor that the census met it at.
     pub holder: HeldBy,
     /// Key of the stack that opened it, 0 when it was not sampled.
     pub opened: u64,
+    /// The call that opened it, as in `tlsclose_common::facts::call`.
     pub opened_call: u8,
+    /// Our address and the peer's.
     pub ends: Endpoints,
     /// Bytes that the peer has not acknowledged.
     pub send_queue: u32,
@@ -72,6 +78,7 @@ impl HalfOpen {
         Duration::from_secs_f64(seconds)
     }
 
+    /// Every suspect connection, by the kernel address of its socket.
     pub fn iter(&self) -> impl Iterator<Item = &Suspect> {
         self.suspects.values()
     }

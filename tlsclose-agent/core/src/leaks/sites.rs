@@ -31,36 +31,54 @@ use crate::{
 /// What attribution says of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
+    /// Labels of its series.
     pub identity: Workload,
     /// Path of the program.
     pub exe: String,
     /// Site of its code paths; None when they do not say what the cause is.
     pub site: Option<String>,
+    /// The call that opened the sockets; None when its stack is not known.
     pub opened: Option<Touch>,
+    /// The call that last touched them; None when its stack is not known.
     pub touched: Option<Touch>,
+    /// `gnu:` and the build id of the program's own file in hexadecimal; None when no frame lies in that file.
     pub build: Option<String>,
 }
 
 /// A site, for each program: `unsampled` sockets of two programs are two sites.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteKey {
+    /// Id of the site, `unsampled` or `~other`.
     pub site: String,
+    /// What is wrong with its sockets.
     pub kind: Kind,
+    /// Path of the program; empty for `~other`.
     pub exe: String,
 }
 
+/// What tells series apart: whose the sockets are, what is wrong with them, and the label of their site.
 pub type SeriesKey = (Workload, Kind, String);
 
+/// What is known of one site.
 #[derive(Clone, Debug, Default)]
 pub struct SiteRecord {
+    /// The call that opened its sockets; None where that is not known, or not the same for all of them.
     pub opened: Option<Touch>,
+    /// The call that last touched them; None where that is not known, or not the same for all of them.
     pub touched: Option<Touch>,
+    /// As in [`Described::build`], in the order in which they were met; 16 at most.
     pub builds: Vec<String>,
+    /// What has been since the agent started.
     pub account: Account,
+    /// From which its status is judged.
     pub history: History,
+    /// The line that the page draws.
     pub hour: Hour,
+    /// As of the last census; None before the first one that counted it.
     pub status: Option<Status>,
+    /// What lingers now, as of the last census.
     pub now: Tally,
+    /// The same for each process that has some.
     pub processes: BTreeMap<ProcessId, Tally>,
     /// Sockets that came without having begun here, less those that left without having ended.
     base_line: i64,
@@ -75,11 +93,16 @@ impl SiteRecord {
     }
 }
 
+/// What is known of one exported series.
 #[derive(Clone, Debug, Default)]
 pub struct SeriesRecord {
+    /// What has been since the agent started.
     pub account: Account,
+    /// What lingers now, as of the last census.
     pub now: Tally,
+    /// How many of them are at sites that leak.
     pub leaking: u64,
+    /// When a process of it was last alive.
     pub alive_at: Moment,
 }
 
@@ -89,6 +112,7 @@ struct Place {
     series: SeriesKey,
 }
 
+/// The sites, the series, and which group of sockets belongs where.
 pub struct Sites {
     limits: Limits,
     /// None: the configuration ignores the group.
@@ -97,11 +121,14 @@ pub struct Sites {
     lingering: FxHashMap<Group, (u64, u64)>,
     /// Groups of which a stack is missing, and which have no site for that.
     without_stacks: FxHashMap<(ProcessId, Kind), Vec<Group>>,
+    /// Every site, at most [`Limits::sites`] beside `~other` of each kind.
     pub sites: BTreeMap<SiteKey, SiteRecord>,
+    /// Every series, at most [`Limits::series`] beside `~other` of each kind.
     pub series: BTreeMap<SeriesKey, SeriesRecord>,
 }
 
 impl Sites {
+    /// No sites yet; `limits` bounds how many are told apart.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -118,6 +145,7 @@ impl Sites {
         self.places.insert(group, None);
     }
 
+    /// [`Self::ignore`] was called for the group.
     pub fn ignores(&self, group: &Group) -> bool {
         matches!(self.places.get(group), Some(None))
     }
@@ -146,6 +174,7 @@ impl Sites {
         self.places.get(group)?.as_ref()
     }
 
+    /// The group has been placed, or is ignored.
     pub fn knows(&self, group: &Group) -> bool {
         self.places.contains_key(group)
     }

@@ -39,8 +39,11 @@ const KEPT: usize = 4096;
 pub enum Spin {
     /// Reads of its finished stream per second.
     Reads(f64),
+    /// A thread that polls without a pause, and never looks at the socket.
     Polls {
+        /// Which one.
         thread: Thread,
+        /// Its calls of epoll_wait() per second.
         per_second: f64,
         /// Key of the stack of one of the calls; 0 when none was taken.
         stack: u64,
@@ -48,6 +51,7 @@ pub enum Spin {
 }
 
 impl Spin {
+    /// Reads or polls per second.
     pub fn per_second(&self) -> f64 {
         match self {
             Self::Reads(per_second) | Self::Polls { per_second, .. } => *per_second,

@@ -42,7 +42,7 @@ struct Seen {
 /// A hundred thousand of them are looked up in each census, far more than caches hold. Censuses
 /// show sockets in nearly the same order every time, so they lie in that order, and each look-up
 /// first tries the neighbour of the last one; where nothing has changed, which is nearly always,
-/// only a [`Seen`] is touched.
+/// only a `Seen` is touched.
 #[derive(Default)]
 pub struct Tracker {
     /// In step with `sockets`.

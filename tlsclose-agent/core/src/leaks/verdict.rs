@@ -34,6 +34,7 @@ const SAMPLE_SPAN: Duration = Duration::from_millis(900);
 pub struct Descriptors {
     /// Lingering sockets of this site in the process.
     pub sockets: u64,
+    /// Descriptors that the process has open.
     pub open: u64,
     /// Soft limit; 0 when not known.
     pub limit: u64,
@@ -50,6 +51,7 @@ impl Descriptors {
 /// The sockets of a site that linger after a census.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
+    /// All of them, the adopted ones too.
     pub lingering: u64,
     /// How many of them are adopted.
     pub adopted: u64,

@@ -9,13 +9,16 @@ use super::Frame;
 pub struct Touch {
     /// `accept4`, `accept`, `connect`, `listen`, `read`, `send`, `shutdown`.
     pub call: String,
+    /// What the call returned: 0 for a read that found the end of the stream. None for every other call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<i64>,
+    /// How long before the report it was; None when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_ago: Option<f64>,
     /// The stack reaches the start of the program or of its thread. Else its outermost frames are missing.
     #[serde(default)]
     pub whole: bool,
+    /// Innermost frame first.
     pub stack: Vec<Frame>,
 }
 
@@ -29,9 +32,11 @@ impl Touch {
 /// A code path that sockets have in common, and how many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommonPath {
+    /// How many.
     pub sockets: u64,
     /// As in [`Touch`].
     #[serde(default)]
     pub whole: bool,
+    /// Innermost frame first.
     pub stack: Vec<Frame>,
 }

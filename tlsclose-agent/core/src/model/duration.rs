@@ -15,14 +15,19 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
+/// Why a text is no duration; says how to write one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ParseError {
+    /// Not of the form that [`parse`] reads.
     #[error("not a duration: write it like 500ms, 3s, 5m or 1h30m")]
     Malformed,
+    /// A number other than 0 by itself.
     #[error("the unit is missing: write it like 500ms, 3s, 5m or 1h30m")]
     NoUnit,
+    /// More milliseconds than a `u64` holds.
     #[error("the duration is too long")]
     TooLong,
+    /// 0, where only something longer makes sense.
     #[error("must be longer than 0")]
     Zero,
 }

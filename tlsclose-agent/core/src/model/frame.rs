@@ -8,12 +8,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 /// belongs to a file. Frames of one place share their texts, and so do those of one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
+    /// Its name, demangled.
     pub function: Option<Arc<str>>,
+    /// The source file, as the program's debug information names it.
     pub file: Option<Arc<str>>,
+    /// The line in that file, from 1.
     pub line: Option<u32>,
+    /// Path of the file that the code is mapped from.
     pub module: Option<Arc<str>>,
+    /// Build id of that file (ELF note `NT_GNU_BUILD_ID`), in hexadecimal.
     pub build_id: Option<Arc<str>>,
+    /// Where in that file the instruction is.
     pub offset: Option<FileOffset>,
+    /// The compiler has put the function into the next frame's.
     pub inlined: bool,
 }
 

@@ -87,11 +87,13 @@ pub enum Status {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum End {
+    /// The program closed it.
     Closed,
     /// Data moved, so the program has not forgotten it.
     Touched,
     /// It lingers still, as another kind.
     Reclassified,
+    /// Its process ended.
     ProcessExit,
 }
 
@@ -110,9 +112,13 @@ impl End {
 /// Sockets that stopped lingering, by how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
+    /// As in [`End::Closed`].
     pub closed: u64,
+    /// As in [`End::Touched`].
     pub touched: u64,
+    /// As in [`End::Reclassified`].
     pub reclassified: u64,
+    /// As in [`End::ProcessExit`].
     pub process_exit: u64,
 }
 

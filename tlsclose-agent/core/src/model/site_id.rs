@@ -23,6 +23,7 @@ pub struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
+    /// Of frames with the innermost first. `whole`: they reach the start of the program or of its thread.
     pub fn new(stack: &'a [Frame], whole: bool) -> Self {
         Self { stack, whole }
     }

@@ -11,16 +11,27 @@ use strum::{IntoStaticStr, VariantArray};
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum State {
+    /// Data can move in both directions.
     Established = 1,
+    /// A SYN was sent, and nothing has come back.
     SynSent = 2,
+    /// A SYN was answered, and the last ACK of the handshake is missing.
     SynRecv = 3,
+    /// We sent a FIN that is not acknowledged.
     FinWait1 = 4,
+    /// Our FIN is acknowledged; the peer has not sent its own.
     FinWait2 = 5,
+    /// Both FINs are acknowledged; late segments are waited for.
     TimeWait = 6,
+    /// No connection: not yet, or no more.
     Close = 7,
+    /// The peer has sent its FIN; we have not.
     CloseWait = 8,
+    /// The peer sent its FIN first, and ours is not acknowledged.
     LastAck = 9,
+    /// Takes connections.
     Listen = 10,
+    /// Both FINs crossed, and ours is not acknowledged.
     Closing = 11,
 }
 

@@ -37,14 +37,20 @@ impl TlsOutcome {
 /// Closes by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsOutcomes {
+    /// As in [`TlsOutcome::Clean`].
     pub clean: u64,
+    /// As in [`TlsOutcome::Truncated`].
     pub truncated: u64,
+    /// As in [`TlsOutcome::Unanswered`].
     pub unanswered: u64,
+    /// As in [`TlsOutcome::Aborted`].
     pub aborted: u64,
+    /// As in [`TlsOutcome::Unknown`].
     pub unknown: u64,
 }
 
 impl TlsOutcomes {
+    /// The count of one outcome, to be changed.
     pub fn of_mut(&mut self, outcome: TlsOutcome) -> &mut u64 {
         match outcome {
             TlsOutcome::Clean => &mut self.clean,
@@ -60,6 +66,7 @@ impl TlsOutcomes {
         TlsOutcome::all().map(move |outcome| (outcome, *{ self }.of_mut(outcome)))
     }
 
+    /// Closes with any outcome.
     pub fn total(&self) -> u64 {
         self.clean + self.truncated + self.unanswered + self.aborted + self.unknown
     }

@@ -5,9 +5,13 @@ use super::Container;
 /// What metric series are about: the identity labels. Empty outside a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Workload {
+    /// Namespace of the pod, as Kubernetes knows it.
     pub namespace: String,
+    /// Name of the pod.
     pub pod: String,
+    /// Name of the container, or the short id of one that has neither a name nor a pod.
     pub container: String,
+    /// Name of the program (`comm` of its process, 15 bytes at most); there outside a container, too.
     pub comm: String,
 }
 

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::labels_of;
 use crate::api::Snapshot;
 
 const ABORTED: Family<5> = Family::new(
@@ -21,14 +21,12 @@ pub fn families() -> Vec<Declared> {
     vec![ABORTED.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut aborted = ABORTED.open(encoder)?;
-    for series in &snapshot.aborts {
-        let identity = &series.identity;
-        let labels = [&*identity.namespace, &identity.pod, &identity.container, &identity.comm, series.cause.name()];
-        aborted.counter(labels, series.total)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let samples = snapshot.aborts.iter().map(|series| {
+        let [namespace, pod, container, comm] = labels_of(&series.identity);
+        ([namespace, pod, container, comm, series.cause.name()], series.total)
+    });
+    ABORTED.write(sink, samples)
 }
 
 #[cfg(test)]

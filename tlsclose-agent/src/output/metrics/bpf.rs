@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 const SECONDS: Family<1> = Family::new(
@@ -30,24 +29,12 @@ pub fn families() -> Vec<Declared> {
     [SECONDS, RUNS, ENTRIES, MAX_ENTRIES].iter().map(Family::declared).collect()
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut seconds = SECONDS.open(encoder)?;
-    for program in &snapshot.programs {
-        seconds.counter_seconds([&program.program], program.seconds)?;
-    }
-    let mut runs = RUNS.open(encoder)?;
-    for program in &snapshot.programs {
-        runs.counter([&program.program], program.runs)?;
-    }
-    let mut entries = ENTRIES.open(encoder)?;
-    for map in &snapshot.maps {
-        entries.gauge([&map.map], map.entries)?;
-    }
-    let mut max = MAX_ENTRIES.open(encoder)?;
-    for map in &snapshot.maps {
-        max.gauge([&map.map], map.max_entries)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let (programs, maps) = (&snapshot.programs, &snapshot.maps);
+    SECONDS.write(sink, programs.iter().map(|program| ([&*program.program], program.seconds)))?;
+    RUNS.write(sink, programs.iter().map(|program| ([&*program.program], program.runs)))?;
+    ENTRIES.write(sink, maps.iter().map(|map| ([&*map.map], map.entries)))?;
+    MAX_ENTRIES.write(sink, maps.iter().map(|map| ([&*map.map], map.max_entries)))
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 const DURATION: Family<0> =
@@ -24,11 +23,11 @@ pub fn families() -> Vec<Declared> {
     [DURATION, INTERVAL, FDS].iter().map(Family::declared).collect()
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
     let census = &snapshot.report.census;
-    DURATION.open(encoder)?.histogram([], &snapshot.census_duration)?;
-    INTERVAL.open(encoder)?.gauge_f64([], census.interval_seconds)?;
-    FDS.open(encoder)?.gauge([], census.fds)
+    DURATION.write(sink, [([], &snapshot.census_duration)])?;
+    INTERVAL.write(sink, [([], census.interval_seconds)])?;
+    FDS.write(sink, [([], census.fds)])
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 const CALLS: Family<1> = Family::new(
@@ -27,12 +26,9 @@ pub fn families() -> Vec<Declared> {
     vec![CALLS.declared(), UNHELD.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut calls = CALLS.open(encoder)?;
-    for (result, count) in &snapshot.close_calls {
-        calls.counter([result.name()], *count)?;
-    }
-    UNHELD.open(encoder)?.gauge([], snapshot.unheld)
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    CALLS.write(sink, snapshot.close_calls.iter().map(|(result, count)| ([result.name()], *count)))?;
+    UNHELD.write(sink, [([], snapshot.unheld)])
 }
 
 #[cfg(test)]

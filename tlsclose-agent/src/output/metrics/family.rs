@@ -2,17 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-
-use crate::api::Histogram;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    Counter,
-    Gauge,
-    Histogram,
-}
+use super::sink::{FamilyHead, Reading, Sink, Type};
 
 /// A family with `N` labels.
 #[derive(Clone, Copy, Debug)]
@@ -52,65 +42,21 @@ impl<const N: usize> Family<N> {
         }
     }
 
-    /// Writes the family's head. Its samples must follow before another family begins.
-    pub fn open<'a>(&'a self, encoder: &'a mut DescriptorEncoder) -> Result<Open<'a, N>, fmt::Error> {
-        let (name, kind) = match self.kind {
-            Type::Counter => (self.name.strip_suffix("_total").unwrap_or(self.name), MetricType::Counter),
-            Type::Gauge => (self.name, MetricType::Gauge),
-            Type::Histogram => (self.name, MetricType::Histogram),
+    /// Writes the family: its head and all its samples.
+    pub fn write<'a, R: Into<Reading<'a>>>(
+        &self,
+        sink: &mut dyn Sink,
+        samples: impl IntoIterator<Item = ([&'a str; N], R)>,
+    ) -> fmt::Result {
+        let name = match self.kind {
+            Type::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            Type::Gauge | Type::Histogram => self.name,
         };
-        Ok(Open { labels: self.labels, encoder: encoder.encode_descriptor(name, self.help, None, kind)? })
-    }
-}
-
-/// A family whose samples are being written.
-pub struct Open<'a, const N: usize> {
-    labels: [&'static str; N],
-    encoder: MetricEncoder<'a>,
-}
-
-impl<const N: usize> Open<'_, N> {
-    pub fn counter(&mut self, values: [&str; N], total: u64) -> fmt::Result {
-        self.sample(values, |sample| sample.encode_counter::<NoLabelSet, _, f64>(&total, None))
-    }
-
-    pub fn counter_seconds(&mut self, values: [&str; N], total: f64) -> fmt::Result {
-        self.sample(values, |sample| sample.encode_counter::<NoLabelSet, _, f64>(&total, None))
-    }
-
-    pub fn gauge(&mut self, values: [&str; N], value: u64) -> fmt::Result {
-        self.sample(values, |sample| sample.encode_gauge(&value))
-    }
-
-    pub fn gauge_f64(&mut self, values: [&str; N], value: f64) -> fmt::Result {
-        self.sample(values, |sample| sample.encode_gauge(&value))
-    }
-
-    pub fn histogram(&mut self, values: [&str; N], histogram: &Histogram) -> fmt::Result {
-        // The encoder wants each bucket's own observations and adds them up again.
-        let mut below = 0;
-        let buckets: Vec<(f64, u64)> = histogram
-            .buckets
-            .iter()
-            .map(|(bound, up_to)| {
-                let own = up_to.saturating_sub(below);
-                below = *up_to;
-                (*bound, own)
-            })
-            .collect();
-        self.sample(values, |sample| sample.encode_histogram::<NoLabelSet>(histogram.sum, below, &buckets, None))
-    }
-
-    fn sample(&mut self, values: [&str; N], write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result) -> fmt::Result {
-        if N == 0 {
-            return write(&mut self.encoder);
+        let mut open = sink.family(&FamilyHead { name, kind: self.kind, help: self.help })?;
+        for (values, reading) in samples {
+            let labels: [_; N] = std::array::from_fn(|at| (self.labels[at], values[at]));
+            open.sample(&labels, reading.into())?;
         }
-        let mut at = 0;
-        let labels = values.map(|value| {
-            let pair = (self.labels[at], value);
-            at += 1;
-            pair
-        });
-        write(&mut self.encoder.encode_family(&labels)?)
+        Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::labels_of;
 use crate::api::Snapshot;
 
 const HALF_OPEN: Family<5> = Family::new(
@@ -21,14 +21,12 @@ pub fn families() -> Vec<Declared> {
     vec![HALF_OPEN.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut sockets = HALF_OPEN.open(encoder)?;
-    for series in &snapshot.half_open {
-        let identity = &series.identity;
-        let labels = [&*identity.namespace, &identity.pod, &identity.container, &identity.comm, series.reason.name()];
-        sockets.gauge(labels, series.sockets)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let samples = snapshot.half_open.iter().map(|series| {
+        let [namespace, pod, container, comm] = labels_of(&series.identity);
+        ([namespace, pod, container, comm, series.reason.name()], series.sockets)
+    });
+    HALF_OPEN.write(sink, samples)
 }
 
 #[cfg(test)]

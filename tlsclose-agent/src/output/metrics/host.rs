@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 const FEATURE: Family<1> = Family::new(
@@ -33,13 +32,9 @@ pub fn families() -> Vec<Declared> {
     vec![FEATURE.declared(), BUILD.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut features = FEATURE.open(encoder)?;
-    for feature in &snapshot.features {
-        features.gauge([&feature.name], u64::from(feature.available))?;
-    }
-    let labels = [env!("CARGO_PKG_VERSION"), REVISION, &snapshot.report.kernel];
-    BUILD.open(encoder)?.gauge(labels, 1)
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    FEATURE.write(sink, snapshot.features.iter().map(|feature| ([&*feature.name], u64::from(feature.available))))?;
+    BUILD.write(sink, [([env!("CARGO_PKG_VERSION"), REVISION, &snapshot.report.kernel], 1)])
 }
 
 #[cfg(test)]

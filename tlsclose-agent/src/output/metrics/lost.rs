@@ -1,45 +1,14 @@
 //! What did not fit somewhere and was lost, by reason. What a full LRU map pushes out is not counted.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
+use tlsclose_core::model::Loss;
 
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
-
-/// What can be lost, and why: exported at 0 from the start, so that `increase()` sees the first loss.
-pub const REASONS: [(&str, &str); 27] = [
-    ("sockets", "map_full"),
-    ("stacks", "budget"),
-    ("stacks", "busy"),
-    ("stacks", "copy_budget"),
-    ("stacks", "file_hung"),
-    ("stacks", "leaf_unknown"),
-    ("stacks", "map_full"),
-    ("stacks", "no_file"),
-    ("stacks", "paths_full"),
-    ("stacks", "process_gone"),
-    ("stacks", "process_map_full"),
-    ("stacks", "python_code_missing"),
-    ("stacks", "python_late"),
-    ("stacks", "python_threads"),
-    ("stacks", "python_unreadable"),
-    ("stacks", "ring_full"),
-    ("stacks", "symbols_failed"),
-    ("events", "aborts_full"),
-    ("events", "close_range"),
-    ("events", "half_open_full"),
-    ("events", "recursion"),
-    ("events", "ring_full"),
-    ("events", "spins_full"),
-    ("events", "stale"),
-    ("events", "tls_closes_full"),
-    ("events", "tls_records"),
-    ("events", "tls_sockets_full"),
-];
 
 const LOST: Family<2> = Family::new(
     Type::Counter,
@@ -53,21 +22,18 @@ pub fn families() -> Vec<Declared> {
     vec![LOST.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut totals: BTreeMap<(&str, &str), u64> = REASONS.into_iter().map(|pair| (pair, 0)).collect();
-    for ((what, reason), total) in &snapshot.lost {
-        totals.insert((what, reason), *total);
-    }
-    let mut lost = LOST.open(encoder)?;
-    for ((what, reason), total) in totals {
-        lost.counter([what, reason], total)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    // At 0 from the start, so that `increase()` sees the first loss.
+    let total = |loss| snapshot.lost.get(&loss).copied().unwrap_or(0);
+    LOST.write(sink, Loss::all().map(|loss| ([loss.what().name(), loss.reason()], total(loss))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::REASONS;
+    use std::collections::BTreeSet;
+
+    use tlsclose_core::model::Loss;
+
     use crate::output::metrics::tests::{assert_exposes, exposition};
     use crate::output::sample;
 
@@ -109,10 +75,17 @@ tlsclose_lost_total{what=\"stacks\",reason=\"symbols_failed\"} 0
     }
 
     #[test]
-    fn the_documentation_explains_every_reason() {
+    fn the_documentation_explains_every_reason_and_no_other() {
         let text = include_str!("../../../../docs/metrics.md");
-        for (what, reason) in REASONS {
-            assert!(text.contains(&format!("\n| {what} | {reason} | ")), "{what} {reason}");
-        }
+        let (_, table) = text.split_once("\n| what | reason | ").expect("a table of reasons");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let documented: BTreeSet<(&str, &str)> = rows
+            .map(|row| {
+                let mut cells = row.split('|').skip(1).map(str::trim);
+                (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
+            })
+            .collect();
+        let known: BTreeSet<(&str, &str)> = Loss::all().map(|loss| (loss.what().name(), loss.reason())).collect();
+        assert_eq!(documented, known);
     }
 }

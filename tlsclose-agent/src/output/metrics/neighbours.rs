@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 
 const SYNCOOKIES: Family<0> = Family::new(
@@ -25,11 +24,11 @@ pub fn families() -> Vec<Declared> {
     vec![SYNCOOKIES.declared(), ENTRIES.declared(), LIMIT.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    SYNCOOKIES.open(encoder)?.counter([], snapshot.syncookies)?;
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    SYNCOOKIES.write(sink, [([], snapshot.syncookies)])?;
     let Some(conntrack) = snapshot.conntrack else { return Ok(()) };
-    ENTRIES.open(encoder)?.gauge([], conntrack.entries)?;
-    LIMIT.open(encoder)?.gauge([], conntrack.limit)
+    ENTRIES.write(sink, [([], conntrack.entries)])?;
+    LIMIT.write(sink, [([], conntrack.limit)])
 }
 
 #[cfg(test)]

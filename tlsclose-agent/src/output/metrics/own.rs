@@ -5,12 +5,12 @@
 use std::fmt;
 use std::fs;
 
-use prometheus_client::encoding::DescriptorEncoder;
 use rustix::process::{Resource, getrlimit};
 
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 
 const CPU: Family<0> =
     Family::new(Type::Counter, "process_cpu_seconds_total", [], "Total user and system CPU time spent in seconds.");
@@ -100,19 +100,19 @@ fn parse_stat(line: &str, units: &Units) -> Option<Stat> {
     })
 }
 
-pub fn encode(own: &Own, encoder: &mut DescriptorEncoder) -> fmt::Result {
+pub fn encode(own: &Own, sink: &mut dyn Sink) -> fmt::Result {
     if let Some(stat) = &own.stat {
-        CPU.open(encoder)?.counter_seconds([], stat.cpu_seconds)?;
-        RESIDENT.open(encoder)?.gauge([], stat.resident_bytes)?;
-        VIRTUAL.open(encoder)?.gauge([], stat.virtual_bytes)?;
-        START.open(encoder)?.gauge_f64([], stat.start_time_seconds)?;
-        THREADS.open(encoder)?.gauge([], stat.threads)?;
+        CPU.write(sink, [([], stat.cpu_seconds)])?;
+        RESIDENT.write(sink, [([], stat.resident_bytes)])?;
+        VIRTUAL.write(sink, [([], stat.virtual_bytes)])?;
+        START.write(sink, [([], stat.start_time_seconds)])?;
+        THREADS.write(sink, [([], stat.threads)])?;
     }
     if let Some(fds) = own.open_fds {
-        OPEN_FDS.open(encoder)?.gauge([], fds)?;
+        OPEN_FDS.write(sink, [([], fds)])?;
     }
     if let Some(fds) = own.max_fds {
-        MAX_FDS.open(encoder)?.gauge([], fds)?;
+        MAX_FDS.write(sink, [([], fds)])?;
     }
     Ok(())
 }

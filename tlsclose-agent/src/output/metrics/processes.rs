@@ -2,33 +2,31 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
-use crate::api::{ProcessSeries, Snapshot};
-
-const BY_IDENTITY: [&str; 4] = ["namespace", "pod", "container", "comm"];
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::{BY_WORKLOAD, labels_of};
+use crate::api::Snapshot;
 
 const OPEN: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_process_open_fds",
-    BY_IDENTITY,
+    BY_WORKLOAD,
     "Open descriptors of the worst process of a workload with a lingering socket.",
 );
 const MAX: Family<4> =
-    Family::new(Type::Gauge, "tlsclose_process_max_fds", BY_IDENTITY, "Limit of that process's descriptors.");
+    Family::new(Type::Gauge, "tlsclose_process_max_fds", BY_WORKLOAD, "Limit of that process's descriptors.");
 const EXHAUSTED: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_process_fds_exhausted_seconds",
-    BY_IDENTITY,
+    BY_WORKLOAD,
     "Seconds until that process has no descriptor left, at the present growth.",
 );
 const EMFILE: Family<4> = Family::new(
     Type::Counter,
     "tlsclose_process_emfile_errors_total",
-    BY_IDENTITY,
+    BY_WORKLOAD,
     "Calls of a workload with a lingering socket that failed because no descriptor was left.",
 );
 
@@ -37,30 +35,13 @@ pub fn families() -> Vec<Declared> {
     [OPEN, MAX, EXHAUSTED, EMFILE].iter().map(Family::declared).collect()
 }
 
-fn labels(series: &ProcessSeries) -> [&str; 4] {
-    let identity = &series.identity;
-    [&identity.namespace, &identity.pod, &identity.container, &identity.comm]
-}
-
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let all = &snapshot.processes;
-    let mut open = OPEN.open(encoder)?;
-    for (series, fds) in all.iter().filter_map(|it| Some((it, it.open_fds?))) {
-        open.gauge(labels(series), fds)?;
-    }
-    let mut max = MAX.open(encoder)?;
-    for (series, fds) in all.iter().filter_map(|it| Some((it, it.max_fds?))) {
-        max.gauge(labels(series), fds)?;
-    }
-    let mut exhausted = EXHAUSTED.open(encoder)?;
-    for (series, seconds) in all.iter().filter_map(|it| Some((it, it.fds_exhausted_seconds?))) {
-        exhausted.gauge_f64(labels(series), seconds)?;
-    }
-    let mut emfile = EMFILE.open(encoder)?;
-    for series in all {
-        emfile.counter(labels(series), series.emfile_errors_total)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let all = || snapshot.processes.iter();
+    OPEN.write(sink, all().filter_map(|series| Some((labels_of(&series.identity), series.open_fds?))))?;
+    MAX.write(sink, all().filter_map(|series| Some((labels_of(&series.identity), series.max_fds?))))?;
+    EXHAUSTED
+        .write(sink, all().filter_map(|series| Some((labels_of(&series.identity), series.fds_exhausted_seconds?))))?;
+    EMFILE.write(sink, all().map(|series| (labels_of(&series.identity), series.emfile_errors_total)))
 }
 
 #[cfg(test)]

@@ -2,28 +2,26 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
-use crate::api::{QueueSeries, Snapshot};
-
-const BY_IDENTITY: [&str; 4] = ["namespace", "pod", "container", "comm"];
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::{BY_WORKLOAD, labels_of};
+use crate::api::Snapshot;
 
 const LENGTH: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_accept_queue_length",
-    BY_IDENTITY,
+    BY_WORKLOAD,
     "Connections in the fullest accept queue of a workload that has one with connections in it, or on their way there.",
 );
 const LIMIT: Family<4> =
-    Family::new(Type::Gauge, "tlsclose_accept_queue_limit", BY_IDENTITY, "Backlog of that listener.");
+    Family::new(Type::Gauge, "tlsclose_accept_queue_limit", BY_WORKLOAD, "Backlog of that listener.");
 
 const SYN_RECV: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_accept_queue_syn_recv",
-    BY_IDENTITY,
+    BY_WORKLOAD,
     "Connections of a workload's listeners that are not established yet.",
 );
 
@@ -32,25 +30,11 @@ pub fn families() -> Vec<Declared> {
     [LENGTH, LIMIT, SYN_RECV].iter().map(Family::declared).collect()
 }
 
-fn labels(series: &QueueSeries) -> [&str; 4] {
-    let identity = &series.identity;
-    [&identity.namespace, &identity.pod, &identity.container, &identity.comm]
-}
-
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut length = LENGTH.open(encoder)?;
-    for series in &snapshot.accept_queues {
-        length.gauge(labels(series), series.length)?;
-    }
-    let mut limit = LIMIT.open(encoder)?;
-    for series in &snapshot.accept_queues {
-        limit.gauge(labels(series), series.limit)?;
-    }
-    let mut syn_recv = SYN_RECV.open(encoder)?;
-    for series in &snapshot.accept_queues {
-        syn_recv.gauge(labels(series), series.syn_recv)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let all = || snapshot.accept_queues.iter();
+    LENGTH.write(sink, all().map(|series| (labels_of(&series.identity), series.length)))?;
+    LIMIT.write(sink, all().map(|series| (labels_of(&series.identity), series.limit)))?;
+    SYN_RECV.write(sink, all().map(|series| (labels_of(&series.identity), series.syn_recv)))
 }
 
 #[cfg(test)]

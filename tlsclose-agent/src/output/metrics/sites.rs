@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::labels_of;
 use crate::api::{SiteSeries, Snapshot};
 use tlsclose_core::model::End;
 
@@ -66,47 +66,29 @@ pub fn families() -> Vec<Declared> {
 }
 
 fn labels(series: &SiteSeries) -> [&str; 6] {
-    let identity = &series.identity;
-    [&identity.namespace, &identity.pod, &identity.container, &identity.comm, series.kind.name(), &series.site]
+    let [namespace, pod, container, comm] = labels_of(&series.identity);
+    [namespace, pod, container, comm, series.kind.name(), &series.site]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let all = &snapshot.series;
-    let mut lingering = LINGERING.open(encoder)?;
-    for series in all {
-        lingering.gauge(labels(series), series.lingering)?;
-    }
-    let mut leaking = LEAKING.open(encoder)?;
-    for series in all {
-        leaking.gauge(labels(series), series.leaking)?;
-    }
-    let mut lingered = LINGERED.open(encoder)?;
-    for series in all {
-        lingered.counter(labels(series), series.lingered_total)?;
-    }
-    let mut ended = ENDED.open(encoder)?;
-    for series in all {
-        let [namespace, pod, container, comm, kind, site] = labels(series);
-        for how in End::all() {
-            let labels = [namespace, pod, container, comm, kind, site, how.name()];
-            ended.counter(labels, series.ended_total.of(how))?;
-        }
-    }
-    let mut oldest = OLDEST.open(encoder)?;
-    for series in all {
-        oldest.gauge_f64(labels(series), series.oldest_seconds)?;
-    }
-    let mut adopted = ADOPTED.open(encoder)?;
-    for ((identity, kind), total) in &snapshot.adopted {
-        let labels = [identity.namespace.as_str(), &identity.pod, &identity.container, &identity.comm, kind.name()];
-        adopted.counter(labels, *total)?;
-    }
-    let mut infos = INFO.open(encoder)?;
-    for info in &snapshot.site_infos {
-        let labels = [info.site.as_str(), info.kind.name(), &info.exe, &info.opened, &info.touched];
-        infos.gauge(labels, 1)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let all = || snapshot.series.iter();
+    LINGERING.write(sink, all().map(|series| (labels(series), series.lingering)))?;
+    LEAKING.write(sink, all().map(|series| (labels(series), series.leaking)))?;
+    LINGERED.write(sink, all().map(|series| (labels(series), series.lingered_total)))?;
+    ENDED.write(sink, all().flat_map(ended))?;
+    OLDEST.write(sink, all().map(|series| (labels(series), series.oldest_seconds)))?;
+    let adopted = snapshot.adopted.iter().map(|((identity, kind), total)| {
+        let [namespace, pod, container, comm] = labels_of(identity);
+        ([namespace, pod, container, comm, kind.name()], *total)
+    });
+    ADOPTED.write(sink, adopted)?;
+    let infos = snapshot.site_infos.iter();
+    INFO.write(sink, infos.map(|info| ([&*info.site, info.kind.name(), &info.exe, &info.opened, &info.touched], 1)))
+}
+
+fn ended(series: &SiteSeries) -> impl Iterator<Item = ([&str; 7], u64)> {
+    let [namespace, pod, container, comm, kind, site] = labels(series);
+    End::all().map(move |how| ([namespace, pod, container, comm, kind, site, how.name()], series.ended_total.of(how)))
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
 use crate::api::Snapshot;
 use tlsclose_core::model::State;
 
@@ -38,23 +37,15 @@ pub fn families() -> Vec<Declared> {
     vec![SOCKETS.declared(), ORPHANED.declared(), IGNORED.declared(), TRANSITIONS.declared(), HALF_CLOSED.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut sockets = SOCKETS.open(encoder)?;
-    for state in State::all() {
-        let count = snapshot.sockets.get(&state).copied().unwrap_or(0);
-        sockets.gauge([state.name()], count)?;
-    }
-    ORPHANED.open(encoder)?.gauge([], snapshot.orphans)?;
-    IGNORED.open(encoder)?.gauge([], snapshot.ignored)?;
-    let mut transitions = TRANSITIONS.open(encoder)?;
-    for ((from, to), total) in &snapshot.transitions {
-        transitions.counter([from.name(), to.name()], *total)?;
-    }
-    let mut half_closed = HALF_CLOSED.open(encoder)?;
-    for (state, histogram) in &snapshot.half_closed_seconds {
-        half_closed.histogram([state.name()], histogram)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let count = |state| snapshot.sockets.get(&state).copied().unwrap_or(0);
+    SOCKETS.write(sink, State::all().map(|state| ([state.name()], count(state))))?;
+    ORPHANED.write(sink, [([], snapshot.orphans)])?;
+    IGNORED.write(sink, [([], snapshot.ignored)])?;
+    let transitions = snapshot.transitions.iter();
+    TRANSITIONS.write(sink, transitions.map(|((from, to), total)| ([from.name(), to.name()], *total)))?;
+    let half_closed = snapshot.half_closed_seconds.iter();
+    HALF_CLOSED.write(sink, half_closed.map(|(state, histogram)| ([state.name()], histogram)))
 }
 
 #[cfg(test)]

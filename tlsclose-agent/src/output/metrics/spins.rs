@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::{BY_WORKLOAD, labels_of};
 use crate::api::Snapshot;
 
 const SPINNING: Family<4> = Family::new(
     Type::Gauge,
     "tlsclose_spinning_sockets",
-    ["namespace", "pod", "container", "comm"],
+    BY_WORKLOAD,
     "Lingering sockets that a thread spins around: it reads the end again and again, or only polls.",
 );
 
@@ -21,13 +21,8 @@ pub fn families() -> Vec<Declared> {
     vec![SPINNING.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut spinning = SPINNING.open(encoder)?;
-    for (identity, sockets) in &snapshot.spinning {
-        let labels = [&*identity.namespace, &identity.pod, &identity.container, &identity.comm];
-        spinning.gauge(labels, *sockets)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    SPINNING.write(sink, snapshot.spinning.iter().map(|(identity, sockets)| (labels_of(identity), *sockets)))
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 #[cfg(test)]
 use super::family::Declared;
-use super::family::{Family, Type};
+use super::family::Family;
+use super::sink::{Sink, Type};
+use super::workload::{BY_WORKLOAD, labels_of};
 use crate::api::Snapshot;
-use tlsclose_core::model::Workload;
+use tlsclose_core::closes::tls::TlsProgram;
 
 const CLOSES: Family<6> = Family::new(
     Type::Counter,
@@ -20,7 +20,7 @@ const CLOSES: Family<6> = Family::new(
 const AFTER_DATA: Family<4> = Family::new(
     Type::Counter,
     "tlsclose_tls_truncated_after_data_total",
-    ["namespace", "pod", "container", "comm"],
+    BY_WORKLOAD,
     "TLS connections closed without close_notify, within a second after the program had sent data.",
 );
 
@@ -29,25 +29,18 @@ pub fn families() -> Vec<Declared> {
     vec![CLOSES.declared(), AFTER_DATA.declared()]
 }
 
-pub fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let mut closes = CLOSES.open(encoder)?;
-    for program in &snapshot.tls_closes {
-        let [namespace, pod, container, comm] = labels(&program.identity);
-        for (side, outcomes) in [("local", program.local), ("remote", program.remote)] {
-            for (outcome, total) in outcomes.all() {
-                closes.counter([namespace, pod, container, comm, side, outcome.name()], total)?;
-            }
-        }
-    }
-    let mut after_data = AFTER_DATA.open(encoder)?;
-    for program in &snapshot.tls_closes {
-        after_data.counter(labels(&program.identity), program.after_data)?;
-    }
-    Ok(())
+pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
+    let all = || snapshot.tls_closes.iter();
+    CLOSES.write(sink, all().flat_map(closes))?;
+    AFTER_DATA.write(sink, all().map(|program| (labels_of(&program.identity), program.after_data)))
 }
 
-fn labels(identity: &Workload) -> [&str; 4] {
-    [&identity.namespace, &identity.pod, &identity.container, &identity.comm]
+fn closes(program: &TlsProgram) -> impl Iterator<Item = ([&str; 6], u64)> {
+    let [namespace, pod, container, comm] = labels_of(&program.identity);
+    [("local", program.local), ("remote", program.remote)].into_iter().flat_map(move |(side, outcomes)| {
+        let totals = outcomes.all();
+        totals.map(move |(outcome, total)| ([namespace, pod, container, comm, side, outcome.name()], total))
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Families as OTLP's messages, under the names of OpenTelemetry's semantic conventions where those have any.
-//!
-//! Everything else is called `tlsclose.…`, without the suffix that says the unit: a collector that
-//! writes Prometheus's format makes the names of `/metrics` of them again.
+//! Families as OTLP's messages.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -15,48 +15,26 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 
-use super::exposition::{Family, Sample, families};
+use super::conventions;
+use crate::{
+    api,
+    output::metrics::{
+        sink::{FamilyHead, LabelPairs, Reading, Samples, Sink, Type, observations, own_counts},
+        write_own, write_snapshot,
+    },
+};
 
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// Metrics of the agent's own process (semantic conventions for processes); None has no such name.
-const OWN: [(&str, Option<&str>); 6] = [
-    ("process_cpu_seconds", Some("process.cpu.time")),
-    ("process_resident_memory_bytes", Some("process.memory.usage")),
-    ("process_virtual_memory_bytes", Some("process.memory.virtual")),
-    ("process_open_fds", Some("process.unix.file_descriptor.count")),
-    ("process_threads", Some("process.thread.count")),
-    ("process_start_time_seconds", None),
-];
-
-/// Labels that the semantic conventions have a name for.
-const ATTRIBUTES: [(&str, &str); 5] = [
-    ("namespace", "k8s.namespace.name"),
-    ("pod", "k8s.pod.name"),
-    ("container", "k8s.container.name"),
-    // "The name of the process executable", on Linux that of /proc/PID/status.
-    ("comm", "process.executable.name"),
-    ("state", "network.connection.state"),
-];
-
-/// States that the semantic conventions spell otherwise.
-const STATES: [(&str, &str); 4] =
-    [("close", "closed"), ("fin_wait1", "fin_wait_1"), ("fin_wait2", "fin_wait_2"), ("syn_recv", "syn_received")];
-
-/// When the totals began, and now.
+/// When the totals began, and now, in nanoseconds since the epoch.
 #[derive(Clone, Copy)]
 struct Span {
     start: u64,
     now: u64,
 }
 
-pub fn request(
-    text: &str,
-    host: &str,
-    kernel: &str,
-    started: SystemTime,
-    now: SystemTime,
-) -> ExportMetricsServiceRequest {
+/// All that a snapshot and the agent's own process say, with totals since `started`.
+pub fn request(snapshot: &api::Snapshot, started: SystemTime, now: SystemTime) -> ExportMetricsServiceRequest {
     let nanoseconds = |time: SystemTime| {
         time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     };
@@ -65,23 +43,20 @@ pub fn request(
     let attributes = [
         ("service.name", "tlsclose"),
         ("service.version", version),
-        ("host.name", host),
+        ("host.name", &*snapshot.report.host),
         ("os.type", "linux"),
-        ("os.version", kernel),
+        ("os.version", &*snapshot.report.kernel),
     ];
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(Resource {
-                attributes: attributes.map(|(name, value)| attribute(name, value)).into(),
-                ..Resource::default()
-            }),
+            resource: Some(Resource { attributes: attributes.map(key_value).into(), ..Resource::default() }),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(InstrumentationScope {
                     name: "tlsclose".to_owned(),
                     version: version.to_owned(),
                     ..InstrumentationScope::default()
                 }),
-                metrics: families(text).into_iter().filter_map(|family| metric(&family, span)).collect(),
+                metrics: metrics(snapshot, span),
                 ..ScopeMetrics::default()
             }],
             ..ResourceMetrics::default()
@@ -89,52 +64,94 @@ pub fn request(
     }
 }
 
-fn attribute(name: &str, value: &str) -> KeyValue {
+fn metrics(snapshot: &api::Snapshot, span: Span) -> Vec<Metric> {
+    let mut messages = Messages { span, metrics: Vec::new() };
+    let written = write_snapshot(snapshot, &mut messages).and_then(|()| write_own(&mut messages));
+    written.expect("each family has samples of its own type");
+    messages.metrics.retain(|metric| metric.data.as_ref().is_some_and(|data| !is_empty(data)));
+    messages.metrics
+}
+
+fn key_value((key, value): (&str, &str)) -> KeyValue {
     KeyValue {
-        key: name.to_owned(),
+        key: key.to_owned(),
         value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) }),
         ..KeyValue::default()
     }
 }
 
-/// None for a family without samples, and for what another name says already.
-fn metric(family: &Family<'_>, span: Span) -> Option<Metric> {
-    if family.samples.is_empty() {
-        return None;
-    }
-    let (bare, unit) = match family.name {
-        name if name.ends_with("_seconds") => (name.trim_end_matches("_seconds"), "s"),
-        name if name.ends_with("_bytes") => (name.trim_end_matches("_bytes"), "By"),
-        name => (name, ""),
-    };
-    let name = match OWN.iter().find(|(own, _)| *own == family.name) {
-        Some((_, name)) => (*name)?.to_owned(),
-        None => bare.replacen('_', ".", 1),
-    };
-    let points = || family.samples.iter().map(|sample| point(sample, span)).collect();
-    let data = match family.kind {
-        "counter" => Data::Sum(Sum { data_points: points(), aggregation_temporality: CUMULATIVE, is_monotonic: true }),
-        "histogram" => {
-            Data::Histogram(Histogram { data_points: histograms(family, span), aggregation_temporality: CUMULATIVE })
-        }
-        _ => Data::Gauge(Gauge { data_points: points() }),
-    };
-    Some(Metric {
-        name,
-        description: family.help.to_owned(),
-        unit: unit.to_owned(),
-        data: Some(data),
-        ..Metric::default()
-    })
+/// Every family so far, those without a sample too.
+struct Messages {
+    span: Span,
+    metrics: Vec<Metric>,
 }
 
-fn point(sample: &Sample<'_>, span: Span) -> NumberDataPoint {
-    let value = match sample.value.parse() {
-        Ok(whole) => Value::AsInt(whole),
-        Err(_) => Value::AsDouble(sample.number()),
-    };
+impl Sink for Messages {
+    fn family<'a>(&'a mut self, head: &FamilyHead) -> Result<Box<dyn Samples + 'a>, fmt::Error> {
+        let mut points = Points { span: self.span, data: None };
+        if let Some((name, unit)) = conventions::metric(head.name) {
+            self.metrics.push(Metric {
+                name,
+                description: head.help.to_owned(),
+                unit: unit.to_owned(),
+                ..Metric::default()
+            });
+            points.data = self.metrics.last_mut().map(|metric| metric.data.insert(without_points(head.kind)));
+        }
+        Ok(Box::new(points))
+    }
+}
+
+fn without_points(kind: Type) -> Data {
+    match kind {
+        Type::Counter => Data::Sum(Sum { aggregation_temporality: CUMULATIVE, is_monotonic: true, ..Sum::default() }),
+        Type::Gauge => Data::Gauge(Gauge::default()),
+        Type::Histogram => Data::Histogram(Histogram { aggregation_temporality: CUMULATIVE, ..Histogram::default() }),
+    }
+}
+
+fn is_empty(data: &Data) -> bool {
+    match data {
+        Data::Sum(sum) => sum.data_points.is_empty(),
+        Data::Gauge(gauge) => gauge.data_points.is_empty(),
+        Data::Histogram(histogram) => histogram.data_points.is_empty(),
+        Data::ExponentialHistogram(_) | Data::Summary(_) => true,
+    }
+}
+
+/// The points of one family; of none, where another name says the same.
+struct Points<'a> {
+    span: Span,
+    data: Option<&'a mut Data>,
+}
+
+impl Samples for Points<'_> {
+    fn sample(&mut self, labels: &LabelPairs<'_>, reading: Reading<'_>) -> fmt::Result {
+        let span = self.span;
+        match (self.data.as_deref_mut(), reading) {
+            (None, _) => {}
+            (Some(Data::Sum(sum)), Reading::Whole(total)) => sum.data_points.push(number(span, labels, whole(total))),
+            (Some(Data::Sum(sum)), Reading::Real(total)) => {
+                sum.data_points.push(number(span, labels, Value::AsDouble(total)));
+            }
+            (Some(Data::Gauge(gauge)), Reading::Whole(value)) => {
+                gauge.data_points.push(number(span, labels, whole(value)));
+            }
+            (Some(Data::Gauge(gauge)), Reading::Real(value)) => {
+                gauge.data_points.push(number(span, labels, Value::AsDouble(value)));
+            }
+            (Some(Data::Histogram(histogram)), Reading::Histogram(of)) => {
+                histogram.data_points.push(distribution(span, labels, of));
+            }
+            (Some(_), _) => return Err(fmt::Error),
+        }
+        Ok(())
+    }
+}
+
+fn number(span: Span, labels: &LabelPairs<'_>, value: Value) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: attributes(sample),
+        attributes: attributes(labels),
         start_time_unix_nano: span.start,
         time_unix_nano: span.now,
         value: Some(value),
@@ -142,48 +159,30 @@ fn point(sample: &Sample<'_>, span: Span) -> NumberDataPoint {
     }
 }
 
-/// The labels that say something, but for the bound of a bucket.
-fn attributes(sample: &Sample<'_>) -> Vec<KeyValue> {
-    let said = sample.labels.iter().filter(|(name, value)| *name != "le" && !value.is_empty());
-    said.map(|(name, value)| {
-        let known = ATTRIBUTES.iter().find(|(label, _)| label == name);
-        let spelled = STATES.iter().find(|(state, _)| *name == "state" && state == value);
-        attribute(known.map_or(name, |(_, known)| known), spelled.map_or(value, |(_, spelled)| spelled))
-    })
-    .collect()
+/// OTLP's whole numbers have a sign: a total that does not fit loses its last digits.
+fn whole(number: u64) -> Value {
+    i64::try_from(number).map_or(Value::AsDouble(number as f64), Value::AsInt)
 }
 
-/// One point for each set of labels. OTLP counts each bucket by itself, Prometheus all up to its bound.
-fn histograms(family: &Family<'_>, span: Span) -> Vec<HistogramDataPoint> {
-    let mut points: Vec<HistogramDataPoint> = Vec::new();
-    let mut up_to = 0;
-    for sample in &family.samples {
-        let attributes = attributes(sample);
-        if points.last().is_none_or(|last| last.attributes != attributes) {
-            up_to = 0;
-            points.push(HistogramDataPoint {
-                attributes,
-                start_time_unix_nano: span.start,
-                time_unix_nano: span.now,
-                ..HistogramDataPoint::default()
-            });
-        }
-        let Some(point) = points.last_mut() else { continue };
-        let whole = sample.number() as u64;
-        match sample.suffix {
-            "_sum" => point.sum = Some(sample.number()),
-            "_count" => point.count = whole,
-            _ => {
-                let bound = sample.labels.iter().find(|(name, _)| *name == "le").and_then(|(_, le)| le.parse().ok());
-                if let Some(bound) = bound.filter(|bound: &f64| bound.is_finite()) {
-                    point.explicit_bounds.push(bound);
-                }
-                point.bucket_counts.push(whole.saturating_sub(up_to));
-                up_to = whole;
-            }
-        }
+/// OTLP counts each bucket by itself, and leaves out the bound that is infinite.
+fn distribution(span: Span, labels: &LabelPairs<'_>, histogram: &api::Histogram) -> HistogramDataPoint {
+    let (bounds, bucket_counts): (Vec<f64>, Vec<u64>) = own_counts(histogram).into_iter().unzip();
+    HistogramDataPoint {
+        attributes: attributes(labels),
+        start_time_unix_nano: span.start,
+        time_unix_nano: span.now,
+        count: observations(histogram),
+        sum: Some(histogram.sum),
+        bucket_counts,
+        explicit_bounds: bounds.into_iter().filter(|bound| bound.is_finite()).collect(),
+        ..HistogramDataPoint::default()
     }
-    points
+}
+
+/// The labels that say something.
+fn attributes(labels: &LabelPairs<'_>) -> Vec<KeyValue> {
+    let said = labels.iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(label, value)| key_value(conventions::attribute(label, value))).collect()
 }
 
 #[cfg(test)]

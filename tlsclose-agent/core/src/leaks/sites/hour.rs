@@ -38,6 +38,7 @@ impl Hour {
         }
     }
 
+    /// Lingering sockets of each minute, the oldest first; 60 at most.
     pub fn counts(&self) -> impl Iterator<Item = u32> {
         self.counts.iter().copied()
     }

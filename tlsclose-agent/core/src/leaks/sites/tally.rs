@@ -17,23 +17,32 @@ const LISTENERS: usize = 16;
 /// Counts since the agent started; adopted sockets are not in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
+    /// Sockets that began to linger.
     pub lingered: u64,
+    /// Those of them that linger no more, by how it ended.
     pub ended: Ended,
+    /// Sockets that were half-closed before the agent started, and began to linger.
     pub adopted: u64,
 }
 
 /// The sockets of a site, of a series, or of a process at a site, after one census.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// Sockets that linger, the adopted ones with them.
     pub lingering: u64,
     /// How many of them are older than the agent.
     pub adopted: u64,
+    /// How many of them have a sampled stack, of the call that opened or of the one that last touched them.
     pub sampled: u64,
     /// In CLOSE after a FIN from either side, and after a reset or an error; of others nobody saw how they ended.
     pub both_ended: u64,
+    /// In CLOSE after a reset or an error.
     pub failed: u64,
+    /// When the clock of the oldest started; None when there is none.
     pub oldest: Option<Moment>,
+    /// The oldest is older than the agent: its age is a lower bound.
     pub age_is_minimum: bool,
+    /// The oldest five.
     pub examples: Vec<Socket>,
     /// How many were last sent to by which stack, by its key.
     pub sent: BTreeMap<u64, u64>,
@@ -42,6 +51,7 @@ pub struct Tally {
 }
 
 impl Account {
+    /// Books that a socket began to linger, or lingers no more.
     pub fn book(&mut self, change: &Change) {
         match *change {
             Change::Began { adopted: true, .. } => self.adopted += 1,
@@ -72,6 +82,7 @@ impl Account {
 }
 
 impl Tally {
+    /// Counts one more lingering socket.
     pub fn add(&mut self, socket: &Socket) {
         self.lingering += 1;
         self.adopted += u64::from(socket.adopted);
@@ -92,6 +103,7 @@ impl Tally {
         self.keep_example(socket);
     }
 
+    /// Counts those of another tally too.
     pub fn merge(&mut self, other: &Self) {
         self.lingering += other.lingering;
         self.adopted += other.adopted;

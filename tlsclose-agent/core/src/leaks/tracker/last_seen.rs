@@ -7,10 +7,15 @@ use crate::model::Endpoints;
 /// What an example of a finding shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastSeen {
+    /// Our address and the peer's.
     pub ends: Endpoints,
+    /// By its number in the kernel (`include/net/tcp_states.h`).
     pub state: u8,
+    /// Bytes that the program has not read: `rcv_nxt - copied_seq` of `struct tcp_sock`.
     pub recv_queue: u32,
+    /// Bytes that the peer has not acknowledged: `write_seq - snd_una` of `struct tcp_sock`.
     pub send_queue: u32,
+    /// When a call last touched it, in ns of CLOCK_MONOTONIC; 0 when not known.
     pub touched_at: u64,
     /// Key of the stack that last moved data, if that was a send.
     pub sent: u64,
@@ -29,6 +34,7 @@ pub struct LastSeen {
 }
 
 impl LastSeen {
+    /// As one record of a census shows them.
     pub fn of(record: &Holder) -> Self {
         Self {
             ends: Endpoints::of(record),

@@ -11,6 +11,7 @@ use crate::model::{Change, End, Group, HeldBy, Kind, Moment, PathId, ProcessId};
 /// A half-closed socket under watch.
 #[derive(Clone, Debug)]
 pub struct Socket {
+    /// What it is counted with: the same process, kind and code paths.
     pub group: Group,
     /// When its clock started.
     pub clock: Moment,
@@ -20,6 +21,7 @@ pub struct Socket {
     pub adopted: bool,
     /// When it began to linger.
     pub lingering_since: Option<Moment>,
+    /// The first descriptor that a census met it at.
     pub first_holder: HeldBy,
     /// Further descriptors of the same socket.
     pub other_holders: Vec<HeldBy>,

@@ -1,15 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::*;
-use crate::output::{
-    metrics::{families as declared, own_text, snapshot_text, text::Format},
-    sample,
-};
+use crate::output::{metrics::families as declared, otlp::conventions::OWN, sample};
 
 fn exported() -> Vec<Metric> {
-    let text = snapshot_text(&Arc::new(sample::snapshot()), Format::OpenMetrics) + &own_text(Format::OpenMetrics);
     let (start, now) = (UNIX_EPOCH + Duration::from_secs(10), UNIX_EPOCH + Duration::from_secs(70));
-    let mut request = request(&text, "node-7", "6.12.117", start, now);
+    let mut request = request(&sample::snapshot(), start, now);
     request.resource_metrics.remove(0).scope_metrics.remove(0).metrics
 }
 
