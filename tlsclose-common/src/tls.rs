@@ -7,6 +7,8 @@
 //! message is as short as a `close_notify`. Nothing but headers is looked at, and of a header only
 //! the type and the length are kept.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Bytes of a record header.
 pub const HEADER: u32 = 5;
 
@@ -81,7 +83,7 @@ pub mod mark {
 
 /// One direction of a connection. All zero is one of which nothing has been seen.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Direction {
     /// Bytes of a header that is not complete, in its low end.
     header: u32,

@@ -1,10 +1,12 @@
 //! TLS connections, and how they were closed.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::tls::Direction;
 
 /// `TLS_SOCKETS`: a connection on which TLS was recognised, by socket address. Exact.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct TlsSocket {
     /// Start of `tgid` (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
@@ -31,7 +33,7 @@ pub struct TlsSocket {
 
 /// TLS was recognised, for the first time or after a quiet time: the hook at sends is needed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct TlsSeen {
     /// [`super::record::TLS_SEEN`].
     pub kind: u32,
@@ -40,7 +42,7 @@ pub struct TlsSeen {
 
 /// Key of `TLS_CLOSES`: closes of one process about which the same is known. Exact.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsCloseKey {
     pub started_at: u64,
     pub tgid: u32,
@@ -51,7 +53,7 @@ pub struct TlsCloseKey {
 
 /// Value of `TLS_CLOSES`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct TlsCloses {
     pub count: u64,
     /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
@@ -60,7 +62,7 @@ pub struct TlsCloses {
 
 /// Key of `TLS_STACKS`: sampled closes of one code path. Lossy.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsStackKey {
     pub close: TlsCloseKey,
     /// Key of the stack.
