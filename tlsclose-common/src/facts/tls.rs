@@ -46,8 +46,8 @@ pub struct TlsSeen {
 pub struct TlsCloseKey {
     pub started_at: u64,
     pub tgid: u32,
-    /// Marks of the local direction, those of the remote one, and bits of [`tls_close`], in this
-    /// order from the low end: 8, 8 and 16 bits.
+    /// Marks of both directions, which [`tls_close::of_marks`] puts in and [`tls_close::local_marks`] and
+    /// [`tls_close::remote_marks`] take out, and the other bits of [`tls_close`].
     pub facts: u32,
 }
 
@@ -85,6 +85,24 @@ pub mod tls_close {
     pub const SENT_LAST: u32 = 1 << 21;
     /// The peer's FIN had arrived before ours was sent.
     pub const PEER_FIRST: u32 = 1 << 22;
+
+    /// Facts that tell the marks of both directions (bits of [`mark`](crate::tls::mark)), and nothing of the close yet.
+    #[inline(always)]
+    pub const fn of_marks(local: u8, remote: u8) -> u32 {
+        local as u32 | (remote as u32) << 8
+    }
+
+    /// The marks of what the program sent.
+    #[inline(always)]
+    pub const fn local_marks(facts: u32) -> u8 {
+        facts as u8
+    }
+
+    /// The marks of what the program read.
+    #[inline(always)]
+    pub const fn remote_marks(facts: u32) -> u8 {
+        (facts >> 8) as u8
+    }
 }
 
 /// Bits of a census record's `tls`: how the goodbye stands on a half-closed socket.

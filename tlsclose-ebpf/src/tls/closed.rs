@@ -37,7 +37,7 @@ pub fn closed(sk: Tcp, entry: *const TlsSocket, before: u8, resets: bool, slot: 
     }
     let Some(sequences) = sk.sequences() else { return false };
     let facts = facts(&entry, sequences, before, resets);
-    if facts as u8 & mark::ESTABLISHED == 0 && (facts >> 8) as u8 & mark::ESTABLISHED == 0 {
+    if (tls_close::local_marks(facts) | tls_close::remote_marks(facts)) & mark::ESTABLISHED == 0 {
         // No session, no goodbye.
         return false;
     }
@@ -58,7 +58,7 @@ fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u
     if read_unseen > 2 {
         remote.lose();
     }
-    let mut facts = local.marks() as u32 | (remote.marks() as u32) << 8;
+    let mut facts = tls_close::of_marks(local.marks(), remote.marks());
     let failed = entry.failed != 0 || matches!(entry.ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
     let ended = entry.ended_from != 0 && !failed;
     let peer_fin = ended || matches!(before, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);

@@ -6,7 +6,7 @@
 use tlsclose_common::{
     facts::{TlsSocket, call, state},
     limits::TLS_QUIET_CALLS,
-    tls::{Direction, HEADER, record::APPLICATION_DATA},
+    tls::{Direction, HEADER, content_type::APPLICATION_DATA},
 };
 
 use crate::{

@@ -12,7 +12,7 @@ use tlsclose_common::{
     limits::{TLS_BATCH_PIECES, TLS_STEPS},
     tls::{
         Direction, HEADER,
-        record::{ALERT, HANDSHAKE},
+        content_type::{ALERT, HANDSHAKE},
     },
 };
 
