@@ -3,6 +3,8 @@
 //! Times are `bpf_ktime_get_ns()`: nanoseconds of `CLOCK_MONOTONIC`.
 //! Sequence numbers are TCP's (RFC 9293, section 3.4), modulo 2^32.
 
+use bytemuck::{Pod, Zeroable};
+
 mod aborts;
 mod close_calls;
 mod control;
@@ -36,7 +38,7 @@ pub mod state {
 /// Name of a process, followed by NUL where it is shorter: `task_struct.comm` of its first thread
 /// (include/linux/sched.h). In words, so that it is loaded at once.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Comm(pub [u32; 4]);
 
 impl Comm {
@@ -70,7 +72,7 @@ pub mod call {
 
 /// `ORIGIN`: who opened a socket, with which stack. Lossy: only sampled openings are in it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Origin {
     pub opened_at: u64,
     /// Key of the opening stack, 0 when none was taken.
@@ -91,7 +93,7 @@ pub struct Origin {
 /// `HALF_CLOSED`: since when, and what the program did about it. Exact: one entry for every
 /// socket that is half-closed, or closed by its peer, while a file holds it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct HalfClosed {
     /// When the socket entered its present state.
     pub since: u64,
@@ -149,7 +151,7 @@ pub mod half {
 
 /// One descriptor of one process that refers to a TCP socket: a record of the census.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Holder {
     pub sk: u64,
     /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
@@ -208,7 +210,7 @@ pub mod holder {
 
 /// Counters of one census, kept per CPU and reset by the agent before each one.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct CensusCounts {
     /// TCP sockets held by files, by state; a file that several descriptors share counts once.
     pub sockets: [u64; 16],
@@ -240,7 +242,7 @@ pub mod table {
 
 /// A descriptor table that is [`table::COMMON`]: who has shown it first, and in which census.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Table {
     /// Address of the task.
     pub task: u64,
@@ -251,7 +253,7 @@ pub struct Table {
 /// How long sockets stayed in one state: counts by [`crate::limits::HALF_CLOSED_BUCKETS_MS`],
 /// the last one without bound, and the sum in nanoseconds. Kept per CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Durations {
     pub buckets: [u64; 11],
     pub sum: u64,
@@ -259,7 +261,7 @@ pub struct Durations {
 
 /// A process that has or had stacks with us ended, or runs another program now.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct ProcessEnd {
     /// [`record::PROCESS_END`].
     pub kind: u32,
@@ -273,7 +275,7 @@ pub struct ProcessEnd {
 
 /// One TCP state transition of the opt-in stream.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Transition {
     pub at: u64,
     pub sk: u64,

@@ -4,13 +4,15 @@
 //! the running kernel's BTF at load and passes this structure as a read-only
 //! global. A field missing in BTF is an error at load, never a zero.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Declares the structure together with the BTF path of every field, so that
 /// the list of what is read from the kernel stands in one place.
 macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident = $ty:literal . $path:literal,)*) => {
         /// Offsets in bytes from the start of the structure named by [`FIELDS`].
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
         pub struct Layout { $($(#[$doc])* pub $field: u32,)* }
 
         /// `(field, structure, member path)` of every offset, in declaration order.
@@ -103,7 +105,7 @@ layout! {
 /// Up to 6.12 `file.f_count` (an `atomic_long_t`, dead at 0); from 6.13
 /// `file.f_ref.refcnt` (`file_ref_t`, dead when the top bit is set).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct FileRef {
     pub offset: u32,
     /// 0: dead at zero. 1: dead when negative.
@@ -119,7 +121,7 @@ impl FileRef {
 /// that move data between user memory and a socket, or tell an event loop at work from one that spins.
 /// The agent fills it in for its architecture; one that it has not is never called there.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct SystemCalls {
     pub number_at: u32,
     pub read: u32,

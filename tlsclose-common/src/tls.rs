@@ -7,6 +7,8 @@
 //! message is as short as a `close_notify`. Nothing but headers is looked at, and of a header only
 //! the type and the length are kept.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Bytes of a record header.
 pub const HEADER: u32 = 5;
 
@@ -26,8 +28,8 @@ const HANDSHAKE_RECORDS_13: u8 = 4;
 /// The shortest Finished of TLS 1.3 is 45 bytes: what is longer than an alert proves a session.
 const LONGEST_ALERT_13: u16 = 40;
 
-/// Record types.
-pub mod record {
+/// Types of records: `ContentType` of RFC 8446, section 5.1 (RFC 6520 for heartbeats).
+pub mod content_type {
     pub const CHANGE_CIPHER_SPEC: u8 = 20;
     pub const ALERT: u8 = 21;
     pub const HANDSHAKE: u8 = 22;
@@ -81,7 +83,7 @@ pub mod mark {
 
 /// One direction of a connection. All zero is one of which nothing has been seen.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Direction {
     /// Bytes of a header that is not complete, in its low end.
     header: u32,
@@ -125,8 +127,8 @@ impl Direction {
     #[inline(always)]
     pub fn begins(header: [u8; 5]) -> bool {
         let length = u16::from_be_bytes([header[3], header[4]]);
-        let starts = (header[0] == record::HANDSHAKE && (4..=LONGEST).contains(&length))
-            || (header[0] == record::ALERT && length == 2);
+        let starts = (header[0] == content_type::HANDSHAKE && (4..=LONGEST).contains(&length))
+            || (header[0] == content_type::ALERT && length == 2);
         starts && header[1] == 3 && header[2] <= 4
     }
 
@@ -185,7 +187,7 @@ impl Direction {
         self.remaining = 0;
         self.last_type = kind;
         self.marks &= !mark::LATE;
-        if kind == record::APPLICATION_DATA && self.phase != phase::SERVER {
+        if kind == content_type::APPLICATION_DATA && self.phase != phase::SERVER {
             self.phase = phase::DATA;
         }
     }
@@ -199,7 +201,7 @@ impl Direction {
     /// The last record holds data of the program, as far as headers tell; in TLS 1.3 it may hold a handshake.
     #[inline(always)]
     pub fn carries_data(&self) -> bool {
-        self.last_type == record::APPLICATION_DATA && !self.says_goodbye()
+        self.last_type == content_type::APPLICATION_DATA && !self.says_goodbye()
     }
 
     /// It does, and no handshake. TLS 1.3 hides handshakes and tickets: then only what a client sends after its Finished
@@ -237,7 +239,7 @@ impl Direction {
     /// A record begins.
     #[inline(always)]
     fn record(&mut self, kind: u8, major: u8, minor: u8, length: u16) {
-        let known = (record::CHANGE_CIPHER_SPEC..=record::HEARTBEAT).contains(&kind);
+        let known = (content_type::CHANGE_CIPHER_SPEC..=content_type::HEARTBEAT).contains(&kind);
         if !known || major != 3 || minor > 4 || length == 0 || length > LONGEST {
             self.stage = stage::LOST;
             return;
@@ -249,17 +251,17 @@ impl Direction {
         self.marks &= !mark::LATE;
         match (self.stage, kind) {
             (stage::QUIET, _) => self.stage = stage::HELLO,
-            (stage::HELLO, record::CHANGE_CIPHER_SPEC) => self.stage = stage::CHANGED,
-            (stage::CHANGED, record::HANDSHAKE) if is_finished_12(length) => {
+            (stage::HELLO, content_type::CHANGE_CIPHER_SPEC) => self.stage = stage::CHANGED,
+            (stage::CHANGED, content_type::HANDSHAKE) if is_finished_12(length) => {
                 self.stage = stage::ENCRYPTED_12;
                 self.marks |= mark::ESTABLISHED;
             }
             // A second hello, or the one that a HelloRetryRequest put off.
-            (stage::CHANGED, record::HANDSHAKE) => self.stage = stage::HELLO,
-            (stage::HELLO | stage::CHANGED, record::APPLICATION_DATA) => self.stage = stage::ENCRYPTED_13,
+            (stage::CHANGED, content_type::HANDSHAKE) => self.stage = stage::HELLO,
+            (stage::HELLO | stage::CHANGED, content_type::APPLICATION_DATA) => self.stage = stage::ENCRYPTED_13,
             _ => {}
         }
-        if self.stage == stage::ENCRYPTED_13 && kind == record::APPLICATION_DATA {
+        if self.stage == stage::ENCRYPTED_13 && kind == content_type::APPLICATION_DATA {
             if length > LONGEST_ALERT_13 {
                 self.marks |= mark::ESTABLISHED;
             }
@@ -278,8 +280,8 @@ impl Direction {
     pub fn says_goodbye(&self) -> bool {
         self.is_between_records()
             && match (self.stage, self.last_type) {
-                (stage::ENCRYPTED_12 | stage::KERNEL, record::ALERT) => true,
-                (stage::ENCRYPTED_13, record::APPLICATION_DATA) => {
+                (stage::ENCRYPTED_12 | stage::KERNEL, content_type::ALERT) => true,
+                (stage::ENCRYPTED_13, content_type::APPLICATION_DATA) => {
                     self.last == ALERT_13
                         || self.last == ALERT_13_CCM8
                         || (self.last == ALERT_13_PADDED && self.before == ALERT_13_PADDED)

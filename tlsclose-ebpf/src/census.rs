@@ -14,13 +14,12 @@ mod silence;
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use tlsclose_common::facts::{CensusCounts, Holder, Lost, Silence, holder, state, table};
 
 use self::record::{HeldBy, emit, fill};
 use crate::{
-    kernel::{Task, Tcp, access, global, is_half_closed, references, sock_of},
-    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, lost},
+    kernel::{Task, Tcp, access, global, is_half_closed, jiffies, now_ns, references, sock_of},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, Slots, Values, lost},
     sockets::close_evidence,
 };
 
@@ -67,18 +66,13 @@ pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
 
 #[inline(always)]
 fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Option<()> {
-    let counts = CENSUS.get_ptr_mut(0)?;
-    // SAFETY: a per-CPU slot that lives as long as the program.
-    let counts: &mut CensusCounts = unsafe { &mut *counts };
+    let counts = CENSUS.slot_mut(0)?;
     if counts.last_task != task.as_ptr() as u64 {
         counts.last_task = task.as_ptr() as u64;
         counts.table = fd_tables::of(task);
         counts.tasks += (counts.table != table::SEEN) as u64;
-        // SAFETY: helpers without arguments.
-        unsafe {
-            counts.jiffies = bpf_jiffies64();
-            counts.now = bpf_ktime_get_ns();
-        }
+        counts.jiffies = jiffies();
+        counts.now = now_ns();
     }
     if counts.table == table::SEEN {
         return None;
@@ -130,8 +124,8 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     // First of all: none of them waits for another one's way from memory then, nor do the socket's own fields.
     let half = HALF_CLOSED.get_ptr_mut(sk.address());
-    let origin = ORIGIN.get_ptr(sk.address());
-    let closer = if may_be_half_open { None } else { CLOSERS.get_ptr(sk.address()) };
+    let origin = ORIGIN.value(sk.address());
+    let closer = if may_be_half_open { None } else { CLOSERS.value(sk.address()) };
     let mut record = MaybeUninit::<Holder>::uninit();
     fill(record.as_mut_ptr(), held_by, sk, half)?;
     // SAFETY: `fill` has written every field.
@@ -141,8 +135,6 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     }
     let peer = if record.flags & holder::HALF != 0 { record.half.peer } else { sk.peer() };
     if let Some(origin) = origin {
-        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-        let origin = unsafe { &*origin };
         if origin.peer == peer {
             record.origin = *origin;
             record.flags |= holder::ORIGIN;
@@ -170,9 +162,8 @@ fn take_back(counts: &mut CensusCounts, state: u8, first_holder: bool, file: *co
     }
     // SAFETY: as where it was counted.
     unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state as usize & 15) -= 1 };
-    if let Some(last) = SHARED_FILES.get_ptr_mut(file as u64) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        unsafe { *last = (*last).wrapping_sub(1) };
+    if let Some(last) = SHARED_FILES.value_mut(file as u64) {
+        *last = last.wrapping_sub(1);
     }
 }
 
@@ -180,9 +171,8 @@ fn take_back(counts: &mut CensusCounts, state: u8, first_holder: bool, file: *co
 #[inline(always)]
 fn note_process(tgid: u32) {
     let Some(control) = CONTROL.get(0) else { return };
-    if let Some(seen) = SOCKET_PROCESSES.get_ptr_mut(tgid) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        unsafe { *seen = control.census };
+    if let Some(seen) = SOCKET_PROCESSES.value_mut(tgid) {
+        *seen = control.census;
     } else if SOCKET_PROCESSES.insert(tgid, control.census, 0).is_err() {
         lost(Lost::ProcessesMapFull);
     }
@@ -193,9 +183,7 @@ fn note_process(tgid: u32) {
 fn first_sight(file: *const c_void) -> bool {
     let Some(control) = CONTROL.get(0) else { return true };
     let file = file as u64;
-    if let Some(last) = SHARED_FILES.get_ptr_mut(file) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        let last = unsafe { &mut *last };
+    if let Some(last) = SHARED_FILES.value_mut(file) {
         if *last == control.census {
             return false;
         }

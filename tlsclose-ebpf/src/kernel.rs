@@ -12,6 +12,7 @@
 #[cfg_attr(feature = "probed", path = "kernel/access/probed.rs")]
 pub mod access;
 pub mod arch;
+mod clock;
 mod task;
 mod tcp;
 mod untyped_sock;
@@ -25,7 +26,8 @@ use tlsclose_common::{
 };
 
 pub use self::{
-    task::{Task, socket_of},
+    clock::{jiffies, now_ns},
+    task::{Task, current_thread, socket_of},
     tcp::{Hold, RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Tcp, port_taken},
     untyped_sock::{Request, Stray},
 };

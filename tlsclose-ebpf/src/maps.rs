@@ -1,5 +1,7 @@
 //! All maps, and the counters that every file may bump.
 
+mod values;
+
 use core::arch::asm;
 
 use aya_ebpf::{
@@ -15,6 +17,8 @@ use tlsclose_common::{
     },
     limits::*,
 };
+
+pub use self::values::{Slots, Values};
 
 /// Who opened a socket, by address. Lossy.
 #[map]

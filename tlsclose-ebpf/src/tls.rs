@@ -11,7 +11,6 @@ pub mod follow;
 pub mod record_walk;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::{
     facts::{Comm, Lost, TlsSeen, TlsSocket, call, record, state, tls_now},
     limits::TLS_SEEN_STEP_NS,
@@ -19,7 +18,7 @@ use tlsclose_common::{
 };
 
 use crate::{
-    kernel::{Hold, Tcp},
+    kernel::{Hold, Tcp, now_ns},
     maps::{STACK_RING, TLS_SEEN, TLS_SOCKETS, lost},
     tls::record_walk::Source,
 };
@@ -52,8 +51,9 @@ fn is_watched() -> bool {
 #[inline(always)]
 fn seen() {
     let Some(seen) = TLS_SEEN.get_ptr_mut(0) else { return };
-    // SAFETY: a helper without arguments; as in `is_watched`, and whoever writes writes the time.
-    let (now, before) = unsafe { (bpf_ktime_get_ns(), seen.read_volatile()) };
+    let now = now_ns();
+    // SAFETY: as in `is_watched`, and whoever writes writes the time.
+    let before = unsafe { seen.read_volatile() };
     if now.wrapping_sub(before) < TLS_SEEN_STEP_NS {
         return;
     }

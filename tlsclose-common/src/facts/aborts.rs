@@ -1,5 +1,7 @@
 //! Connections that ended without a FIN in both directions: by a reset, or by an error.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Why. Values of [`AbortKey::cause`] and [`super::HalfClosed::abort`].
 pub mod abort {
     pub const NONE: u8 = 0;
@@ -29,7 +31,7 @@ pub mod abort {
 
 /// Key of `ABORTS`. `tgid` is the process that closed the socket, 0 where that is nobody.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct AbortKey {
     /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
@@ -40,7 +42,7 @@ pub struct AbortKey {
 
 /// Value of `ABORTS`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Aborts {
     pub count: u64,
     /// Name of the process then, NUL-terminated: it may be gone by now.
@@ -49,7 +51,7 @@ pub struct Aborts {
 
 /// Key of `ABORT_STACKS`: sampled closes of one code path. Lossy.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct AbortStackKey {
     pub aborted: AbortKey,
     /// Key of the stack.

@@ -1,5 +1,7 @@
 //! Calls of close(), as programs make them: not every one closes.
 
+use bytemuck::{Pod, Zeroable};
+
 /// What a call did. Slots of `CLOSE_CALLS`.
 pub mod close_call {
     /// It was the last reference: the socket is closed.
@@ -14,7 +16,7 @@ pub mod close_call {
 
 /// `CLOSERS`: the last close() of a socket that left it open, by its address. Lossy: evidence only.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Closer {
     pub at: u64,
     /// Key of the stack of the call, 0 when none was taken.
@@ -38,7 +40,7 @@ pub struct Closer {
 /// `BAD_CLOSES`: calls of close() for descriptors that were not open, by process that holds TCP
 /// sockets: a descriptor closed twice may by then be somebody else's.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct BadCloses {
     pub count: u64,
     /// Key of the stack of the last one, 0 when none was taken.

@@ -1,8 +1,10 @@
 //! What the agent sets, what the kernel side may spend, and what did not fit.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Settings that the agent may change while the programs run (`CONTROL`, one entry).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Control {
     /// Some process is armed: look in `ARMED` at every read and send.
     pub any_armed: u32,
@@ -28,7 +30,7 @@ pub struct Control {
 
 /// Use of a budget in one window. Kept per CPU, and per process.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Budget {
     pub window: u64,
     pub used: u32,
@@ -38,7 +40,7 @@ pub struct Budget {
 
 /// Who was refused a stack last, and in which tick. Kept per CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Refusal {
     pub tick: u64,
     pub tgid: u32,

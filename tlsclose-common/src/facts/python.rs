@@ -1,12 +1,14 @@
 //! Python stacks on their way to the agent, and how to walk them.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::StackHeader;
 use crate::limits::{PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT};
 
 /// Where the structures of one CPython process are: all that its versions differ in. Offsets are
 /// in bytes; those of CPython's objects start at the object.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Interpreter {
     /// Address of `_PyRuntime` in the process.
     pub runtime: u64,
@@ -73,7 +75,7 @@ pub mod told {
 
 /// One frame of Python code, or of the interpreter itself (`code` is 0).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct PythonFrame {
     /// [`PythonCode::id`].
     pub code: u64,
@@ -86,7 +88,7 @@ pub struct PythonFrame {
 
 /// A Python stack: frames innermost first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct PythonStack {
     pub header: StackHeader,
     pub frames: [PythonFrame; PYTHON_FRAMES],
@@ -94,7 +96,7 @@ pub struct PythonStack {
 
 /// A string as CPython keeps it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct PythonText {
     /// Characters.
     pub length: u32,
@@ -109,7 +111,7 @@ pub struct PythonText {
 /// A code object, copied when it is first seen in a stack: later it may be gone, or another one.
 /// Sent as far as `table` is filled.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct PythonCode {
     /// [`super::record::PYTHON_CODE`].
     pub kind: u32,
@@ -128,7 +130,7 @@ pub struct PythonCode {
 
 /// A process started a program whose name begins with `python`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct PythonStart {
     /// [`super::record::PYTHON_START`].
     pub kind: u32,

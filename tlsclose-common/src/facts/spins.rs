@@ -1,8 +1,10 @@
 //! Threads that run in circles around a connection that is over.
 
+use bytemuck::{Pod, Zeroable};
+
 /// `EOF_SPINS`, by address of the socket: who reads a finished stream again and again. Lossy.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct EofSpin {
     pub at: u64,
     /// Key of the stack of one of those reads; 0 when none was taken.
@@ -16,7 +18,7 @@ pub struct EofSpin {
 
 /// `SUSPECTS`, by thread: what a thread that burns a core calls while the agent looks.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Suspect {
     /// Calls of epoll_wait() that did not wait: with a timeout of 0, or told of something.
     pub polls: u64,

@@ -1,11 +1,13 @@
 //! User stacks on their way to the agent, and how to walk them.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::limits::{PAGE, STACK_FRAMES};
 
 /// How to find the caller of a leaf function: one step of its call-frame information (CFI),
 /// learned once for each place that makes system calls. Offsets are in bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct LeafRule {
     /// One of [`leaf`].
     pub status: u32,
@@ -38,7 +40,7 @@ pub mod leaf {
 
 /// Key of `LEAVES`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct LeafKey {
     /// [`StackHeader::image`].
     pub image: u64,
@@ -47,7 +49,7 @@ pub struct LeafKey {
 
 /// Key of `CLOSES`: the stacks that opened a socket and closed it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct ClosePair {
     pub opened: u64,
     pub closed: u64,
@@ -55,7 +57,7 @@ pub struct ClosePair {
 
 /// What every stack record starts with.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct StackHeader {
     /// One of [`record`].
     pub kind: u32,
@@ -95,7 +97,7 @@ pub mod record {
 
 /// A stack walked in the kernel with a known leaf rule: program counters, innermost first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct StackFrames {
     pub header: StackHeader,
     pub frames: [u64; STACK_FRAMES],

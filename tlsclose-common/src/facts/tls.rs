@@ -1,10 +1,12 @@
 //! TLS connections, and how they were closed.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::tls::Direction;
 
 /// `TLS_SOCKETS`: a connection on which TLS was recognised, by socket address. Exact.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct TlsSocket {
     /// Start of `tgid` (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
@@ -31,7 +33,7 @@ pub struct TlsSocket {
 
 /// TLS was recognised, for the first time or after a quiet time: the hook at sends is needed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct TlsSeen {
     /// [`super::record::TLS_SEEN`].
     pub kind: u32,
@@ -40,18 +42,18 @@ pub struct TlsSeen {
 
 /// Key of `TLS_CLOSES`: closes of one process about which the same is known. Exact.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsCloseKey {
     pub started_at: u64,
     pub tgid: u32,
-    /// Marks of the local direction, those of the remote one, and bits of [`tls_close`], in this
-    /// order from the low end: 8, 8 and 16 bits.
+    /// Marks of both directions, which [`tls_close::of_marks`] puts in and [`tls_close::local_marks`] and
+    /// [`tls_close::remote_marks`] take out, and the other bits of [`tls_close`].
     pub facts: u32,
 }
 
 /// Value of `TLS_CLOSES`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct TlsCloses {
     pub count: u64,
     /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
@@ -60,7 +62,7 @@ pub struct TlsCloses {
 
 /// Key of `TLS_STACKS`: sampled closes of one code path. Lossy.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsStackKey {
     pub close: TlsCloseKey,
     /// Key of the stack.
@@ -83,6 +85,24 @@ pub mod tls_close {
     pub const SENT_LAST: u32 = 1 << 21;
     /// The peer's FIN had arrived before ours was sent.
     pub const PEER_FIRST: u32 = 1 << 22;
+
+    /// Facts that tell the marks of both directions (bits of [`mark`](crate::tls::mark)), and nothing of the close yet.
+    #[inline(always)]
+    pub const fn of_marks(local: u8, remote: u8) -> u32 {
+        local as u32 | (remote as u32) << 8
+    }
+
+    /// The marks of what the program sent.
+    #[inline(always)]
+    pub const fn local_marks(facts: u32) -> u8 {
+        facts as u8
+    }
+
+    /// The marks of what the program read.
+    #[inline(always)]
+    pub const fn remote_marks(facts: u32) -> u8 {
+        (facts >> 8) as u8
+    }
 }
 
 /// Bits of a census record's `tls`: how the goodbye stands on a half-closed socket.

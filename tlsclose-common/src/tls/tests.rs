@@ -299,19 +299,19 @@ proptest! {
 fn kernel_tls_says_itself_what_an_alert_is() {
     let mut direction = walked(&CLIENT_13);
     let carries_data = |direction: &Direction| direction.carries_data_for_sure(&Direction::NEW);
-    direction.record_of_kernel(record::APPLICATION_DATA);
+    direction.record_of_kernel(content_type::APPLICATION_DATA);
     assert_eq!((direction.marks(), carries_data(&direction)), (OPEN, true));
     // A ticket.
-    direction.record_of_kernel(record::HANDSHAKE);
+    direction.record_of_kernel(content_type::HANDSHAKE);
     assert_eq!((direction.marks(), carries_data(&direction)), (OPEN, false));
-    direction.record_of_kernel(record::ALERT);
+    direction.record_of_kernel(content_type::ALERT);
     direction.mark_late();
     assert_eq!((direction.marks(), carries_data(&direction)), (GOODBYE | mark::LATE, false));
-    direction.record_of_kernel(record::APPLICATION_DATA);
+    direction.record_of_kernel(content_type::APPLICATION_DATA);
     assert_eq!(direction.marks(), OPEN);
     // Whatever was left of a record before.
     let mut direction = walked(&CLIENT_13);
     feed(&mut direction, &stream(&[(23, 500)])[..100]);
-    direction.record_of_kernel(record::ALERT);
+    direction.record_of_kernel(content_type::ALERT);
     assert_eq!(direction.marks(), GOODBYE);
 }

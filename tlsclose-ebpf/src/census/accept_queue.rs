@@ -15,7 +15,7 @@ use tlsclose_common::{
 use crate::{
     census::record::{HeldBy, QUEUED, add_half, emit, fill},
     kernel::{Request, Tcp, reads_by_address},
-    maps::{HALF_CLOSED, LISTENERS},
+    maps::{HALF_CLOSED, LISTENERS, Slots, Values},
     sockets::origin::NO_ORIGIN,
 };
 
@@ -62,9 +62,7 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
     if length == 0 && requests == 0 {
         return true;
     }
-    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.get_ptr_mut(0)) else { return true };
-    // SAFETY: this CPU's slot, which belongs to the census that runs here.
-    let walk: &mut QueueWalk = unsafe { &mut *walk };
+    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.slot_mut(0)) else { return true };
     *walk = QueueWalk {
         listener: Listener { held_by, sk: sk.address(), netns: sk.netns(), local_port: sk.local_port() },
         next: if reads_by_address() { sequences.queue() } else { 0 },
@@ -93,8 +91,8 @@ pub fn write_out(seq: *mut c_void, sk: Tcp, held_by: HeldBy, first_holder: bool)
 
 #[inline(always)]
 fn add_origin(record: *mut Holder, listener: u64) {
-    if let Some(origin) = LISTENERS.get_ptr(listener) {
-        // SAFETY: this CPU's slot of `QUEUED`; LRU entries are recycled, never unmapped.
+    if let Some(origin) = LISTENERS.value(listener) {
+        // SAFETY: this CPU's slot of `QUEUED`.
         unsafe {
             (*record).origin = *origin;
             (*record).flags |= holder::ORIGIN;
@@ -106,9 +104,9 @@ fn add_origin(record: *mut Holder, listener: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn walk_queue() -> u64 {
-    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.get_ptr_mut(0)) else { return walked::END };
-    // SAFETY: this CPU's slots, see `write_out`.
-    let (record, walk): (&mut Holder, &mut QueueWalk) = unsafe { (&mut *record, &mut *walk) };
+    let (Some(record), Some(walk)) = (QUEUED.get_ptr_mut(0), QUEUE_WALK.slot_mut(0)) else { return walked::END };
+    // SAFETY: this CPU's slot, which belongs to the census that runs here.
+    let record: &mut Holder = unsafe { &mut *record };
     for _ in 0..QUEUE_STRETCH {
         let request = Request(walk.next);
         if request.is_none() {

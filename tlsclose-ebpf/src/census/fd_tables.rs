@@ -9,7 +9,7 @@ use tlsclose_common::facts::{Lost, Table, table};
 
 use crate::{
     kernel::Task,
-    maps::{CONTROL, TABLES, lost},
+    maps::{CONTROL, TABLES, Values, lost},
 };
 
 /// The walk comes to another task: one of [`table`]. Before 5.11 the walk itself is a user of each table: there all of them
@@ -24,13 +24,11 @@ pub fn of(task: Task) -> u64 {
 fn common(task: Task, address: u64) -> u64 {
     let Some(control) = CONTROL.get(0) else { return table::COMMON };
     let now = Table { task: task.as_ptr() as u64, tgid: task.tgid(), census: control.census };
-    if let Some(first) = TABLES.get_ptr(address) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        let first = unsafe { *first };
-        if first.census == now.census {
-            let is_again = first.tgid == now.tgid && first.task != now.task;
-            return if is_again { table::SEEN } else { table::COMMON };
-        }
+    if let Some(&first) = TABLES.value(address)
+        && first.census == now.census
+    {
+        let is_again = first.tgid == now.tgid && first.task != now.task;
+        return if is_again { table::SEEN } else { table::COMMON };
     }
     if TABLES.insert(address, now, 0).is_err() {
         lost(Lost::ProcessesMapFull);

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use tlsclose_common::facts::HalfClosed;
 
-use crate::maps::CONTROL;
+use crate::maps::{CONTROL, Slots};
 
 /// An entry of the exact map may be this much older, in ns, than the count of entries that it is in.
 const COUNTED_AFTER: u64 = 1_000_000_000;
@@ -31,9 +31,8 @@ pub fn met(half: &mut HalfClosed) {
     if half.since == 0 || half.since + COUNTED_AFTER >= control.census_began {
         return;
     }
-    let Some(met) = MET.get_ptr_mut(0) else { return };
-    // SAFETY: a slot that lives as long as the program; one census runs at a time.
-    let met = unsafe { &mut *met };
+    let Some(met) = MET.slot_mut(0) else { return };
+    // One census runs at a time.
     if met.census != control.census {
         *met = Met { census: control.census, entries: 0 };
     }

@@ -15,7 +15,7 @@ use crate::{
         record::{QUEUED, emit},
     },
     kernel::{Stray, access, is_half_closed, reads_by_address},
-    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, Values},
     sockets::{close_evidence, origin::NO_ORIGIN},
 };
 
@@ -90,15 +90,13 @@ unsafe extern "C" fn entry(_: *mut c_void, key: *const u64, half: *mut HalfClose
     record.tgid = 0;
     record.fd = 0;
     record.flags = holder::UNHELD | holder::HALF;
-    if let Some(origin) = ORIGIN.get_ptr(sk.0) {
-        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-        let origin = unsafe { &*origin };
+    if let Some(origin) = ORIGIN.value(sk.0) {
         if origin.peer == half.peer {
             record.origin = *origin;
             record.flags |= holder::ORIGIN;
         }
     }
-    if let Some(closer) = CLOSERS.get_ptr(sk.0) {
+    if let Some(closer) = CLOSERS.value(sk.0) {
         close_evidence::add(record, closer, half.peer);
     }
     emit(sweep.seq, record);

@@ -3,12 +3,12 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tlsclose_common::{facts::call, limits::TLS_PROBATION_BYTES};
 
 use crate::{
-    kernel::{RCV_SHUTDOWN, Sequences, Task, Tcp},
-    maps::{CONTROL, IO_URING_MET, ORIGIN},
+    kernel::{RCV_SHUTDOWN, Sequences, Task, Tcp, now_ns},
+    maps::{CONTROL, IO_URING_MET, ORIGIN, Slots, Values},
     sockets::{half_closed, openings},
     stacks::{budget, stack},
     tls::{self, follow},
@@ -126,12 +126,10 @@ fn young(sk: Tcp, bytes: u32, which: u8, is_first: bool, in_memory: bool) -> boo
 /// Asks the agent for the hook at sends, which is attached only while it is needed.
 #[inline(always)]
 fn met_io_uring() {
-    let (Some(control), Some(met)) = (CONTROL.get(0), IO_URING_MET.get_ptr_mut(0)) else { return };
-    // SAFETY: a slot that lives as long as the program; written once in each census, by whoever comes first.
-    unsafe {
-        if *met != control.census {
-            *met = control.census;
-        }
+    let (Some(control), Some(met)) = (CONTROL.get(0), IO_URING_MET.slot_mut(0)) else { return };
+    // Written once in each census, by whoever comes first.
+    if *met != control.census {
+        *met = control.census;
     }
 }
 
@@ -141,16 +139,13 @@ fn armed(sk: Tcp, bytes: u32, which: u8) {
     if !budget::is_armed(stack::current_tgid()) {
         return;
     }
-    let Some(origin) = ORIGIN.get_ptr_mut(sk.address()) else { return };
+    let Some(origin) = ORIGIN.value_mut(sk.address()) else { return };
     let stack = stack::sample(stack::current_tgid());
     if stack == 0 {
         return;
     }
-    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells the reader of a recycled one.
-    unsafe {
-        (*origin).touched = stack;
-        (*origin).touched_at = bpf_ktime_get_ns();
-        (*origin).touched_call = which;
-        (*origin).touched_result = bytes as i32;
-    }
+    origin.touched = stack;
+    origin.touched_at = now_ns();
+    origin.touched_call = which;
+    origin.touched_result = bytes as i32;
 }

@@ -17,10 +17,9 @@ use crate::{
     kernel::{
         Task, Tcp,
         arch::{SYSTEM_CALLS, SystemCall},
-        global,
+        current_thread, global,
     },
-    maps::SENDING,
-    stacks::stack,
+    maps::{SENDING, Values},
 };
 
 /// `void tcp_cleanup_rbuf(struct sock *sk, int copied)`, from 6.0 on `__tcp_cleanup_rbuf` alike:
@@ -67,7 +66,7 @@ fn flags() -> i32 {
 pub fn send_probe(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<u64>(0) {
         // Without an entry, nothing is known of what this call sends.
-        let _ = SENDING.insert(stack::current_thread(), sk, 0);
+        let _ = SENDING.insert(current_thread(), sk, 0);
     }
     0
 }
@@ -75,9 +74,8 @@ pub fn send_probe(ctx: ProbeContext) -> u32 {
 /// The same, when it returns. Calls for which the kernel has no room are missed: few sends block.
 #[kretprobe]
 pub fn send_return(ctx: RetProbeContext) -> u32 {
-    let thread = stack::current_thread();
-    // SAFETY: LRU entries are recycled, never unmapped; each thread has one of its own.
-    let Some(sk) = (unsafe { SENDING.get(thread) }).copied() else { return 0 };
+    let thread = current_thread();
+    let Some(&sk) = SENDING.value(thread) else { return 0 };
     // Fails only where it has been recycled meanwhile.
     let _ = SENDING.remove(thread);
     io::sent(sk as *const c_void, ctx.ret());

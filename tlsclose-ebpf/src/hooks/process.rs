@@ -3,13 +3,13 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use tlsclose_common::facts::{Lost, ProcessEnd, PythonStart, record};
 
 use crate::{
-    kernel::Task,
-    maps::{ARMED, EMFILE, PROCESS_BUDGET, PYTHON, STACK_RING, lost},
+    kernel::{Task, now_ns},
+    maps::{ARMED, EMFILE, PROCESS_BUDGET, PYTHON, STACK_RING, Values, lost},
 };
 
 /// `sched_process_exit(struct task_struct *p)`, since 2.6; a `bool group_dead` follows from 6.16.
@@ -46,9 +46,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if !child.is_leader() {
         return 0;
     }
-    if let Some(interpreter) = PYTHON.get_ptr(parent.image(parent.started_at())) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        let interpreter = unsafe { *interpreter };
+    if let Some(&interpreter) = PYTHON.value(parent.image(parent.started_at())) {
         if PYTHON.insert(child.image(child.started_at()), interpreter, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
@@ -81,15 +79,7 @@ fn ended(ctx: &BtfTracePointContext, task: Task, exec: u32) {
         return;
     }
     debug!(ctx, "armed process {} ended (exec: {})", tgid, exec);
-    let end = ProcessEnd {
-        kind: record::PROCESS_END,
-        tgid,
-        started_at: task.started_at(),
-        // SAFETY: a helper without arguments.
-        at: unsafe { bpf_ktime_get_ns() },
-        exec,
-        pad: 0,
-    };
+    let end = ProcessEnd { kind: record::PROCESS_END, tgid, started_at: task.started_at(), at: now_ns(), exec, pad: 0 };
     if STACK_RING.output::<ProcessEnd>(&end, 0).is_err() {
         lost(Lost::EventsRingFull);
     }

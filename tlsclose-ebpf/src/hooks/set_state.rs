@@ -14,7 +14,7 @@ use tlsclose_common::{
 
 use crate::{
     kernel::{Hold, Tcp},
-    maps::TRANSITIONS,
+    maps::{Slots, TRANSITIONS},
     sockets::{aborts, half_closed, last_close, listeners, openings, stream},
     tls::{self, closed},
 };
@@ -37,9 +37,8 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn count(old: i32, new: i32) {
     let slot = (old as u32 & 15) * STATES as u32 + (new as u32 & 15);
-    if let Some(count) = TRANSITIONS.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot that lives as long as the program.
-        unsafe { *count += 1 };
+    if let Some(count) = TRANSITIONS.slot_mut(slot) {
+        *count += 1;
     }
 }
 

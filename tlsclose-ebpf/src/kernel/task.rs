@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use tlsclose_common::{facts::Comm, layout::ABSENT};
 
 use super::{LAYOUT, Stray, access, field, global, reads_by_address, word_at};
@@ -14,6 +15,13 @@ const PF_KTHREAD: u32 = 0x20_0000;
 static TASK_IO_URING: u32 = ABSENT;
 #[unsafe(no_mangle)]
 static TASK_THREAD_POINTER: u32 = ABSENT;
+
+/// The current process in the high half, its thread in the low one.
+#[inline(always)]
+pub fn current_thread() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_pid_tgid() }
+}
 
 /// A task and the process it belongs to.
 #[derive(Clone, Copy)]

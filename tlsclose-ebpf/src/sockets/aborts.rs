@@ -11,7 +11,7 @@ use tlsclose_common::facts::{AbortKey, AbortStackKey, Aborts, Comm, Lost, abort,
 
 use crate::{
     kernel::{Hold, Task, Tcp, global, state_of},
-    maps::{ABORT_STACKS, ABORTS, lost, one_more},
+    maps::{ABORT_STACKS, ABORTS, Values, lost, one_more},
     sockets::{half_closed, last_close},
     stacks::{budget, stack},
 };
@@ -169,10 +169,8 @@ fn sample(aborted: AbortKey) {
         return;
     }
     let key = AbortStackKey { aborted, stack };
-    if let Some(count) = ABORT_STACKS.get_ptr_mut(key) {
-        // SAFETY: LRU entries are recycled, never unmapped. Two CPUs may count at once and lose
-        // one: the count is a sample.
-        unsafe { *count += 1 };
+    if let Some(count) = ABORT_STACKS.value_mut(key) {
+        *count += 1;
     } else if ABORT_STACKS.insert(key, 1, BPF_NOEXIST as u64).is_err() {
         lost(Lost::StacksBusy);
     }

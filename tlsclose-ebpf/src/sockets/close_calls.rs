@@ -4,7 +4,7 @@
 //! Seen when the call begins, while the descriptor still leads to its file; what comes of it is
 //! certain by then. A process that no recent census met with a TCP socket pays one failed look-up.
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use tlsclose_common::{
     facts::{BadCloses, Closer, Lost, call, close_call},
     limits::{CENSUSES_REMEMBERED, CLOSE_RANGE_WALK},
@@ -12,8 +12,8 @@ use tlsclose_common::{
 
 use crate::{
     census::current_file,
-    kernel::{Stray, Task, references_at, socket_of},
-    maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, lost},
+    kernel::{Stray, Task, now_ns, references_at, socket_of},
+    maps::{BAD_CLOSES, CLOSE_CALLS, CLOSERS, CONTROL, SOCKET_PROCESSES, Slots, Values, lost},
     stacks::stack,
 };
 
@@ -104,8 +104,7 @@ fn argument(ctx: &TracePointContext, index: usize) -> u64 {
 #[inline(always)]
 fn process_with_sockets() -> Option<u32> {
     let tgid = stack::current_tgid();
-    // SAFETY: LRU entries are recycled, never unmapped.
-    let seen = unsafe { *SOCKET_PROCESSES.get_ptr(tgid)? };
+    let seen = *SOCKET_PROCESSES.value(tgid)?;
     let control = CONTROL.get(0)?;
     let is_recent = control.census.wrapping_sub(seen) <= CENSUSES_REMEMBERED;
     (is_recent && tgid != control.agent_tgid).then_some(tgid)
@@ -129,9 +128,8 @@ fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
         left_open(tgid, fd, sk, which);
         // Only now: below this function the stack's walk has not enough room (512 bytes for all).
         let stack = stack::sample(tgid);
-        if let Some(closer) = CLOSERS.get_ptr_mut(sk.0) {
-            // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-            unsafe { (*closer).stack = stack };
+        if let Some(closer) = CLOSERS.value_mut(sk.0) {
+            closer.stack = stack;
         }
     } else {
         count(close_call::CLOSED);
@@ -140,9 +138,8 @@ fn close_file(tgid: u32, fd: u32, file: u64, which: u8) {
 
 #[inline(always)]
 fn count(result: u32) {
-    if let Some(count) = CLOSE_CALLS.get_ptr_mut(result) {
-        // SAFETY: a per-CPU slot that lives as long as the program.
-        unsafe { *count += 1 };
+    if let Some(count) = CLOSE_CALLS.slot_mut(result) {
+        *count += 1;
     }
 }
 
@@ -150,8 +147,7 @@ fn count(result: u32) {
 fn left_open(tgid: u32, fd: u32, sk: Stray, which: u8) {
     let task = Task::current();
     let closer = Closer {
-        // SAFETY: a helper without arguments.
-        at: unsafe { bpf_ktime_get_ns() },
+        at: now_ns(),
         stack: 0,
         started_at: task.started_at(),
         tgid,
@@ -174,9 +170,8 @@ fn bad(tgid: u32, fd: u32) {
         return;
     }
     let stack = stack::sample(tgid);
-    if let Some(known) = BAD_CLOSES.get_ptr_mut(tgid) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        unsafe { (*known).stack = stack };
+    if let Some(known) = BAD_CLOSES.value_mut(tgid) {
+        known.stack = stack;
     }
 }
 
@@ -185,9 +180,7 @@ fn bad(tgid: u32, fd: u32) {
 fn counted_bad(tgid: u32, fd: u32) -> bool {
     count(close_call::BAD_FD);
     let started_at = Task::current().started_at();
-    if let Some(known) = BAD_CLOSES.get_ptr_mut(tgid) {
-        // SAFETY: as above.
-        let known = unsafe { &mut *known };
+    if let Some(known) = BAD_CLOSES.value_mut(tgid) {
         if known.started_at == started_at {
             known.count += 1;
             known.fd = fd;

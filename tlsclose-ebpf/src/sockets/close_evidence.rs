@@ -4,9 +4,7 @@ use tlsclose_common::facts::{Closer, Holder, holder};
 
 /// Adds what is in `CLOSERS` to the record of a half-closed socket.
 #[inline(always)]
-pub fn add(record: &mut Holder, closer: *const Closer, peer: u32) {
-    // SAFETY: LRU entries are recycled, never unmapped; the connection tells one of another socket.
-    let closer = unsafe { &*closer };
+pub fn add(record: &mut Holder, closer: &Closer, peer: u32) {
     if closer.peer != peer || closer.local_port != record.local_port {
         return;
     }

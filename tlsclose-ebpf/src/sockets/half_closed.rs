@@ -1,26 +1,29 @@
 //! The exact map: since when a socket is half-closed, and what its program did about it.
 
-use aya_ebpf::{
-    bindings::{BPF_EXIST, BPF_NOEXIST},
-    helpers::generated::bpf_ktime_get_ns,
-};
+use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
 use tlsclose_common::{
     facts::{HalfClosed, Lost, abort, call, half, state},
     limits::{EOF_READS_OF_A_SPIN, HALF_CLOSED_BUCKETS_MS},
 };
 
 use crate::{
-    kernel::Tcp,
-    maps::{CAME, DURATIONS, HALF_CLOSED, WENT, half_closed_count, lost},
+    kernel::{Tcp, now_ns},
+    maps::{CAME, DURATIONS, HALF_CLOSED, Slots, WENT, half_closed_count, lost},
     sockets::spins,
     stacks::stack,
 };
 
+/// What the map has for the socket, or had for another one at its address.
+#[inline(always)]
+fn entry_of(sk: Tcp) -> Option<&'static mut HalfClosed> {
+    // SAFETY: pre-allocated, so never unmapped; and the socket's own until it is closed, which its events come before.
+    HALF_CLOSED.get_ptr_mut(sk.address()).map(|entry| unsafe { &mut *entry })
+}
+
 /// The socket entered `state` while something may still hold it.
 #[inline(always)]
 pub fn entered(sk: Tcp, state: u8, flags: u8, abort: u8) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = now_ns();
     let peer = sk.peer();
     let fresh = HalfClosed { since: now, peer, state, flags, abort, ..HalfClosed::NEW };
     // Nearly always the first entry of this socket: one operation instead of two.
@@ -29,12 +32,10 @@ pub fn entered(sk: Tcp, state: u8, flags: u8, abort: u8) {
         return;
     }
     half_closed_count(CAME, -1);
-    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else {
+    let Some(entry) = entry_of(sk) else {
         lost(Lost::SocketsMapFull);
         return;
     };
-    // SAFETY: pre-allocated, so never unmapped; and the socket's own until it is closed, which its events come before.
-    let entry = unsafe { &mut *entry };
     if entry.peer == peer {
         observe(entry, now);
         entry.since = now;
@@ -50,15 +51,12 @@ pub fn entered(sk: Tcp, state: u8, flags: u8, abort: u8) {
 /// The program shut down its sending side and keeps the socket: remember where.
 #[inline(always)]
 pub fn shut_down(sk: Tcp, state: u8) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = now_ns();
     let tgid = stack::current_tgid();
     let touched = stack::sample(tgid);
     let peer = sk.peer();
     let mut replaces = false;
-    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
-        // SAFETY: as in `entered`.
-        let entry = unsafe { &mut *entry };
+    if let Some(entry) = entry_of(sk) {
         if entry.peer == peer {
             observe(entry, now);
             entry.since = now;
@@ -94,13 +92,10 @@ pub fn shut_down(sk: Tcp, state: u8) {
 /// A read returned 0 after the peer's FIN was consumed: the program has been told.
 #[inline(always)]
 pub fn end_of_file(sk: Tcp) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = now_ns();
     let peer = sk.peer();
     let mut replaces = false;
-    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
-        // SAFETY: as in `entered`.
-        let entry = unsafe { &mut *entry };
+    if let Some(entry) = entry_of(sk) {
         if entry.peer == peer {
             entry.eof_reads = entry.eof_reads.wrapping_add(1);
             if entry.eof_at == 0 {
@@ -145,17 +140,14 @@ pub fn end_of_file(sk: Tcp) {
 /// The state that the map has for the socket.
 #[inline(always)]
 pub fn state_of(sk: Tcp) -> Option<u8> {
-    let entry = HALF_CLOSED.get_ptr(sk.address())?;
-    // SAFETY: as in `entered`.
-    unsafe { sk.had_peer((*entry).peer).then_some((*entry).state) }
+    let entry = entry_of(sk)?;
+    sk.had_peer(entry.peer).then_some(entry.state)
 }
 
 /// What ended the connection is known better now.
 #[inline(always)]
 pub fn aborted(sk: Tcp, abort: u8) {
-    if let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) {
-        // SAFETY: as in `entered`.
-        let entry = unsafe { &mut *entry };
+    if let Some(entry) = entry_of(sk) {
         if entry.peer == sk.peer() {
             entry.abort = abort;
         }
@@ -166,14 +158,11 @@ pub fn aborted(sk: Tcp, abort: u8) {
 /// one of [`tlsclose_common::facts::abort`].
 #[inline(always)]
 pub fn left(sk: Tcp) -> u8 {
-    let Some(entry) = HALF_CLOSED.get_ptr_mut(sk.address()) else { return abort::NONE };
-    // SAFETY: as in `entered`.
-    let entry = unsafe { &*entry };
+    let Some(entry) = entry_of(sk) else { return abort::NONE };
     let is_its_own = sk.had_peer(entry.peer);
     let abort = entry.abort;
     if is_its_own {
-        // SAFETY: a helper without arguments.
-        observe(entry, unsafe { bpf_ktime_get_ns() });
+        observe(entry, now_ns());
     } else {
         lost(Lost::SocketsStale);
     }
@@ -217,7 +206,7 @@ fn observe(entry: &HalfClosed, now: u64) {
     if entry.since == 0 {
         return;
     }
-    let Some(durations) = DURATIONS.get_ptr_mut(slot) else { return };
+    let Some(durations) = DURATIONS.slot_mut(slot) else { return };
     let stayed = now.wrapping_sub(entry.since);
     let milliseconds = stayed / 1_000_000;
     let mut bucket = 0usize;
@@ -227,9 +216,9 @@ fn observe(entry: &HalfClosed, now: u64) {
         }
         bucket += 1;
     }
-    // SAFETY: a per-CPU slot that lives as long as the program; `bucket` is at most 10 of 11.
+    durations.sum += stayed;
+    // SAFETY: `bucket` is at most 10 of 11.
     unsafe {
-        (*durations).sum += stayed;
-        *(&raw mut (*durations).buckets).cast::<u64>().add(bucket) += 1;
+        *(&raw mut durations.buckets).cast::<u64>().add(bucket) += 1;
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         arch::{SYSTEM_CALLS, SystemCall},
         global,
     },
-    maps::{CLOSES, lost},
+    maps::{CLOSES, Values, lost},
     sockets::origin,
     stacks::{budget, stack},
 };
@@ -54,9 +54,8 @@ fn closed(opened: u64) {
         return;
     }
     let pair = ClosePair { opened, closed };
-    if let Some(count) = CLOSES.get_ptr_mut(pair) {
-        // SAFETY: LRU entries are recycled, never unmapped. Two CPUs may count at once and lose one: the count is a sample.
-        unsafe { *count += 1 };
+    if let Some(count) = CLOSES.value_mut(pair) {
+        *count += 1;
     } else if CLOSES.insert(pair, 1, BPF_NOEXIST as u64).is_err() {
         lost(Lost::StacksBusy);
     }

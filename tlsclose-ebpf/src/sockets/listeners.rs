@@ -1,11 +1,10 @@
 //! Listening sockets: where they were made, and where connections were last accepted from them.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::facts::{Lost, Origin, call};
 
 use crate::{
-    kernel::{Task, Tcp, arch::SystemCall},
-    maps::{LISTENERS, lost},
+    kernel::{Task, Tcp, arch::SystemCall, now_ns},
+    maps::{LISTENERS, Values, lost},
     sockets::origin::NO_ORIGIN,
     stacks::stack,
 };
@@ -19,8 +18,7 @@ pub fn listening(sk: Tcp) {
     let tgid = stack::current_tgid();
     let opened = stack::sample(tgid);
     if opened != 0 {
-        // SAFETY: a helper without arguments.
-        let opened_at = unsafe { bpf_ktime_get_ns() };
+        let opened_at = now_ns();
         keep(sk.address(), Origin { opened_at, opened, tgid, opened_call: call::LISTEN, ..NO_ORIGIN });
     }
 }
@@ -36,11 +34,8 @@ pub fn ended(sk: Tcp) {
 #[inline(always)]
 pub fn accepted(task: Task, tgid: u32, touched: u64, which: u8) {
     let Some(listener) = task.socket_at(SystemCall::of(task.as_ptr()).argument(0) as u32) else { return };
-    // SAFETY: a helper without arguments.
-    let touched_at = unsafe { bpf_ktime_get_ns() };
-    if let Some(known) = LISTENERS.get_ptr_mut(listener.0) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        let known = unsafe { &mut *known };
+    let touched_at = now_ns();
+    if let Some(known) = LISTENERS.value_mut(listener.0) {
         known.touched = touched;
         known.touched_at = touched_at;
         known.touched_call = which;

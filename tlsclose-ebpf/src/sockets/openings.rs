@@ -1,12 +1,12 @@
 //! How sockets come into a program's hands: connect, accept, and adoption at the first read or
 //! send for what the accept hooks cannot see. Only sampled openings are kept.
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use tlsclose_common::facts::{Lost, Origin, call};
 
 use crate::{
-    kernel::{Task, Tcp},
-    maps::{EMFILE, ORIGIN, lost},
+    kernel::{Task, Tcp, now_ns},
+    maps::{EMFILE, ORIGIN, Values, lost},
     sockets::{listeners, origin, stream},
     stacks::{budget, stack},
 };
@@ -104,8 +104,7 @@ pub fn adopt(sk: Tcp, which: u8) {
 #[inline(always)]
 fn keep(sk: u64, peer: u32, tgid: u32, opened: u64, which: u8) {
     let origin = Origin {
-        // SAFETY: a helper without arguments.
-        opened_at: unsafe { bpf_ktime_get_ns() },
+        opened_at: now_ns(),
         opened,
         touched: 0,
         touched_at: 0,
@@ -123,9 +122,8 @@ fn keep(sk: u64, peer: u32, tgid: u32, opened: u64, which: u8) {
 
 #[inline(always)]
 fn out_of_descriptors(tgid: u32) {
-    if let Some(count) = EMFILE.get_ptr_mut(tgid) {
-        // SAFETY: LRU entries are recycled, never unmapped.
-        unsafe { *count += 1 };
+    if let Some(count) = EMFILE.value_mut(tgid) {
+        *count += 1;
     } else if EMFILE.insert(tgid, 1, 0).is_err() {
         lost(Lost::ProcessesMapFull);
     }

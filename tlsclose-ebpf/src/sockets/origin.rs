@@ -2,13 +2,15 @@
 
 use tlsclose_common::facts::{Origin, call};
 
-use crate::{kernel::Tcp, maps::ORIGIN};
+use crate::{
+    kernel::Tcp,
+    maps::{ORIGIN, Values},
+};
 
 /// Where the socket comes from, if that was seen. What is kept may be about an earlier socket at this address.
 #[inline(always)]
 pub fn origin(sk: Tcp) -> Option<&'static Origin> {
-    // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-    let origin = unsafe { &*ORIGIN.get_ptr(sk.address())? };
+    let origin = ORIGIN.value(sk.address())?;
     sk.had_peer(origin.peer).then_some(origin)
 }
 

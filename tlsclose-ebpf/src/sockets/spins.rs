@@ -8,9 +8,9 @@ use crate::{
     kernel::{
         Task,
         arch::{SYSTEM_CALLS, SystemCall},
-        global,
+        current_thread, global,
     },
-    maps::{EOF_SPINS, SUSPECTS},
+    maps::{EOF_SPINS, SUSPECTS, Values},
     stacks::stack,
 };
 
@@ -26,12 +26,12 @@ const EVENTFD: i64 = 8;
 /// The current thread has read the end of a stream once more, for one of many times.
 #[inline(always)]
 pub fn read_again(sk: u64, peer: u32, now: u64) {
-    if let Some(known) = EOF_SPINS.get_ptr(sk) {
-        // SAFETY: LRU entries are recycled, never unmapped; `peer` tells a recycled one.
-        let known = unsafe { &*known };
-        if known.peer == peer && known.stack != 0 && now.wrapping_sub(known.at) < ONCE_IN_NS {
-            return;
-        }
+    if let Some(known) = EOF_SPINS.value(sk)
+        && known.peer == peer
+        && known.stack != 0
+        && now.wrapping_sub(known.at) < ONCE_IN_NS
+    {
+        return;
     }
     let tgid = stack::current_tgid();
     let spin = EofSpin { at: now, stack: stack::sample(tgid), peer, tgid, tid: current_tid(), pad: 0 };
@@ -94,5 +94,5 @@ fn is_work(number: u32) -> bool {
 
 #[inline(always)]
 fn current_tid() -> u32 {
-    stack::current_thread() as u32
+    current_thread() as u32
 }

@@ -1,10 +1,9 @@
 //! The opt-in stream of transitions, for people (`tlsclose states`).
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tlsclose_common::facts::{Lost, Transition};
 
 use crate::{
-    kernel::{Tcp, global},
+    kernel::{Tcp, global, now_ns},
     maps::{STREAM_RING, lost},
     sockets::origin,
 };
@@ -36,7 +35,7 @@ fn send(sk: Tcp, old: u8, new: u8) {
     let to = entry.as_mut_ptr();
     // SAFETY: the reservation is a whole, aligned record.
     unsafe {
-        (*to).at = bpf_ktime_get_ns();
+        (*to).at = now_ns();
         (*to).sk = sk.address();
         (*to).tgid = tgid;
         (*to).netns = sk.netns();

@@ -3,7 +3,6 @@
 //!
 //! A leak repeats, so sampling finds it; and no busy server can starve a small leaky one.
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use tlsclose_common::{
     facts::{Budget, Control, Lost},
     limits::{
@@ -12,7 +11,10 @@ use tlsclose_common::{
     },
 };
 
-use crate::maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, REFUSED, lost};
+use crate::{
+    kernel::{jiffies, now_ns},
+    maps::{ARMED, BUDGET, CONTROL, PROCESS_BUDGET, REFUSED, Slots, Values, lost},
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -42,12 +44,11 @@ pub fn allows_close(tgid: u32) -> bool {
 /// connections come in a second, that is what nearly all of them pay.
 #[inline(always)]
 fn allows_from(slot: u32, tgid: u32) -> bool {
-    let (Some(control), Some(refused)) = (CONTROL.get(0), REFUSED.get_ptr_mut(slot)) else { return false };
+    let (Some(control), Some(refused)) = (CONTROL.get(0), REFUSED.slot_mut(slot)) else { return false };
     if tgid == 0 || tgid == control.agent_tgid {
         return false;
     }
-    // SAFETY: a helper without arguments, and a per-CPU slot that lives as long as the program.
-    let (tick, refused) = unsafe { (bpf_jiffies64(), &mut *refused) };
+    let tick = jiffies();
     let allowed = (refused.tick != tick || refused.tgid != tgid) && window_allows(slot, tgid, control);
     if !allowed {
         refused.tick = tick;
@@ -59,11 +60,8 @@ fn allows_from(slot: u32, tgid: u32) -> bool {
 
 #[inline(always)]
 fn window_allows(slot: u32, tgid: u32, control: &Control) -> bool {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    let Some(shared) = BUDGET.get_ptr_mut(slot) else { return false };
-    // SAFETY: a per-CPU slot that lives as long as the program.
-    let shared = unsafe { &mut *shared };
+    let now = now_ns();
+    let Some(shared) = BUDGET.slot_mut(slot) else { return false };
     if now.wrapping_sub(shared.window) > BUDGET_WINDOW_NS {
         shared.window = now;
         shared.used = 0;
@@ -97,8 +95,7 @@ fn own_share_allows(tgid: u32, control: &Control, beyond: u32, now: u64) -> bool
 #[inline(always)]
 pub fn allows_copy(tgid: u32, is_little_known: bool) -> bool {
     let Some(control) = CONTROL.get(0) else { return false };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = now_ns();
     let all = control.copies_per_second as u64;
     let guaranteed = if all > GUARANTEED_PART { all / GUARANTEED_PART } else { 1 };
     let share = if is_little_known { GUARANTEED_FIRST_COPIES_PER_SECOND } else { GUARANTEED_COPIES_PER_SECOND };
@@ -121,9 +118,7 @@ pub fn allows_copy(tgid: u32, is_little_known: bool) -> bool {
 /// Takes one of what this slot has saved up at this rate per second, unless only `reserved` are left.
 #[inline(always)]
 fn saved_up(slot: u32, rate: u64, reserved: u64, now: u64) -> bool {
-    let Some(spent) = BUDGET.get_ptr_mut(slot) else { return false };
-    // SAFETY: a per-CPU slot that lives as long as the program.
-    let spent = unsafe { &mut *spent };
+    let Some(spent) = BUDGET.slot_mut(slot) else { return false };
     let elapsed = now.wrapping_sub(spent.window);
     if elapsed > SECOND_NS {
         let repaid = rate * (elapsed / SECOND_NS);
@@ -147,9 +142,8 @@ pub fn is_armed(tgid: u32) -> bool {
 /// Two CPUs may count at once and lose one: the share is a bound on cost, not an account.
 #[inline(always)]
 fn own(tgid: u32, now: u64) -> Option<&'static mut Budget> {
-    let Some(own) = PROCESS_BUDGET.get_ptr_mut(tgid) else { return first(tgid, now) };
-    // SAFETY: LRU entries are recycled, never unmapped: at worst another process's share is charged.
-    let own = unsafe { &mut *own };
+    let Some(own) = PROCESS_BUDGET.value_mut(tgid) else { return first(tgid, now) };
+    // Should it be another process's by now, that one's share is charged.
     if now.wrapping_sub(own.window) > SECOND_NS {
         *own = Budget { window: now, ..Budget::default() };
     }
@@ -161,6 +155,5 @@ fn first(tgid: u32, now: u64) -> Option<&'static mut Budget> {
     if PROCESS_BUDGET.insert(tgid, Budget { window: now, ..Budget::default() }, 0).is_err() {
         lost(Lost::ProcessesMapFull);
     }
-    // SAFETY: as in `own`.
-    unsafe { PROCESS_BUDGET.get_ptr_mut(tgid).map(|own| &mut *own) }
+    PROCESS_BUDGET.value_mut(tgid)
 }

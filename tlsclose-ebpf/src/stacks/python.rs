@@ -8,16 +8,17 @@
 
 use core::{ffi::c_void, ptr::addr_of_mut};
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tlsclose_common::{
     facts::{Interpreter, Lost, PythonCode, PythonFrame, PythonStack, PythonText, StackHeader, record, told},
     limits::{PYTHON_FRAMES, PYTHON_THREADS},
 };
 
 use crate::{
-    kernel::{Task, reads_by_address},
+    kernel::{Task, current_thread, reads_by_address},
     maps::{
-        PYTHON, PYTHON_CODE, PYTHON_CODES, PYTHON_RULES, PYTHON_STACK, PYTHON_THREAD, STACK_RING, STACKS_SEEN, lost,
+        PYTHON, PYTHON_CODE, PYTHON_CODES, PYTHON_RULES, PYTHON_STACK, PYTHON_THREAD, STACK_RING, STACKS_SEEN, Slots,
+        Values, lost,
     },
     stacks::words::{mix, put, user_word},
 };
@@ -39,10 +40,9 @@ const TAGS: u64 = 7;
 /// when it was lost.
 #[inline(always)]
 pub fn take(header: &mut StackHeader) -> Option<u64> {
-    let known = PYTHON.get_ptr(header.image)?;
-    let (Some(rules), Some(stack)) = (PYTHON_RULES.get_ptr_mut(0), PYTHON_STACK.get_ptr_mut(0)) else { return None };
-    // SAFETY: this CPU's slots; `kind` tells whether somebody on this CPU is using them already.
-    let stack: &mut PythonStack = unsafe { &mut *stack };
+    let known = PYTHON.value(header.image)?;
+    let (Some(rules), Some(stack)) = (PYTHON_RULES.slot_mut(0), PYTHON_STACK.slot_mut(0)) else { return None };
+    // Not 0: somebody on this CPU is using both already.
     if stack.header.kind != 0 {
         lost(Lost::StacksBusy);
         return Some(0);
@@ -53,9 +53,8 @@ pub fn take(header: &mut StackHeader) -> Option<u64> {
     put(&mut stack.header.python, told::WALKED);
     put(&mut stack.header.filled, 0);
     put(&mut stack.header.key, mix(mix(header.image, header.pc), told::WALKED));
-    // SAFETY: LRU entries are recycled, never unmapped: at worst this walk goes by another
-    // process's rules, finds no thread with this thread pointer, and ends.
-    unsafe { *rules = *known };
+    // At worst they are another process's by now: then no thread has this thread pointer, and the walk ends.
+    *rules = *known;
     let key = match innermost_python_frame() {
         0 => None,
         UNFOUND => Some(0),
@@ -79,8 +78,7 @@ const UNFOUND: u64 = u64::MAX;
 /// The rules of the process whose stack is being walked on this CPU.
 #[inline(always)]
 fn rules() -> Option<&'static Interpreter> {
-    // SAFETY: a per-CPU slot that lives as long as the program, and is written before it is read.
-    PYTHON_RULES.get_ptr(0).map(|rules| unsafe { &*rules })
+    PYTHON_RULES.slot_mut(0).map(|rules| &*rules)
 }
 
 /// The innermost frame of the current thread; 0 when it runs no Python code, [`UNFOUND`] when
@@ -93,11 +91,8 @@ extern "C" fn innermost_python_frame() -> u64 {
     if own == 0 {
         return 0;
     }
-    // SAFETY: a helper without arguments.
-    let thread = unsafe { bpf_get_current_pid_tgid() };
-    if let Some(state) = PYTHON_THREAD.get_ptr(thread) {
-        // SAFETY: LRU entries are recycled, never unmapped; what is read is checked.
-        let state = unsafe { *state };
+    let thread = current_thread();
+    if let Some(&state) = PYTHON_THREAD.value(thread) {
         if user_word(state + rules.thread_id as u64) == own {
             let frame = frame_of(rules, state);
             if frame != 0 {
@@ -156,9 +151,7 @@ fn walk(innermost: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn walk_python_frame(frame: u64, slot: u64) -> u64 {
-    let (Some(rules), Some(stack)) = (rules(), PYTHON_STACK.get_ptr_mut(0)) else { return 0 };
-    // SAFETY: as in `take`, which holds the slot for us.
-    let stack: &mut PythonStack = unsafe { &mut *stack };
+    let (Some(rules), Some(stack)) = (rules(), PYTHON_STACK.slot_mut(0)) else { return 0 };
     if slot >= PYTHON_FRAMES as u64 {
         return 0;
     }

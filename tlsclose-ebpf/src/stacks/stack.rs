@@ -12,7 +12,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_probe_read_user},
+    helpers::generated::{bpf_get_prandom_u32, bpf_probe_read_user},
 };
 use tlsclose_common::{
     facts::{LeafKey, LeafRule, Lost, StackCopy, StackFrames, StackHeader, leaf, record, told},
@@ -23,9 +23,9 @@ use crate::{
     kernel::{
         Task,
         arch::{Registers, user_registers},
-        read_user, reads_by_address,
+        current_thread, now_ns, read_user, reads_by_address,
     },
-    maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, lost},
+    maps::{LEAVES, SCRATCH, STACK_RING, STACKS_SEEN, Slots, Values, lost},
     stacks::{
         budget, python,
         words::{mix, put, user_word},
@@ -36,13 +36,6 @@ use crate::{
 #[inline(always)]
 pub fn current_tgid() -> u32 {
     (current_thread() >> 32) as u32
-}
-
-/// The current process in the high half, its thread in the low one.
-#[inline(always)]
-pub fn current_thread() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_get_current_pid_tgid() }
 }
 
 /// Takes the current task's user stack if the budget allows; the key under which the agent has
@@ -90,16 +83,14 @@ extern "C" fn take_stack(tgid: u32) -> u64 {
         return key;
     }
     let place = LeafKey { image, pc: registers.pc };
-    let Some(rule) = LEAVES.get_ptr_mut(place) else {
+    let Some(rule) = LEAVES.value_mut(place) else {
         let rule = LeafRule { status: leaf::UNKNOWN, copies: 0, return_address: 0, frame_pointer: 0 };
         if LEAVES.insert(place, rule, 0).is_err() {
             lost(Lost::ProcessesMapFull);
         }
         return send_copy::<DEEP_COPY_PAGES>(header, true);
     };
-    // SAFETY: LRU entries are recycled, never unmapped: at worst one stack is walked by another
-    // leaf's rule, and ends at the first address that belongs to no file.
-    let rule = unsafe { &mut *rule };
+    // At worst it is another leaf's by now: then the walk ends at the first address that belongs to no file.
     if rule.status == leaf::UNKNOWN {
         if rule.copies >= COPIES_PER_LEAF {
             lost(Lost::StacksLeafUnknown);
@@ -130,8 +121,9 @@ fn send_copy<const PAGES: usize>(mut header: StackHeader, is_little_known: bool)
         lost(Lost::StacksRingFull);
         return 0;
     };
-    // SAFETY: helpers without arguments.
-    let key = unsafe { bpf_ktime_get_ns() ^ ((bpf_get_prandom_u32() as u64) << 32) } | 1;
+    // SAFETY: a helper without arguments.
+    let random = unsafe { bpf_get_prandom_u32() } as u64;
+    let key = (now_ns() ^ (random << 32)) | 1;
     let copy = entry.as_mut_ptr();
     let first = header.sp as usize & (PAGE - 1);
     // SAFETY: `first + (PAGE - first)` bytes are the first page, and `page < PAGES` any other;
@@ -166,9 +158,8 @@ fn send_copy<const PAGES: usize>(mut header: StackHeader, is_little_known: bool)
 /// Walks frame pointers from the leaf's caller outwards.
 #[inline(always)]
 fn walk(header: StackHeader, registers: Registers, rule: LeafRule) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's slot; `kind` tells whether somebody on this CPU is writing it already.
-    let scratch: &mut StackFrames = unsafe { &mut *scratch };
+    let Some(scratch) = SCRATCH.slot_mut(0) else { return 0 };
+    // Not 0: somebody on this CPU is writing it already.
     if scratch.header.kind != 0 {
         lost(Lost::StacksBusy);
         return 0;

@@ -1,15 +1,15 @@
 //! The end of a TLS connection: what is known of both directions is counted for the process that
 //! closes it. The agent decides what it means.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tlsclose_common::{
     facts::{Comm, Lost, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, call, state, tls_close},
     tls::mark,
 };
 
 use crate::{
-    kernel::{Sequences, Task, Tcp},
-    maps::{self, CONTROL, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, lost},
+    kernel::{Sequences, Task, Tcp, jiffies},
+    maps::{self, CONTROL, Slots, TLS_CLOSES, TLS_SAMPLE, TLS_SOCKETS, TLS_STACKS, Values, lost},
     sockets::last_close,
     stacks::{budget, stack},
 };
@@ -37,7 +37,7 @@ pub fn closed(sk: Tcp, entry: *const TlsSocket, before: u8, resets: bool, slot: 
     }
     let Some(sequences) = sk.sequences() else { return false };
     let facts = facts(&entry, sequences, before, resets);
-    if facts as u8 & mark::ESTABLISHED == 0 && (facts >> 8) as u8 & mark::ESTABLISHED == 0 {
+    if (tls_close::local_marks(facts) | tls_close::remote_marks(facts)) & mark::ESTABLISHED == 0 {
         // No session, no goodbye.
         return false;
     }
@@ -58,7 +58,7 @@ fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u
     if read_unseen > 2 {
         remote.lose();
     }
-    let mut facts = local.marks() as u32 | (remote.marks() as u32) << 8;
+    let mut facts = tls_close::of_marks(local.marks(), remote.marks());
     let failed = entry.failed != 0 || matches!(entry.ended_from, state::ESTABLISHED | state::CLOSE_WAIT);
     let ended = entry.ended_from != 0 && !failed;
     let peer_fin = ended || matches!(before, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
@@ -87,8 +87,7 @@ fn facts(entry: &TlsSocket, sequences: Sequences, before: u8, resets: bool) -> u
 #[inline(always)]
 fn has_just_sent(sequences: Sequences) -> bool {
     let second = CONTROL.get(0).map_or(0, |control| control.ticks_per_second);
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_jiffies64() } as u32;
+    let now = jiffies() as u32;
     second != 0 && now.wrapping_sub(sequences.lsndtime()) <= second
 }
 
@@ -111,9 +110,8 @@ fn count(sk: Tcp, entry: &TlsSocket, facts: u32, slot: u32) -> bool {
     if exiting != 0 || !budget::allows_close(tgid) {
         return false;
     }
-    let Some(sample) = TLS_SAMPLE.get_ptr_mut(slot) else { return false };
-    // SAFETY: this CPU's slot of this program.
-    unsafe { *sample = TlsStackKey { close, stack: 0 } };
+    let Some(sample) = TLS_SAMPLE.slot_mut(slot) else { return false };
+    *sample = TlsStackKey { close, stack: 0 };
     true
 }
 
@@ -146,17 +144,13 @@ fn one_more(closes: *mut TlsCloses, comm: Comm) {
 /// Takes the stack of the close that [`closed`] has just counted.
 #[inline(never)]
 pub fn sample(slot: u32) -> u32 {
-    let Some(key) = TLS_SAMPLE.get_ptr_mut(slot) else { return 0 };
-    // SAFETY: as in `count`.
-    let key = unsafe { &mut *key };
+    let Some(key) = TLS_SAMPLE.slot_mut(slot) else { return 0 };
     key.stack = stack::take(key.close.tgid);
     if key.stack == 0 {
         return 0;
     }
-    if let Some(count) = TLS_STACKS.get_ptr_mut(&*key) {
-        // SAFETY: LRU entries are recycled, never unmapped. Two CPUs may count at once and lose
-        // one: the count is a sample.
-        unsafe { *count += 1 };
+    if let Some(count) = TLS_STACKS.value_mut(&*key) {
+        *count += 1;
     } else if TLS_STACKS.insert(&*key, 1, BPF_NOEXIST as u64).is_err() {
         lost(Lost::StacksBusy);
     }

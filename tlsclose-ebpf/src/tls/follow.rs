@@ -6,11 +6,11 @@
 use tlsclose_common::{
     facts::{TlsSocket, call, state},
     limits::TLS_QUIET_CALLS,
-    tls::{Direction, HEADER, record::APPLICATION_DATA},
+    tls::{Direction, HEADER, content_type::APPLICATION_DATA},
 };
 
 use crate::{
-    kernel::{RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Task, Tcp},
+    kernel::{RCV_SHUTDOWN, SEND_SHUTDOWN, Sequences, Task, Tcp, current_thread},
     stacks::stack,
     tls::record_walk::{self, Source},
 };
@@ -103,7 +103,7 @@ fn follow_closely(sk: Tcp, entry: *mut TlsSocket, bytes: u32, which: u8, in_memo
     let Some(sequences) = sk.sequences() else { return };
     // SAFETY: as in `tls::known`.
     let known = unsafe { &mut *entry };
-    let thread = stack::current_thread() as u32;
+    let thread = current_thread() as u32;
     let place = if which == call::READ { &raw mut known.remote } else { &raw mut known.local };
     // SAFETY: a field of the entry. Whoever reads or sends at the same time changes the other one.
     let mut direction = unsafe { *place };

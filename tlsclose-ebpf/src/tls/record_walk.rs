@@ -12,7 +12,7 @@ use tlsclose_common::{
     limits::{TLS_BATCH_PIECES, TLS_STEPS},
     tls::{
         Direction, HEADER,
-        record::{ALERT, HANDSHAKE},
+        content_type::{ALERT, HANDSHAKE},
     },
 };
 
@@ -20,10 +20,9 @@ use crate::{
     kernel::{
         Task,
         arch::{SYSTEM_CALLS, SystemCall},
-        global, reads_by_address,
+        current_thread, global, reads_by_address,
     },
-    maps::lost,
-    stacks::stack,
+    maps::{Slots, lost},
 };
 
 const IOVEC: u64 = 16;
@@ -266,10 +265,8 @@ mod walked {
 #[inline(always)]
 pub fn follow(which: u8, direction: &mut Direction, source: Source, bytes: u32) {
     let slot = (which == call::SEND) as u32;
-    let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return direction.lose() };
-    let owner = stack::current_thread();
-    // SAFETY: this CPU's slot of this program.
-    let walk = unsafe { &mut *walk };
+    let Some(walk) = TLS_WALK.slot_mut(slot) else { return direction.lose() };
+    let owner = current_thread();
     *walk = Walk { direction: *direction, total: bytes, source, owner };
     for _ in 0..TLS_STEPS {
         if walk_on(slot, owner) != walked::ON {
@@ -291,9 +288,7 @@ pub fn follow(which: u8, direction: &mut Direction, source: Source, bytes: u32) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn walk_on(slot: u32, owner: u64) -> u64 {
-    let Some(walk) = TLS_WALK.get_ptr_mut(slot) else { return walked::END };
-    // SAFETY: see `follow`.
-    let walk = unsafe { &mut *walk };
+    let Some(walk) = TLS_WALK.slot_mut(slot) else { return walked::END };
     if !reads_by_address() || walk.owner != owner || walk.total == 0 {
         return walked::END;
     }
