@@ -22,12 +22,10 @@ pub use self::{
 use crate::{
     attribution::{
         Attribution,
-        aborts::Endings,
+        closes::{abort_intake::Endings, tls_closes::Goodbyes},
+        code_paths::pending_stacks::{Learned, Raw},
         containers::Containers,
-        goodbyes::Goodbyes,
-        intake::{Learned, Raw},
-        last_user::LastUsers,
-        process::Procfs,
+        process::{Procfs, last_user::LastUsers},
     },
     config::Rules,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},

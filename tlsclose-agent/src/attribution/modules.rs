@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::process::Procfs;
-use super::worker::Worker;
+use super::detached_worker::Worker;
+use super::process::procfs::Procfs;
 use contents::Contents;
 use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
@@ -56,6 +56,9 @@ impl ModuleId {
     /// Code that no file holds: a JIT compiler's. Its offsets are addresses.
     pub const JIT: Self = Self(u32::MAX - 1);
 }
+
+/// Where code lies: an offset in a module.
+pub type Place = (ModuleId, u64);
 
 /// A file that processes execute, or the kernel's vDSO.
 #[derive(Debug)]

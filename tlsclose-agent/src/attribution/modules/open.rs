@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, Stat};
 
 use super::maps::{Backing, Mapping, executable};
-use crate::attribution::regular;
+use crate::attribution::untrusted_file;
 
 /// Files larger than this are not opened, in bytes.
 pub const FILE_MAX: u64 = 512 << 20;
@@ -54,7 +54,7 @@ pub fn open(process: &OwnedFd, mapping: &Mapping, expected: FileVersion) -> Opti
     if version != expected || version.size > FILE_MAX {
         return None;
     }
-    regular::readable(&handle)
+    untrusted_file::readable(&handle)
 }
 
 /// The file through `map_files`, which leads to the right file even when it was deleted or lies
@@ -82,7 +82,7 @@ fn handle(process: &OwnedFd, path: &[u8]) -> Option<(OwnedFd, FileVersion)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(process, path, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&handle).ok()?;
-    if !regular::is_regular(&stat) {
+    if !untrusted_file::is_regular(&stat) {
         return None;
     }
     let version = version(&stat)?;

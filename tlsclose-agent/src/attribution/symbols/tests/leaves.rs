@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::*;
-use crate::attribution::stacks::{Step, normalize, walk_copy};
+use crate::attribution::code_paths::stacks::{Step, normalize, walk_copy};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};

@@ -3,11 +3,7 @@
 //! Workers of one program share paths, whatever their address spaces look like. What a place
 //! that makes system calls needs for unwinding is learned here once per file and handed down.
 
-mod interned;
-mod keys;
-mod needs;
 mod unwound;
-pub mod waiting;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -18,21 +14,27 @@ use tlsclose_common::{
 use tlsclose_symbols::rule::Caller;
 
 use super::{
-    images::Images,
-    jit::{HostMaps, Jit},
-    modules::{MappedModules, ModuleId, Modules},
-    python::{self, Python},
+    address_spaces::Images,
+    interned::Interned,
+    keys::Generations,
+    needs::{Needs, rule},
     stacks::{fold, normalize},
+};
+use crate::attribution::{
+    modules::{MappedModules, ModuleId, Modules, Place},
+    runtimes::{
+        jit::{
+            HostMaps, Jit,
+            unnamed::{Stack, Waiting},
+        },
+        python::{self, Python},
+    },
     symbols::Symbolizer,
 };
-use interned::Interned;
-use keys::Generations;
-use needs::{Needs, rule};
 use tlsclose_core::model::ProcessId;
 use tlsclose_core::model::site_id::is_runtime_module;
 use tlsclose_core::model::{Frame, PathId};
 use unwound::Unwound;
-use waiting::{Stack, Waiting};
 
 /// Places remembered for programs and threads to start at.
 const MAX_ROOTS: usize = 8_192;
@@ -43,8 +45,6 @@ const START_MAX: usize = 3;
 
 /// How far above the stack pointer an ordinary copy reaches, in bytes.
 const COPY_REACH: u64 = ((COPY_PAGES - 1) * PAGE) as u64;
-
-type Place = (ModuleId, u64);
 
 /// What could not be kept here.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,7 +8,7 @@ use std::{
 
 use tlsclose_common::facts::{Interpreter, LeafKey, LeafRule, StackHeader};
 
-use super::Attribution;
+use crate::attribution::Attribution;
 use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait, and their bytes. Those beyond are taken for what they say now: the kernel side sends such places
@@ -134,7 +134,7 @@ impl Attribution {
 
     /// The address space of a process is gone, or another program's now. Stacks that wait are still unwound by what
     /// it had mapped.
-    pub(super) fn forget_process(&mut self, process: ProcessId) {
+    pub(in crate::attribution) fn forget_process(&mut self, process: ProcessId) {
         if self.parked.has(process) {
             self.paths.keep_as_it_is(process);
             self.parked.ended.push(process);

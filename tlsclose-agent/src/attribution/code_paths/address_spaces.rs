@@ -8,9 +8,9 @@ use std::{
 
 use tlsclose_common::facts::StackHeader;
 
-use super::{
-    java,
+use crate::attribution::{
     modules::{MappedModules, Modules},
+    runtimes::java,
 };
 use tlsclose_core::model::ProcessId;
 
@@ -136,7 +136,7 @@ impl Images {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::process::{Procfs, tests::own_id};
+    use crate::attribution::process::procfs::{Procfs, tests::own_id};
 
     /// A page that can never be mapped.
     const NOWHERE: u64 = 0x10;

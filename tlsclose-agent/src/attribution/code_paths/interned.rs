@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::Place;
+use crate::attribution::modules::Place;
 use tlsclose_core::model::PathId;
 
 /// Distinct code paths kept; a host has hundreds.

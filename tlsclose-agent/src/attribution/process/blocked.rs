@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::process::Procfs;
+use super::procfs::Procfs;
 use crate::api::BlockedThread;
 use tlsclose_core::model::ProcessId;
 

@@ -2,7 +2,7 @@
 //! only if it was told to (`-XX:+PreserveFramePointer`); what it was told stands in its arguments
 //! and in its environment, which come from the process and may hold anything.
 
-use super::modules::{MappedModules, Modules};
+use crate::attribution::modules::{MappedModules, Modules};
 use tlsclose_core::model::ProcessId;
 
 /// The process runs HotSpot, and nothing says that its code keeps frame pointers.

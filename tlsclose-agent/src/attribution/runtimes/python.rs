@@ -17,8 +17,8 @@ use tlsclose_common::facts::{Interpreter, PythonCode, PythonFrame, PythonStart, 
 use tlsclose_symbols::runtime::Runtime;
 
 use self::code::{Code, Codes};
-use super::modules::{MappedModules, ModuleId, Modules};
-use super::symbols::{CPython, Symbolizer};
+use crate::attribution::modules::{MappedModules, ModuleId, Modules};
+use crate::attribution::symbols::{CPython, Symbolizer};
 use tlsclose_core::model::Frame;
 use tlsclose_core::model::ProcessId;
 

@@ -10,7 +10,7 @@ use tlsclose_core::{
     },
 };
 
-use super::Attribution;
+use crate::attribution::Attribution;
 
 /// Site labels and stacks of the paths that closed, by program.
 pub struct ClosingSites {

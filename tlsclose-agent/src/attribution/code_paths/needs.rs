@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tlsclose_common::facts::{LeafKey, LeafRule, leaf};
 
-use super::Place;
+use crate::attribution::modules::Place;
 
 /// Places of system calls that are remembered.
 const MAX_NEEDS: usize = 8_192;

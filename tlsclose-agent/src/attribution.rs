@@ -1,4 +1,24 @@
-//! Who a group of sockets belongs to, and what its code paths are called.
+//! Who holds a socket, and which line of code put it there.
+//!
+//! Attribution never changes a verdict: whatever fails here costs a name, not a finding.
+//! Everything read here belongs to somebody else and may be hostile: processes die or change at
+//! any read, files lie about their format, names contain what they like.
+//!
+//! The rooms, lowest first; none imports from one behind it: [`untrusted_file`] and
+//! [`detached_worker`], [`containers`], [`process`], [`modules`], [`symbols`], [`runtimes`],
+//! [`code_paths`], [`naming`], then [`Attribution`] over all of them, and [`closes`], which asks it.
+#![forbid(unsafe_code)]
+
+pub mod closes;
+pub mod code_paths;
+pub mod containers;
+mod detached_worker;
+pub mod modules;
+pub mod naming;
+pub mod process;
+pub mod runtimes;
+pub mod symbols;
+mod untrusted_file;
 
 use std::{
     cmp::Reverse,
@@ -8,16 +28,14 @@ use std::{
 
 use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
 
-use super::{
+use self::{
+    code_paths::{paths::Paths, pending_stacks::Parked},
     containers::{Containers, Whereabouts},
-    identities::Identities,
-    intake::Parked,
+    detached_worker::Worker,
     modules::Modules,
-    paths::Paths,
-    process::{Identity as ProcessIdentity, Procfs, Vitals},
-    python::Python,
+    process::{Identity as ProcessIdentity, Procfs, Vitals, identities::Identities},
+    runtimes::python::Python,
     symbols::Symbolizer,
-    worker::Worker,
 };
 use tlsclose_core::{
     closes::usual_close::Closes,
@@ -40,7 +58,7 @@ pub struct Attribution {
     pub modules: Modules,
     pub symbols: Symbolizer,
     pub paths: Paths,
-    pub(super) parked: Parked,
+    parked: Parked,
     pub closes: Closes,
     containers: Containers,
     pub python: Python,
@@ -183,7 +201,7 @@ impl Attribution {
 
     /// For a stack of native frames that is to be dropped because its process is CPython: how the
     /// process is to be walked.
-    pub(super) fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
+    fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
         let mapped = self.paths.look(header, header.pc, &mut self.modules)?;
         self.python.late(header, &mapped, &self.modules, &mut self.symbols)
     }

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Place;
-use crate::attribution::modules::ModuleId;
+use crate::attribution::modules::{ModuleId, Place};
 use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait at once, of all processes. Those beyond are kept as they are, cut at the first function without

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
 
-use super::{Attribution, closing_sites::ClosingSites, containers::Whereabouts, process::comm_text};
+use crate::attribution::{
+    Attribution, containers::Whereabouts, naming::closing_sites::ClosingSites, process::comm_text,
+};
 use crate::kernel::{load::Kernel, tls::TlsCount};
 use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
 use tlsclose_core::closes::tls::{Close, Sampled};

@@ -1,6 +1,8 @@
 //! Names of code that a process made at run time, from the map that its JIT compiler writes for
 //! `perf`. What has no name there is not shown: nothing proves that it is code.
 
+pub mod unnamed;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
@@ -8,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 
-use super::paths::waiting::Maps;
-use super::process::Procfs;
-use super::regular::{self, Wanted};
-use super::symbols::{JitName, Symbolizer};
+use self::unnamed::Maps;
+use crate::attribution::process::Procfs;
+use crate::attribution::symbols::{JitName, Symbolizer};
+use crate::attribution::untrusted_file::{self, Wanted};
 use tlsclose_core::model::Frame;
 use tlsclose_core::model::ProcessId;
 
@@ -140,7 +142,7 @@ impl PerfMapFile {
     /// May hang. Whoever may write to /tmp could put a FIFO, a link or a file of his own there.
     fn open(&self) -> Option<(File, u64)> {
         let wanted = Wanted { at_most: MAP_MAX, owner: Some(self.owner), through_link: false };
-        regular::open(&self.root, self.path.as_ref(), wanted)
+        untrusted_file::open(&self.root, self.path.as_ref(), wanted)
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
 use tlsclose_common::limits::{PAGE, STACK_SPAN};
 
-use super::modules::{MappedModules, ModuleId};
+use crate::attribution::modules::{MappedModules, ModuleId};
 
 /// Frames of one copied stack.
 const FRAMES_MAX: usize = 512;

@@ -3,7 +3,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use tlsclose_common::facts::{Holder, holder};
 
-use super::process::Procfs;
+use super::procfs::Procfs;
 use tlsclose_core::model::ProcessId;
 
 /// Start times are rounded down to ticks of at most this many nanoseconds.

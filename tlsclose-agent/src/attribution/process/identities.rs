@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::process::Identity;
+use super::procfs::Identity;
 use tlsclose_core::model::ProcessId;
 
 /// After so long a process is looked at again: it may be another program by now. Of processes with half-closed sockets

@@ -3,10 +3,10 @@
 use tlsclose_common::facts::StackHeader;
 use tlsclose_symbols::rule::{Caller, NO_TABLES};
 
-use super::{Paths, Place, caller_of};
+use super::{Paths, caller_of};
 use crate::attribution::{
-    modules::{MappedModules, ModuleId, Modules},
-    stacks::{Step, Walk, normalize, walk_copy},
+    code_paths::stacks::{Step, Walk, normalize, walk_copy},
+    modules::{MappedModules, ModuleId, Modules, Place},
     symbols::Symbolizer,
 };
 

@@ -1,0 +1,3 @@
+//! What code paths are called.
+
+pub mod closing_sites;
