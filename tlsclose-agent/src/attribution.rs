@@ -29,10 +29,11 @@ use std::{
 use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
 
 use self::{
-    code_paths::{paths::Paths, pending_stacks::Parked},
+    code_paths::{paths::Paths, pending_stacks::PendingStacks},
     containers::{Containers, Whereabouts},
     detached_worker::Worker,
     modules::Modules,
+    naming::touch::touch,
     process::{Identity as ProcessIdentity, Procfs, Vitals, identities::Identities},
     runtimes::python::Python,
     symbols::Symbolizer,
@@ -41,7 +42,7 @@ use tlsclose_core::{
     closes::usual_close::Closes,
     leaks::sites::Described,
     model::{
-        CommonPath, Container, Frame, Group, PathId, ProcessId, Touch, Workload,
+        CodePath, CommonPath, Container, Frame, Group, PathId, ProcessId, Touch, Workload,
         site_id::{Trace, site_id},
     },
 };
@@ -58,7 +59,7 @@ pub struct Attribution {
     pub modules: Modules,
     pub symbols: Symbolizer,
     pub paths: Paths,
-    parked: Parked,
+    pending: PendingStacks,
     pub closes: Closes,
     containers: Containers,
     pub python: Python,
@@ -74,7 +75,7 @@ impl Attribution {
             procfs,
             symbols: Symbolizer::default(),
             paths: Paths::default(),
-            parked: Parked::default(),
+            pending: PendingStacks::default(),
             closes: Closes::default(),
             containers,
             python: Python::default(),
@@ -143,13 +144,14 @@ impl Attribution {
             false => Default::default(),
         };
         let container = self.container(group.process);
-        let (opened, opened_whole) = self.frames(group.opened);
-        let (touched, touched_whole) = self.frames(group.touched);
-        let told = if group.kind.touch_tells() { Trace::new(&touched, touched_whole) } else { Trace::default() };
-        let site = site_id(group.kind, &exe, Trace::new(&opened, opened_whole), told);
+        let opened = self.path(group.opened);
+        let touched = self.path(group.touched);
+        let told = if group.kind.touch_tells() { Trace::from(&touched) } else { Trace::default() };
+        let site = site_id(group.kind, &exe, Trace::from(&opened), told);
         let build = opened
+            .frames
             .iter()
-            .chain(&touched)
+            .chain(&touched.frames)
             .find(|frame| frame.module.as_deref() == Some(&exe))
             .and_then(|frame| frame.build_id.as_ref())
             .map(|id| format!("gnu:{id}"));
@@ -157,8 +159,8 @@ impl Attribution {
             identity: Workload::new(comm, container.as_ref()),
             exe,
             site,
-            opened: touch(group.opened_call, opened, opened_whole, None),
-            touched: touch(group.touched_call, touched, touched_whole, (group.touched_call == call::READ).then_some(0)),
+            opened: touch(group.opened_call, opened, None),
+            touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
             build,
         })
     }
@@ -166,8 +168,7 @@ impl Attribution {
     /// Where sockets that were opened by these paths are closed, as a rule.
     pub fn usual_close(&mut self, opened: impl IntoIterator<Item = PathId>) -> Option<CommonPath> {
         let (path, sockets) = self.closes.usual(opened)?;
-        let (stack, whole) = self.frames(path);
-        (!stack.is_empty()).then_some(CommonPath { sockets, whole, stack })
+        self.path(path).of_sockets(sockets)
     }
 
     /// The code paths under these keys, as far as they are known: those of most sockets, and these first.
@@ -180,18 +181,14 @@ impl Attribution {
         }
         let mut paths: Vec<(PathId, u64)> = sockets.into_iter().collect();
         paths.sort_by_key(|(_, sockets)| Reverse(*sockets));
-        let named = paths.into_iter().take(COMMON_PATHS).map(|(path, sockets)| {
-            let (stack, whole) = self.frames(path);
-            CommonPath { sockets, whole, stack }
-        });
-        named.filter(|path| !path.stack.is_empty()).collect()
+        let shown = paths.into_iter().take(COMMON_PATHS);
+        shown.filter_map(|(path, sockets)| self.path(path).of_sockets(sockets)).collect()
     }
 
     /// Where a socket was opened, by the key that the kernel side gave out; None when it is not known.
     pub fn opening(&mut self, key: u64, call: u8) -> Option<Touch> {
         let path = self.paths.by_key(key)?;
-        let (stack, whole) = self.frames(path);
-        touch(call, stack, whole, None)
+        touch(call, self.path(path), None)
     }
 
     /// Names stacks that wait for the map of a JIT compiler, where one may be read now.
@@ -216,30 +213,11 @@ impl Attribution {
     /// The code path under a key that the kernel side gave out; empty when it is not known.
     pub fn stack_of(&mut self, key: u64) -> Vec<Frame> {
         let path = self.paths.by_key(key).unwrap_or(PathId::NONE);
-        self.frames(path).0
+        self.path(path).frames
     }
 
-    pub fn frames(&mut self, path: PathId) -> (Vec<Frame>, bool) {
-        self.paths.frames(path, &self.modules, &mut self.symbols, &self.python)
-    }
-}
-
-fn touch(which: u8, stack: Vec<Frame>, whole: bool, result: Option<i64>) -> Option<Touch> {
-    (!stack.is_empty()).then(|| Touch { call: call_name(which).to_owned(), result, seconds_ago: None, whole, stack })
-}
-
-/// A call as users know it.
-fn call_name(which: u8) -> &'static str {
-    match which {
-        call::CONNECT => "connect",
-        call::ACCEPT => "accept",
-        call::ACCEPT4 => "accept4",
-        call::READ => "read",
-        call::SEND => "send",
-        call::SHUTDOWN => "shutdown",
-        call::CLOSE => "close",
-        call::LISTEN => "listen",
-        call::DUP => "dup2",
-        _ => "",
+    /// A code path with its names.
+    pub fn path(&mut self, path: PathId) -> CodePath {
+        self.paths.named(path, &self.modules, &mut self.symbols, &self.python)
     }
 }

@@ -22,8 +22,8 @@ pub use self::{
 use crate::{
     attribution::{
         Attribution,
-        closes::{abort_intake::Endings, tls_closes::Goodbyes},
-        code_paths::pending_stacks::{Learned, Raw},
+        closes::{abort_intake::AbortIntake, tls_closes::TlsCloseIntake},
+        code_paths::pending_stacks::{Learned, RawStack},
         containers::Containers,
         process::{Procfs, last_user::LastUsers},
     },
@@ -86,13 +86,13 @@ pub struct Watch {
     spinning: SpinningNow,
     sites: Sites,
     aborts: AbortAccounts,
-    endings: Endings,
+    abort_intake: AbortIntake,
     tls: TlsAccounts,
     /// Which programs have gauges of their own.
     gauged: SeriesLimit,
     emfile: EmfileAccounts,
     descriptors: DescriptorGrowth,
-    goodbyes: Goodbyes,
+    tls_close_intake: TlsCloseIntake,
     attribution: Attribution,
     log: CensusLog,
     last_users: LastUsers,
@@ -112,12 +112,12 @@ impl Watch {
         Self {
             sites: Sites::new(settings.limits),
             aborts: AbortAccounts::new(settings.limits),
-            endings: Endings::default(),
+            abort_intake: AbortIntake::default(),
             tls: TlsAccounts::new(settings.limits),
             gauged: SeriesLimit::new(settings.limits.programs),
             emfile: EmfileAccounts::default(),
             descriptors: DescriptorGrowth::default(),
-            goodbyes: Goodbyes::default(),
+            tls_close_intake: TlsCloseIntake::default(),
             attribution: Attribution::new(
                 procfs,
                 Containers::new(&settings.procfs, settings.cri_socket.clone()),
@@ -203,8 +203,8 @@ impl Watch {
         // Stacks taken while the census ran.
         self.drain();
         self.learn_closes();
-        self.endings.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
-        self.goodbyes.learn(&mut self.kernel, &mut self.attribution, &mut self.tls, now);
+        self.abort_intake.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
+        self.tls_close_intake.learn(&mut self.kernel, &mut self.attribution, &mut self.tls, now);
         self.judge(now);
         self.housekeeping(now);
         Ok(())
@@ -257,8 +257,8 @@ impl Watch {
         let attribution = &mut self.attribution;
         let mut learned = Vec::new();
         self.kernel.drain_stacks(|record| match record {
-            Record::Frames(header, frames) => learned.extend(attribution.take_in(&header, Raw::Frames(frames))),
-            Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, Raw::Copy(bytes))),
+            Record::Frames(header, frames) => learned.extend(attribution.take_in(&header, RawStack::Frames(frames))),
+            Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, RawStack::Copy(bytes))),
             Record::Python(header, frames) => attribution.python_stack(&header, frames),
             Record::PythonCode(code) => attribution.python.code(code),
             Record::PythonStart(start) => {
@@ -295,7 +295,7 @@ impl Watch {
 
     /// At stacks that wait: for files, or for the maps of JIT compilers.
     fn look_again(&mut self) {
-        let learned = self.attribution.take_in_parked();
+        let learned = self.attribution.take_in_pending();
         self.teach(learned);
         self.attribution.name_waiting();
     }
@@ -319,7 +319,7 @@ impl Watch {
     }
 
     fn sleep_until(&mut self, next: Instant) {
-        let longest = if self.attribution.has_parked() { SHORT_SLEEP } else { LONGEST_SLEEP };
+        let longest = if self.attribution.has_pending() { SHORT_SLEEP } else { LONGEST_SLEEP };
         let span = next.saturating_duration_since(Instant::now()).min(longest);
         if self.kernel.wait_for_stacks(span) {
             // Of a first TLS connection every send counts.

@@ -27,7 +27,7 @@ use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
 use mapped::Range;
 use maps::{Backing, Mapping};
-use open::{FileVersion, Found};
+use open::{FileVersion, FoundMapping};
 use tlsclose_core::model::{ProcessId, printable};
 
 /// Modules remembered; beyond, those not seen for longest are forgotten.
@@ -58,7 +58,7 @@ impl ModuleId {
 }
 
 /// Where code lies: an offset in a module.
-pub type Place = (ModuleId, u64);
+pub type CodePlace = (ModuleId, u64);
 
 /// A file that processes execute, or the kernel's vDSO.
 #[derive(Debug)]
@@ -201,8 +201,8 @@ impl Modules {
         Some(MappedModules { ranges })
     }
 
-    fn range(&mut self, found: Found, opening: &mut Opening) -> Option<Range> {
-        let Found { mapping, version } = found;
+    fn range(&mut self, found: FoundMapping, opening: &mut Opening) -> Option<Range> {
+        let FoundMapping { mapping, version } = found;
         let (key, name) = match (&mapping.backing, version) {
             // The vsyscall page is the kernel's.
             (Backing::Anonymous, _) if mapping.start >> 63 == 1 => return None,

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 
 /// What a file must be to be opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Requirements {
     /// Bytes.
     pub at_most: u64,
     /// None: whoever's.
@@ -18,17 +18,17 @@ pub struct Wanted {
     pub through_link: bool,
 }
 
-/// The file and its size in bytes, if it is as wanted; no link leads out of `root`.
-pub fn open(root: impl AsFd, path: &Path, wanted: Wanted) -> Option<(File, u64)> {
-    let follow = if wanted.through_link { OFlags::empty() } else { OFlags::NOFOLLOW };
+/// The file and its size in bytes, if it is as required; no link leads out of `root`.
+pub fn open(root: impl AsFd, path: &Path, requirements: Requirements) -> Option<(File, u64)> {
+    let follow = if requirements.through_link { OFlags::empty() } else { OFlags::NOFOLLOW };
     // O_PATH first: looking at a device or a FIFO must not open it.
     let flags = OFlags::PATH | OFlags::CLOEXEC | follow;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let handle = rustix::fs::openat2(root, path, flags, Mode::empty(), within).ok()?;
     let stat = rustix::fs::fstat(&handle).ok()?;
     let size = u64::try_from(stat.st_size).ok()?;
-    let is_wanted = size <= wanted.at_most && wanted.owner.is_none_or(|owner| owner == stat.st_uid);
-    (is_regular(&stat) && is_wanted).then_some(())?;
+    let is_as_required = size <= requirements.at_most && requirements.owner.is_none_or(|owner| owner == stat.st_uid);
+    (is_regular(&stat) && is_as_required).then_some(())?;
     Some((readable(&handle)?, size))
 }
 

@@ -14,19 +14,19 @@ use tlsclose_core::{
     model::{AbortCause, Kind, Moment, ProcessId, Workload},
 };
 
-pub struct Endings {
+pub struct AbortIntake {
     seen: Growing<AbortKey>,
     waiting: Waiting<AbortStackKey>,
     sites: ClosingSites,
 }
 
-impl Default for Endings {
+impl Default for AbortIntake {
     fn default() -> Self {
         Self { seen: Growing::default(), waiting: Waiting::default(), sites: ClosingSites::of(Kind::AbortedClose) }
     }
 }
 
-impl Endings {
+impl AbortIntake {
     /// Takes in what was counted and sampled since this was called last.
     pub fn learn(
         &mut self,
@@ -72,7 +72,7 @@ impl Endings {
             let Some((identity, path)) = known else { return count };
             let aborted = aborted(process, identity.clone(), cause, count, attribution);
             let call = if cause == AbortCause::Disconnect { "connect" } else { "close" };
-            let site = sites.site(path, &aborted.exe, call, attribution);
+            let site = sites.site(path, &aborted.exe, call, |path| attribution.path(path));
             site.map_or(0, |(site, closed)| accounts.sampled(&aborted, &site, &closed, now))
         });
     }

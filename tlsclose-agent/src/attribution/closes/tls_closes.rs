@@ -15,19 +15,19 @@ use tlsclose_core::{
     model::{Kind, Moment, ProcessId, Workload},
 };
 
-pub struct Goodbyes {
+pub struct TlsCloseIntake {
     seen: Growing<TlsCloseKey>,
     waiting: Waiting<TlsStackKey>,
     sites: ClosingSites,
 }
 
-impl Default for Goodbyes {
+impl Default for TlsCloseIntake {
     fn default() -> Self {
         Self { seen: Growing::default(), waiting: Waiting::default(), sites: ClosingSites::of(Kind::TlsTruncated) }
     }
 }
 
-impl Goodbyes {
+impl TlsCloseIntake {
     /// Takes in what was counted and sampled since this was called last.
     pub fn learn(
         &mut self,
@@ -69,7 +69,7 @@ impl Goodbyes {
             let known = labels.get(&process_of(&key.close)).zip(attribution.paths.by_key(key.stack));
             let Some((identity, path)) = known else { return count };
             let close = close(key.close, count, identity.clone(), attribution);
-            let site = sites.site(path, &close.exe, "close", attribution);
+            let site = sites.site(path, &close.exe, "close", |path| attribution.path(path));
             site.map_or(0, |(site, closed)| accounts.sampled(&Sampled { close, site, closed }, now))
         });
     }

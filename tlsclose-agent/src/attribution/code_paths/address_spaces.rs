@@ -15,7 +15,7 @@ use crate::attribution::{
 use tlsclose_core::model::ProcessId;
 
 /// Address spaces remembered.
-const MAX_IMAGES: usize = 512;
+const MAX_SPACES: usize = 512;
 /// How often the mappings of one process are read again because an address was unknown: so often
 /// at once (libraries are loaded one after the other), then once in each [`REREAD`].
 const REREADS: u64 = 4;
@@ -26,7 +26,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// mappings take 20 ms each.
 const SHARE: Duration = Duration::from_millis(20);
 
-struct Image {
+struct AddressSpace {
     process: ProcessId,
     mapped: Arc<MappedModules>,
     /// Code made at run time may keep no frame pointer.
@@ -38,7 +38,7 @@ struct Image {
     is_over: bool,
 }
 
-impl Image {
+impl AddressSpace {
     /// Times that the mappings may be read again now.
     fn rereads(&self) -> u64 {
         let earned = self.read.elapsed().as_millis() / REREAD.as_millis();
@@ -48,38 +48,44 @@ impl Image {
 
 /// What reading again has taken in this second.
 #[derive(Default)]
-struct Spent {
+struct RereadBudget {
     second: Option<Instant>,
     time: Duration,
 }
 
-impl Spent {
-    fn is_too_much(&mut self, now: Instant) -> bool {
+impl RereadBudget {
+    /// A new second, if the last is over.
+    fn begin(&mut self, now: Instant) {
         if self.second.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(1)) {
             *self = Self { second: Some(now), time: Duration::ZERO };
         }
+    }
+
+    fn is_used_up(&self) -> bool {
         self.time >= SHARE
     }
 }
 
 #[derive(Default)]
-pub struct Images {
+pub struct AddressSpaces {
     /// By [`StackHeader::image`].
-    images: HashMap<u64, Image>,
-    spent: Spent,
+    spaces: HashMap<u64, AddressSpace>,
+    spent: RereadBudget,
 }
 
-impl Images {
+impl AddressSpaces {
     /// The mappings of the program that the stack is from, read again when `address` is new to
     /// them; None when the process is gone.
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
         let begun = Instant::now();
-        let is_too_much = self.spent.is_too_much(begun);
-        let known = self.images.get(&header.image);
-        let rereads = known.map_or(REREADS, Image::rereads);
-        let is_fresh =
-            |image: &Image| image.is_over || image.mapped.find(address).is_some() && image.read.elapsed() < REFRESH;
-        let current = known.is_some_and(|image| is_fresh(image) || rereads == 0 || is_too_much);
+        self.spent.begin(begun);
+        let is_too_much = self.spent.is_used_up();
+        let known = self.spaces.get(&header.image);
+        let rereads = known.map_or(REREADS, AddressSpace::rereads);
+        let is_fresh = |space: &AddressSpace| {
+            space.is_over || space.mapped.find(address).is_some() && space.read.elapsed() < REFRESH
+        };
+        let current = known.is_some_and(|space| is_fresh(space) || rereads == 0 || is_too_much);
         let is_first = known.is_none();
         let spare = if is_first { REREADS } else { rereads.saturating_sub(1) };
         if !current {
@@ -87,24 +93,25 @@ impl Images {
             if let Some(mapped) = modules.of_process(process) {
                 let hides_callers = java::hides_callers(process, &mapped, modules);
                 let mapped = Arc::new(mapped);
-                let image = Image { process, mapped, hides_callers, read: Instant::now(), spare, is_over: false };
-                self.remember(header.image, image);
+                let space =
+                    AddressSpace { process, mapped, hides_callers, read: Instant::now(), spare, is_over: false };
+                self.remember(header.image, space);
             }
             if !is_first {
                 self.spent.time += begun.elapsed();
             }
         }
-        self.images.get(&header.image).map(|image| Arc::clone(&image.mapped))
+        self.spaces.get(&header.image).map(|space| Arc::clone(&space.mapped))
     }
 
-    fn remember(&mut self, key: u64, image: Image) {
-        let oldest = || self.images.iter().min_by_key(|(_, image)| image.read).map(|(key, _)| *key);
-        if self.images.len() >= MAX_IMAGES
+    fn remember(&mut self, key: u64, space: AddressSpace) {
+        let oldest = || self.spaces.iter().min_by_key(|(_, space)| space.read).map(|(key, _)| *key);
+        if self.spaces.len() >= MAX_SPACES
             && let Some(oldest) = oldest()
         {
-            self.images.remove(&oldest);
+            self.spaces.remove(&oldest);
         }
-        self.images.insert(key, image);
+        self.spaces.insert(key, space);
     }
 
     #[cfg(test)]
@@ -112,24 +119,24 @@ impl Images {
         let mapped = Arc::new(mapped);
         self.remember(
             key,
-            Image { process, mapped, hides_callers: false, read: Instant::now(), spare: 0, is_over: false },
+            AddressSpace { process, mapped, hides_callers: false, read: Instant::now(), spare: 0, is_over: false },
         );
     }
 
     /// Code that the process made at run time may keep no frame pointer.
     pub fn hides_callers(&self, header: &StackHeader) -> bool {
-        self.images.get(&header.image).is_some_and(|image| image.hides_callers)
+        self.spaces.get(&header.image).is_some_and(|space| space.hides_callers)
     }
 
     /// What the process had mapped stays as it was read last.
     pub fn keep_as_it_is(&mut self, process: ProcessId) {
-        for image in self.images.values_mut().filter(|image| image.process == process) {
-            image.is_over = true;
+        for space in self.spaces.values_mut().filter(|space| space.process == process) {
+            space.is_over = true;
         }
     }
 
     pub fn forget_process(&mut self, process: ProcessId) {
-        self.images.retain(|_, image| image.process != process);
+        self.spaces.retain(|_, space| space.process != process);
     }
 }
 
@@ -142,36 +149,36 @@ mod tests {
     const NOWHERE: u64 = 0x10;
 
     /// Looks, and says whether the mappings were read for it.
-    fn reads(images: &mut Images, modules: &mut Modules, address: u64) -> bool {
-        let before = images.images.get(&1).map(|image| Arc::as_ptr(&image.mapped));
+    fn reads(spaces: &mut AddressSpaces, modules: &mut Modules, address: u64) -> bool {
+        let before = spaces.spaces.get(&1).map(|space| Arc::as_ptr(&space.mapped));
         let id = own_id();
         let header = StackHeader { image: 1, tgid: id.tgid, started_at: id.started_at, ..StackHeader::default() };
-        let mapped = images.look(&header, address, modules).expect("our own mappings");
+        let mapped = spaces.look(&header, address, modules).expect("our own mappings");
         before != Some(Arc::as_ptr(&mapped))
     }
 
     #[test]
     fn mappings_are_read_again_for_an_unknown_address_some_times_and_after_a_while() {
-        let (mut images, mut modules) = (Images::default(), Modules::new(Procfs::new("/proc")));
+        let (mut spaces, mut modules) = (AddressSpaces::default(), Modules::new(Procfs::new("/proc")));
         let known = reads as *const () as u64;
-        assert!(reads(&mut images, &mut modules, known) && !reads(&mut images, &mut modules, known));
+        assert!(reads(&mut spaces, &mut modules, known) && !reads(&mut spaces, &mut modules, known));
         let mut times = || {
-            images.spent = Spent::default();
-            reads(&mut images, &mut modules, NOWHERE)
+            spaces.spent = RereadBudget::default();
+            reads(&mut spaces, &mut modules, NOWHERE)
         };
         assert_eq!([times(), times(), times(), times(), times()], [true, true, true, true, false]);
-        let age = |images: &mut Images, by: Duration| {
-            let image = images.images.get_mut(&1).expect("an image");
-            image.read = image.read.checked_sub(by).expect("the machine has been up for longer");
+        let age = |spaces: &mut AddressSpaces, by: Duration| {
+            let space = spaces.spaces.get_mut(&1).expect("an address space");
+            space.read = space.read.checked_sub(by).expect("the machine has been up for longer");
         };
-        age(&mut images, REREAD);
-        assert!(!reads(&mut images, &mut modules, known));
-        assert!(reads(&mut images, &mut modules, NOWHERE) && !reads(&mut images, &mut modules, NOWHERE));
-        age(&mut images, REFRESH);
-        images.spent = Spent { second: Some(Instant::now()), time: SHARE };
-        assert!(!reads(&mut images, &mut modules, known), "others have used up this second");
-        images.spent = Spent::default();
-        assert!(reads(&mut images, &mut modules, known));
-        assert!(images.spent.time > Duration::ZERO);
+        age(&mut spaces, REREAD);
+        assert!(!reads(&mut spaces, &mut modules, known));
+        assert!(reads(&mut spaces, &mut modules, NOWHERE) && !reads(&mut spaces, &mut modules, NOWHERE));
+        age(&mut spaces, REFRESH);
+        spaces.spent = RereadBudget { second: Some(Instant::now()), time: SHARE };
+        assert!(!reads(&mut spaces, &mut modules, known), "others have used up this second");
+        spaces.spent = RereadBudget::default();
+        assert!(reads(&mut spaces, &mut modules, known));
+        assert!(spaces.spent.time > Duration::ZERO);
     }
 }

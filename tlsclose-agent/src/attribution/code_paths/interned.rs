@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::attribution::modules::Place;
+use crate::attribution::modules::CodePlace;
 use tlsclose_core::model::PathId;
 
 /// Distinct code paths kept; a host has hundreds.
 const MAX_PATHS: usize = 16_384;
 
-type Path = Arc<[Place]>;
+type Path = Arc<[CodePlace]>;
 
 #[derive(Default)]
 pub struct Interned {
@@ -18,13 +18,13 @@ pub struct Interned {
 }
 
 impl Interned {
-    pub fn get(&self, id: PathId) -> Option<&[Place]> {
+    pub fn get(&self, id: PathId) -> Option<&[CodePlace]> {
         let index = (id.0 as usize).checked_sub(1)?;
         self.paths.get(index).map(|path| &**path)
     }
 
     /// None when there are [`MAX_PATHS`] others.
-    pub fn id(&mut self, path: &[Place]) -> Option<PathId> {
+    pub fn id(&mut self, path: &[CodePlace]) -> Option<PathId> {
         if let Some(id) = self.ids.get(path) {
             return Some(*id);
         }

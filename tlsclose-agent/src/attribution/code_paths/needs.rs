@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tlsclose_common::facts::{LeafKey, LeafRule, leaf};
 
-use crate::attribution::modules::Place;
+use crate::attribution::modules::CodePlace;
 
 /// Places of system calls that are remembered.
 const MAX_NEEDS: usize = 8_192;
@@ -14,7 +14,7 @@ pub struct Needs {
     /// Places from which copies are needed for good, and which ([`leaf::COPY`]).
     copies: HashMap<LeafKey, u32>,
     /// Walked stacks ended at these in vain; a copy was asked for, once.
-    asked: HashSet<(LeafKey, Place)>,
+    asked: HashSet<(LeafKey, CodePlace)>,
 }
 
 impl Needs {
@@ -35,7 +35,7 @@ impl Needs {
     }
 
     /// True the first time.
-    pub fn ask(&mut self, key: LeafKey, place: Place) -> bool {
+    pub fn ask(&mut self, key: LeafKey, place: CodePlace) -> bool {
         if self.asked.len() >= MAX_NEEDS {
             self.asked.clear();
         }

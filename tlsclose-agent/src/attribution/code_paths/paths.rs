@@ -14,18 +14,18 @@ use tlsclose_common::{
 use tlsclose_symbols::rule::Caller;
 
 use super::{
-    address_spaces::Images,
+    address_spaces::AddressSpaces,
     interned::Interned,
     keys::Generations,
     needs::{Needs, rule},
-    stacks::{fold, normalize},
+    stacks::{Normalized, fold, normalize},
 };
 use crate::attribution::{
-    modules::{MappedModules, ModuleId, Modules, Place},
+    modules::{CodePlace, MappedModules, ModuleId, Modules},
     runtimes::{
         jit::{
             HostMaps, Jit,
-            unnamed::{Stack, Waiting},
+            unnamed::{ResolvedStack, UnnamedStacks},
         },
         python::{self, Python},
     },
@@ -33,7 +33,7 @@ use crate::attribution::{
 };
 use tlsclose_core::model::ProcessId;
 use tlsclose_core::model::site_id::is_runtime_module;
-use tlsclose_core::model::{Frame, PathId};
+use tlsclose_core::model::{CodePath, PathId};
 use unwound::Unwound;
 
 /// Places remembered for programs and threads to start at.
@@ -64,12 +64,12 @@ pub struct Paths {
     /// Keys of copies, each used once.
     copied: Generations,
     interned: Interned,
-    images: Images,
+    spaces: AddressSpaces,
     /// Return addresses that only the start of the program or of a thread lies behind.
-    roots: HashSet<Place>,
+    roots: HashSet<CodePlace>,
     needs: Needs,
     jit: Jit,
-    waiting: Waiting,
+    unnamed: UnnamedStacks,
     pub lost: PathsLost,
 }
 
@@ -91,7 +91,7 @@ impl Paths {
     ) -> Option<(LeafKey, LeafRule)> {
         let path = self.places(header, frames, modules)?;
         let key = LeafKey { image: header.image, pc: header.pc };
-        let hides_callers = self.images.hides_callers(header);
+        let hides_callers = self.spaces.hides_callers(header);
         let mut own_seen = false;
         let mut end = path.len();
         for (depth, place) in path.iter().enumerate() {
@@ -110,7 +110,7 @@ impl Paths {
                     break;
                 }
                 Some(Some(Caller::Root)) => {
-                    self.is_root(*place);
+                    self.mark_root(*place);
                     true
                 }
                 Some(Some(Caller::Unknown)) => true,
@@ -177,21 +177,21 @@ impl Paths {
             self.walked.insert(header.key, id);
         }
         if let Some(last) = path.last().filter(|_| header.python == told::WALKED) {
-            self.is_root(*last);
+            self.mark_root(*last);
         }
     }
 
     /// The address space of a process is gone, or another program's now; some of its stacks are still to come.
     pub fn keep_as_it_is(&mut self, process: ProcessId) {
-        self.images.keep_as_it_is(process);
+        self.spaces.keep_as_it_is(process);
     }
 
     /// None of its stacks will come any more.
     pub fn forget_process(&mut self, process: ProcessId, modules: &Modules, symbols: &mut Symbolizer) {
         let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
-        let named = self.waiting.settle(process, &mut maps);
+        let named = self.unnamed.settle(process, &mut maps);
         self.insert(named);
-        self.images.forget_process(process);
+        self.spaces.forget_process(process);
         self.jit.forget(process);
     }
 
@@ -202,20 +202,13 @@ impl Paths {
         self.walked.dropped()
     }
 
-    /// Names the frames of a path, inlined functions expanded, innermost first; and whether they
-    /// reach the start of the program or of a thread.
-    pub fn frames(
-        &self,
-        path: PathId,
-        modules: &Modules,
-        symbols: &mut Symbolizer,
-        python: &Python,
-    ) -> (Vec<Frame>, bool) {
-        let Some(path) = self.interned.get(path) else { return (Vec::new(), false) };
+    /// Names the frames of a path.
+    pub fn named(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer, python: &Python) -> CodePath {
+        let Some(path) = self.interned.get(path) else { return CodePath::default() };
         let native = path.iter().take_while(|(module, _)| *module != python::MODULE);
         let addresses: Vec<_> =
             native.enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
-        let is_whole = path.last().is_some_and(|last| self.roots.contains(last));
+        let whole = path.last().is_some_and(|last| self.roots.contains(last));
         let in_files: Vec<_> = addresses.iter().copied().filter(|place| place.0 != ModuleId::JIT).collect();
         let mut named = symbols.names(modules, &in_files).into_iter();
         let frames = addresses.iter().map(|place| match place.0 {
@@ -223,13 +216,13 @@ impl Paths {
             _ => named.next().unwrap_or_default(),
         });
         let python = path[addresses.len()..].iter().map(|(_, number)| python.frame(*number));
-        (frames.flatten().chain(python).collect(), is_whole)
+        CodePath { frames: frames.flatten().chain(python).collect(), whole }
     }
 
     /// Names the JIT code of stacks that came before the map of their process had it, where that map may be read now.
     pub fn name_waiting(&mut self, modules: &Modules, symbols: &mut Symbolizer) {
         let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
-        let named = self.waiting.look_again(&mut maps);
+        let named = self.unnamed.look_again(&mut maps);
         self.insert(named);
     }
 
@@ -238,18 +231,18 @@ impl Paths {
         &mut self,
         header: &StackHeader,
         is_copy: bool,
-        path: &[Place],
+        path: &[CodePlace],
         modules: &Modules,
         symbols: &mut Symbolizer,
     ) {
         let process = ProcessId { tgid: header.tgid, started_at: header.started_at };
-        let stack = Stack { key: header.key, is_copy, process, path: path.to_vec() };
+        let stack = ResolvedStack { key: header.key, is_copy, process, path: path.to_vec() };
         let mut maps = HostMaps { jit: &mut self.jit, procfs: modules.procfs(), symbols };
-        let named = self.waiting.take_in(stack, &mut maps);
+        let named = self.unnamed.take_in(stack, &mut maps);
         self.insert(named);
     }
 
-    fn insert(&mut self, stacks: Vec<Stack>) {
+    fn insert(&mut self, stacks: Vec<ResolvedStack>) {
         for stack in stacks {
             let Some(id) = self.intern(&stack.path) else { continue };
             let keys = if stack.is_copy { &mut self.copied } else { &mut self.walked };
@@ -258,8 +251,8 @@ impl Paths {
     }
 
     /// Where the program's own frames end, and only such follow as start a program or a thread.
-    fn start_of(&self, path: &[Place], is_whole: bool, modules: &Modules) -> usize {
-        let is_own = |(depth, place): (usize, &Place)| {
+    fn start_of(&self, path: &[CodePlace], is_whole: bool, modules: &Modules) -> usize {
+        let is_own = |(depth, place): (usize, &CodePlace)| {
             let is_root = is_whole && depth + 1 == path.len();
             !is_root && !is_runtime(place.0, modules)
         };
@@ -269,15 +262,16 @@ impl Paths {
 
     /// Of a whole stack whose own frames end at `start`: how many frames are kept, so that it is the
     /// same path as one that frame pointers lead to just behind the own frames.
-    fn learn_root(&mut self, path: &[Place], start: usize) -> usize {
+    fn learn_root(&mut self, path: &[CodePlace], start: usize) -> usize {
         let end = if path.len() - start <= START_MAX { path.len().min(start + 1) } else { path.len() };
         if let Some(last) = end.checked_sub(1) {
-            self.is_root(path[last]);
+            self.mark_root(path[last]);
         }
         end
     }
 
-    fn is_root(&mut self, place: Place) {
+    /// Only the start of the program or of a thread lies behind this place.
+    fn mark_root(&mut self, place: CodePlace) {
         if self.roots.len() < MAX_ROOTS {
             self.roots.insert(place);
         }
@@ -295,12 +289,13 @@ impl Paths {
 
     /// As places in files, up to the first address that belongs to none. What was loaded after the
     /// mappings were read last is found too.
-    fn places(&mut self, header: &StackHeader, frames: &[u64], modules: &mut Modules) -> Option<Vec<Place>> {
+    fn places(&mut self, header: &StackHeader, frames: &[u64], modules: &mut Modules) -> Option<Vec<CodePlace>> {
         let mapped = self.mapped(header, header.pc, modules)?;
-        let (path, cut) = normalize(frames, &mapped);
-        let unknown = frames.get(path.len()).filter(|_| cut).map(|pc| pc.saturating_sub(u64::from(!path.is_empty())));
+        let Normalized { places: path, is_cut } = normalize(frames, &mapped);
+        let unknown =
+            frames.get(path.len()).filter(|_| is_cut).map(|pc| pc.saturating_sub(u64::from(!path.is_empty())));
         let again = unknown.and_then(|unknown| self.look(header, unknown, modules));
-        Some(again.map_or(path, |mapped| normalize(frames, &mapped).0))
+        Some(again.map_or(path, |mapped| normalize(frames, &mapped).places))
     }
 
     /// The mappings of the program that the stack is from, read again when `address` is new to them.
@@ -312,12 +307,12 @@ impl Paths {
 
     /// As [`Self::mapped`], where a process that is gone is no loss yet.
     pub fn look(&mut self, header: &StackHeader, address: u64, modules: &mut Modules) -> Option<Arc<MappedModules>> {
-        self.images.look(header, address, modules)
+        self.spaces.look(header, address, modules)
     }
 }
 
 /// How to get from a place to its caller; None when that cannot be said now.
-fn caller_of(place: Place, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
+fn caller_of(place: CodePlace, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
     match place.0 {
         ModuleId::JIT => Some(Caller::FramePointer),
         module => symbols.caller(modules, module, place.1, is_leaf),

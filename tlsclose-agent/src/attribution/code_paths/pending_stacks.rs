@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// What came with a header.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Raw<'a> {
+pub enum RawStack<'a> {
     /// Return addresses, as the kernel walked them.
     Frames(&'a [u64]),
     /// The top of the stack.
@@ -38,43 +38,43 @@ pub enum Learned {
 }
 
 #[derive(Debug)]
-enum Owned {
+enum OwnedStack {
     Frames(Box<[u64]>),
     Copy(Box<[u8]>),
 }
 
-impl Raw<'_> {
+impl RawStack<'_> {
     fn bytes(self) -> usize {
         match self {
-            Raw::Frames(frames) => size_of_val(frames),
-            Raw::Copy(bytes) => bytes.len(),
+            RawStack::Frames(frames) => size_of_val(frames),
+            RawStack::Copy(bytes) => bytes.len(),
         }
     }
 
-    fn to_owned(self) -> Owned {
+    fn to_owned(self) -> OwnedStack {
         match self {
-            Raw::Frames(frames) => Owned::Frames(frames.into()),
-            Raw::Copy(bytes) => Owned::Copy(bytes.into()),
+            RawStack::Frames(frames) => OwnedStack::Frames(frames.into()),
+            RawStack::Copy(bytes) => OwnedStack::Copy(bytes.into()),
         }
     }
 }
 
-impl Owned {
-    fn raw(&self) -> Raw<'_> {
+impl OwnedStack {
+    fn raw(&self) -> RawStack<'_> {
         match self {
-            Owned::Frames(frames) => Raw::Frames(frames),
-            Owned::Copy(bytes) => Raw::Copy(bytes),
+            OwnedStack::Frames(frames) => RawStack::Frames(frames),
+            OwnedStack::Copy(bytes) => RawStack::Copy(bytes),
         }
     }
 }
 
-struct Stack {
+struct PendingStack {
     header: StackHeader,
-    raw: Owned,
+    raw: OwnedStack,
     since: Instant,
 }
 
-impl Stack {
+impl PendingStack {
     fn process(&self) -> ProcessId {
         ProcessId { tgid: self.header.tgid, started_at: self.header.started_at }
     }
@@ -82,26 +82,26 @@ impl Stack {
 
 /// Stacks that wait for files.
 #[derive(Default)]
-pub struct Parked {
-    stacks: VecDeque<Stack>,
+pub struct PendingStacks {
+    stacks: VecDeque<PendingStack>,
     bytes: usize,
     /// Processes that ended meanwhile.
     ended: Vec<ProcessId>,
 }
 
-impl Parked {
+impl PendingStacks {
     /// False when there is no room.
-    fn park(&mut self, header: &StackHeader, raw: Raw<'_>, since: Instant) -> bool {
+    fn park(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> bool {
         let has_room = self.stacks.len() < STACKS && self.bytes + raw.bytes() <= BYTES;
         if has_room && since.elapsed() < LONGEST {
             self.bytes += raw.bytes();
-            self.stacks.push_back(Stack { header: *header, raw: raw.to_owned(), since });
+            self.stacks.push_back(PendingStack { header: *header, raw: raw.to_owned(), since });
             return true;
         }
         false
     }
 
-    fn take(&mut self) -> VecDeque<Stack> {
+    fn take(&mut self) -> VecDeque<PendingStack> {
         self.bytes = 0;
         std::mem::take(&mut self.stacks)
     }
@@ -112,21 +112,21 @@ impl Parked {
 }
 
 impl Attribution {
-    pub fn take_in(&mut self, header: &StackHeader, raw: Raw<'_>) -> Option<Learned> {
+    pub fn take_in(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<Learned> {
         self.take_in_since(header, raw, Instant::now())
     }
 
     /// Stacks wait for files.
-    pub fn has_parked(&self) -> bool {
-        !self.parked.stacks.is_empty()
+    pub fn has_pending(&self) -> bool {
+        !self.pending.stacks.is_empty()
     }
 
     /// Takes in the stacks whose files may have been copied meanwhile.
-    pub fn take_in_parked(&mut self) -> Vec<Learned> {
-        let stacks = self.parked.take();
-        let learned = |stack: Stack| self.take_in_since(&stack.header, stack.raw.raw(), stack.since);
+    pub fn take_in_pending(&mut self) -> Vec<Learned> {
+        let stacks = self.pending.take();
+        let learned = |stack: PendingStack| self.take_in_since(&stack.header, stack.raw.raw(), stack.since);
         let learned = stacks.into_iter().filter_map(learned).collect();
-        for process in std::mem::take(&mut self.parked.ended) {
+        for process in std::mem::take(&mut self.pending.ended) {
             self.forget_process(process);
         }
         learned
@@ -135,30 +135,30 @@ impl Attribution {
     /// The address space of a process is gone, or another program's now. Stacks that wait are still unwound by what
     /// it had mapped.
     pub(in crate::attribution) fn forget_process(&mut self, process: ProcessId) {
-        if self.parked.has(process) {
+        if self.pending.has(process) {
             self.paths.keep_as_it_is(process);
-            self.parked.ended.push(process);
+            self.pending.ended.push(process);
         } else {
             self.paths.forget_process(process, &self.modules, &mut self.symbols);
         }
     }
 
-    fn take_in_since(&mut self, header: &StackHeader, raw: Raw<'_>, since: Instant) -> Option<Learned> {
+    fn take_in_since(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> Option<Learned> {
         // Of something else.
         self.symbols.waited();
         let learned = self.of_stack(header, raw);
-        if self.symbols.waited() && self.parked.park(header, raw, since) { None } else { learned }
+        if self.symbols.waited() && self.pending.park(header, raw, since) { None } else { learned }
     }
 
-    fn of_stack(&mut self, header: &StackHeader, raw: Raw<'_>) -> Option<Learned> {
+    fn of_stack(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<Learned> {
         if let Some((image, interpreter)) = self.late_python(header) {
             return Some(Learned::Interpreter(image, interpreter));
         }
         let Self { paths, modules, symbols, .. } = self;
         let learned = match raw {
             _ if symbols.waits() => None,
-            Raw::Frames(frames) => paths.walked(header, frames, modules, symbols),
-            Raw::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
+            RawStack::Frames(frames) => paths.walked(header, frames, modules, symbols),
+            RawStack::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
         };
         learned.map(|(key, rule)| Learned::Leaf(key, rule))
     }
@@ -172,20 +172,22 @@ mod tests {
     fn what_waits_is_bounded_in_number_in_bytes_and_in_time() {
         let header = StackHeader { tgid: 7, started_at: 1, ..StackHeader::default() };
         let now = Instant::now();
-        let mut parked = Parked::default();
+        let mut pending = PendingStacks::default();
         let frames = [1, 2, 3];
-        assert!((0..STACKS).all(|_| parked.park(&header, Raw::Frames(&frames), now)));
-        assert!(!parked.park(&header, Raw::Frames(&frames), now));
-        assert!(parked.has(ProcessId { tgid: 7, started_at: 1 }) && !parked.has(ProcessId { tgid: 7, started_at: 2 }));
+        assert!((0..STACKS).all(|_| pending.park(&header, RawStack::Frames(&frames), now)));
+        assert!(!pending.park(&header, RawStack::Frames(&frames), now));
+        assert!(
+            pending.has(ProcessId { tgid: 7, started_at: 1 }) && !pending.has(ProcessId { tgid: 7, started_at: 2 })
+        );
 
-        assert!(parked.take().iter().all(|stack| stack.raw.raw() == Raw::Frames(&frames)));
-        assert!(!parked.has(ProcessId { tgid: 7, started_at: 1 }));
+        assert!(pending.take().iter().all(|stack| stack.raw.raw() == RawStack::Frames(&frames)));
+        assert!(!pending.has(ProcessId { tgid: 7, started_at: 1 }));
         let copy = vec![5; BYTES / 4];
-        assert!((0..4).all(|_| parked.park(&header, Raw::Copy(&copy), now)));
-        assert!(!parked.park(&header, Raw::Copy(&copy), now));
+        assert!((0..4).all(|_| pending.park(&header, RawStack::Copy(&copy), now)));
+        assert!(!pending.park(&header, RawStack::Copy(&copy), now));
 
-        assert!(parked.take().iter().all(|stack| stack.raw.raw() == Raw::Copy(&copy)));
+        assert!(pending.take().iter().all(|stack| stack.raw.raw() == RawStack::Copy(&copy)));
         let long_ago = now.checked_sub(LONGEST);
-        assert!(long_ago.is_none_or(|then| !parked.park(&header, Raw::Copy(&copy), then)));
+        assert!(long_ago.is_none_or(|then| !pending.park(&header, RawStack::Copy(&copy), then)));
     }
 }

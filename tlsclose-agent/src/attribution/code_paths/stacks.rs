@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
 use tlsclose_common::limits::{PAGE, STACK_SPAN};
 
-use crate::attribution::modules::{MappedModules, ModuleId};
+use crate::attribution::modules::{CodePlace, MappedModules};
 
 /// Frames of one copied stack.
 const FRAMES_MAX: usize = 512;
@@ -37,8 +37,8 @@ pub struct Walk {
 /// with no rule ([`leaf::NONE`]) are left by their frame pointer. Each frame lies above the one
 /// before. `bytes` is `StackCopy::pages`; its contents are the process's to choose.
 pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize, u64) -> Step) -> Walk {
-    let stack = Stack { header, bytes, left: Cell::new(false), reach: Cell::new(0) };
-    let mut frame = Frame { pc: header.pc, stack_pointer: header.sp, frame_pointer: header.fp };
+    let stack = CopiedStack { header, bytes, left: Cell::new(false), reach: Cell::new(0) };
+    let mut frame = FrameRegisters { pc: header.pc, stack_pointer: header.sp, frame_pointer: header.fp };
     let mut pcs = Vec::new();
     while pcs.len() < FRAMES_MAX {
         pcs.push(frame.pc);
@@ -52,13 +52,13 @@ pub fn walk_copy(header: &StackHeader, bytes: &[u8], mut step: impl FnMut(usize,
 }
 
 /// Registers in a frame, those of its callers as they are once the inner ones have returned.
-struct Frame {
+struct FrameRegisters {
     pc: u64,
     stack_pointer: u64,
     frame_pointer: u64,
 }
 
-struct Stack<'a> {
+struct CopiedStack<'a> {
     header: &'a StackHeader,
     bytes: &'a [u8],
     /// A word was asked for that lies in the stack, but above the copy.
@@ -66,8 +66,8 @@ struct Stack<'a> {
     reach: Cell<u64>,
 }
 
-impl Stack<'_> {
-    fn caller(&self, frame: &Frame, rule: LeafRule) -> Option<Frame> {
+impl CopiedStack<'_> {
+    fn caller(&self, frame: &FrameRegisters, rule: LeafRule) -> Option<FrameRegisters> {
         let base = match rule.status {
             leaf::FROM_STACK_POINTER => frame.stack_pointer,
             leaf::FROM_FRAME_POINTER => frame.frame_pointer,
@@ -79,16 +79,16 @@ impl Stack<'_> {
             offset => self.word(base.checked_add_signed(offset.into())?)?,
         };
         // On x86-64 a call pushes the return address last: the caller's frame ends above it.
-        Some(Frame { pc: self.code(at)?, stack_pointer: at.checked_add(8)?, frame_pointer })
+        Some(FrameRegisters { pc: self.code(at)?, stack_pointer: at.checked_add(8)?, frame_pointer })
     }
 
-    fn caller_by_frame_pointer(&self, frame: &Frame) -> Option<Frame> {
+    fn caller_by_frame_pointer(&self, frame: &FrameRegisters) -> Option<FrameRegisters> {
         let fp = frame.frame_pointer;
         if fp < frame.stack_pointer || !fp.is_multiple_of(8) {
             return None;
         }
         let pc = self.code(fp.checked_add(8)?)?;
-        Some(Frame { pc, stack_pointer: fp.checked_add(16)?, frame_pointer: self.word(fp)? })
+        Some(FrameRegisters { pc, stack_pointer: fp.checked_add(16)?, frame_pointer: self.word(fp)? })
     }
 
     /// A word that may be a return address.
@@ -137,21 +137,29 @@ pub fn fold<T: PartialEq>(path: impl IntoIterator<Item = T>) -> Vec<T> {
     folded
 }
 
+/// Program counters as places in files.
+#[derive(Debug, PartialEq)]
+pub struct Normalized {
+    /// Innermost first.
+    pub places: Vec<CodePlace>,
+    /// An address belongs to no file: it and those behind it are missing.
+    pub is_cut: bool,
+}
+
 /// Addresses as places in files, which name the same code in every process. Stops at the first
-/// address that belongs to no file (a JIT's, or garbage): nothing above it can be trusted. The
-/// second value says whether that happened.
+/// address that belongs to no file (a JIT's, or garbage): nothing above it can be trusted.
 ///
 /// All but the first are return addresses: each belongs to the call before it, also where a call
 /// that does not return is a mapping's last instruction.
-pub fn normalize(pcs: &[u64], modules: &MappedModules) -> (Vec<(ModuleId, u64)>, bool) {
+pub fn normalize(pcs: &[u64], modules: &MappedModules) -> Normalized {
     let place = |(index, pc): (usize, &u64)| {
         let back = u64::from(index > 0);
         let (module, offset) = modules.find(pc.checked_sub(back)?)?;
         Some((module, offset.saturating_add(back)))
     };
     let places: Vec<_> = pcs.iter().enumerate().map_while(place).collect();
-    let cut = places.len() < pcs.len();
-    (places, cut)
+    let is_cut = places.len() < pcs.len();
+    Normalized { places, is_cut }
 }
 
 #[cfg(test)]

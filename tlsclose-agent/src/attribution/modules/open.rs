@@ -20,7 +20,7 @@ const MAPPINGS_MAX: usize = 4096;
 
 /// An executable mapping, and which file is behind it as far as that could be reached.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundMapping {
     pub mapping: Mapping,
     pub version: Option<FileVersion>,
 }
@@ -36,13 +36,14 @@ pub struct FileVersion {
 }
 
 /// The executable mappings of the process behind the directory `process` (`/proc/PID`).
-pub fn mappings(process: &OwnedFd) -> Option<Vec<Found>> {
+pub fn mappings(process: &OwnedFd) -> Option<Vec<FoundMapping>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let maps = rustix::fs::openat(process, "maps", flags, Mode::empty()).ok()?;
     let mut text = Vec::new();
     let mut maps = File::from(maps).take(MAPS_MAX);
     maps.read_to_end(&mut text).ok()?;
-    let find = |mapping: Mapping| Found { version: target(process, &mapping).map(|(_, version)| version), mapping };
+    let find =
+        |mapping: Mapping| FoundMapping { version: target(process, &mapping).map(|(_, version)| version), mapping };
     let mappings = executable(&text).into_iter().take(MAPPINGS_MAX);
     Some(mappings.map(find).collect())
 }

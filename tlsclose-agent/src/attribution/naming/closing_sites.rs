@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use tlsclose_core::{
     closes::sampled_counters::MAX_WAITING,
     model::{
-        Kind, PathId, Touch,
+        CodePath, Kind, PathId, Touch,
         site_id::{Trace, site_id},
     },
 };
-
-use crate::attribution::Attribution;
 
 /// Site labels and stacks of the paths that closed, by program.
 pub struct ClosingSites {
@@ -29,14 +27,15 @@ impl ClosingSites {
         path: PathId,
         exe: &str,
         call: &str,
-        attribution: &mut Attribution,
+        named: impl FnOnce(PathId) -> CodePath,
     ) -> Option<(String, Touch)> {
         let key = (path, exe.to_owned());
         if let Some(known) = self.known.get(&key) {
             return Some(known.clone());
         }
-        let (stack, whole) = attribution.frames(path);
-        let site = site_id(self.kind, exe, Trace::default(), Trace::new(&stack, whole))?;
+        let closed = named(path);
+        let site = site_id(self.kind, exe, Trace::default(), Trace::from(&closed))?;
+        let CodePath { frames: stack, whole } = closed;
         let touch = Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack };
         if self.known.len() >= MAX_WAITING {
             self.known.clear();

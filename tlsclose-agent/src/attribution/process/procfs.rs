@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tlsclose_common::facts::Comm;
 use tlsclose_core::model::{ProcessId, printable};
 
-use crate::attribution::containers::cgroup::{self, Found};
+use crate::attribution::containers::cgroup::{self, NestedContainer};
 use crate::attribution::detached_worker::Worker;
 
 /// More of a procfs file than this is never read, in bytes.
@@ -43,7 +43,7 @@ pub struct Identity {
     /// Hexadecimal. Not in procfs: the caller fills it from the program's module.
     pub build_id: Option<String>,
     /// The containers it is in, the outermost first.
-    pub containers: Vec<Found>,
+    pub containers: Vec<NestedContainer>,
 }
 
 /// How near a process is to its limits.

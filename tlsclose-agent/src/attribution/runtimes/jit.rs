@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 
-use self::unnamed::Maps;
+use self::unnamed::JitMaps;
 use crate::attribution::process::Procfs;
 use crate::attribution::symbols::{JitName, Symbolizer};
-use crate::attribution::untrusted_file::{self, Wanted};
+use crate::attribution::untrusted_file::{self, Requirements};
 use tlsclose_core::model::Frame;
 use tlsclose_core::model::ProcessId;
 
@@ -92,7 +92,7 @@ pub struct HostMaps<'a> {
     pub symbols: &'a mut Symbolizer,
 }
 
-impl Maps for HostMaps<'_> {
+impl JitMaps for HostMaps<'_> {
     fn is_young(&self, process: ProcessId) -> bool {
         self.jit.read.get(&process).is_some_and(Reading::is_young)
     }
@@ -141,7 +141,7 @@ impl PerfMapFile {
 
     /// May hang. Whoever may write to /tmp could put a FIFO, a link or a file of his own there.
     fn open(&self) -> Option<(File, u64)> {
-        let wanted = Wanted { at_most: MAP_MAX, owner: Some(self.owner), through_link: false };
+        let wanted = Requirements { at_most: MAP_MAX, owner: Some(self.owner), through_link: false };
         untrusted_file::open(&self.root, self.path.as_ref(), wanted)
     }
 }

@@ -39,7 +39,7 @@ const UNKNOWN_MAX: usize = 16;
 
 /// A line of Python.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Place {
+struct PythonLine {
     function: Option<Arc<str>>,
     file: Option<Arc<str>>,
     line: Option<u32>,
@@ -65,9 +65,9 @@ pub struct Python {
     codes: Codes,
     /// Since when, and how many starts were looked at.
     starts: Option<(Instant, u32)>,
-    numbers: HashMap<Place, u64>,
+    numbers: HashMap<PythonLine, u64>,
     /// By number.
-    places: Vec<Place>,
+    places: Vec<PythonLine>,
     /// Versions that are not known, by file.
     unknown: BTreeMap<String, String>,
     /// Stacks and code objects that the kernel side must send again.
@@ -149,7 +149,7 @@ impl Python {
                 continue;
             }
             let line = code.line(frame.instruction);
-            places.push(Place { function: code.function.clone(), file: code.file.clone(), line });
+            places.push(PythonLine { function: code.function.clone(), file: code.file.clone(), line });
         }
         let numbers: Option<Vec<u64>> = places.into_iter().map(|place| self.number(place)).collect();
         let Some(numbers) = numbers else {
@@ -192,7 +192,7 @@ impl Python {
         *count <= STARTS_PER_SECOND
     }
 
-    fn number(&mut self, place: Place) -> Option<u64> {
+    fn number(&mut self, place: PythonLine) -> Option<u64> {
         if let Some(number) = self.numbers.get(&place) {
             return Some(*number);
         }

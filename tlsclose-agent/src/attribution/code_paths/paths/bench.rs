@@ -111,7 +111,7 @@ fn names_of_a_thousand_stacks() {
     let mut paths = Paths::default();
     let mapped = MappedModules::of_ranges(&[(BASE, BASE + code.end - code.start, code.start, module.0)]);
     let process = ProcessId { tgid: std::process::id(), started_at: 0 };
-    paths.images.insert(1, process, mapped);
+    paths.spaces.insert(1, process, mapped);
     let mut symbols = symbolizer();
     let python = Python::default();
     let begin = Instant::now();
@@ -120,11 +120,11 @@ fn names_of_a_thousand_stacks() {
     }
     let unwound = begin.elapsed();
     let ids: Vec<PathId> = stacks.iter().map(|(header, _)| paths.by_key(header.key).expect("a path")).collect();
-    let named: Vec<_> = ids.iter().map(|id| paths.frames(*id, &modules, &mut symbols, &python).0).collect();
+    let named: Vec<_> = ids.iter().map(|id| paths.named(*id, &modules, &mut symbols, &python).frames).collect();
     let first = begin.elapsed();
     let again = Instant::now();
     for id in &ids {
-        paths.frames(*id, &modules, &mut symbols, &python);
+        paths.named(*id, &modules, &mut symbols, &python);
     }
     let cached = again.elapsed();
     // What was measured was really done.

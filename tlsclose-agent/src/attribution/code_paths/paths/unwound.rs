@@ -5,15 +5,15 @@ use tlsclose_symbols::rule::{Caller, NO_TABLES};
 
 use super::{Paths, caller_of};
 use crate::attribution::{
-    code_paths::stacks::{Step, Walk, normalize, walk_copy},
-    modules::{MappedModules, ModuleId, Modules, Place},
+    code_paths::stacks::{Normalized, Step, Walk, normalize, walk_copy},
+    modules::{CodePlace, MappedModules, ModuleId, Modules},
     symbols::Symbolizer,
 };
 
 /// What a copied stack holds.
 pub struct Unwound {
     /// Innermost first, up to the first address that belongs to no file.
-    pub path: Vec<Place>,
+    pub path: Vec<CodePlace>,
     /// How to get from each frame to its caller; None where that cannot be said now.
     pub callers: Vec<Option<Caller>>,
     /// It ends at the start of the program or of a thread.
@@ -55,7 +55,7 @@ impl Paths {
         modules: &Modules,
         symbols: &mut Symbolizer,
     ) -> (Unwound, Option<u64>) {
-        let hides_callers = self.images.hides_callers(header);
+        let hides_callers = self.spaces.hides_callers(header);
         let mut callers = Vec::new();
         let mut unknown = None;
         let Walk { mut pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
@@ -79,8 +79,8 @@ impl Paths {
             callers.pop();
             pcs.pop();
         }
-        let (path, cut) = normalize(&pcs, mapped);
-        let is_whole = !cut && callers.last() == Some(&Some(Caller::Root));
+        let Normalized { places: path, is_cut } = normalize(&pcs, mapped);
+        let is_whole = !is_cut && callers.last() == Some(&Some(Caller::Root));
         (Unwound { path, callers, is_whole, left_copy, reach }, unknown)
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::attribution::modules::ModuleId;
 use proptest::prelude::*;
 
 /// Bytes of a copy, and how far above the stack pointer it reaches.
@@ -162,7 +163,7 @@ fn places_stop_at_the_first_address_that_is_no_code() {
         (&[0x1010, 0], &[(ONE, 0x10)], true),
     ];
     for (pcs, places, cut) in cases {
-        assert_eq!(normalize(pcs, &mapped), (places.to_vec(), cut), "{pcs:x?}");
+        assert_eq!(normalize(pcs, &mapped), Normalized { places: places.to_vec(), is_cut: cut }, "{pcs:x?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::attribution::modules::{ModuleId, Place};
+use crate::attribution::modules::{CodePlace, ModuleId};
 use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait at once, of all processes. Those beyond are kept as they are, cut at the first function without
@@ -10,7 +10,7 @@ use tlsclose_core::model::ProcessId;
 const MAX: usize = 256;
 
 /// The maps of JIT compilers. Somebody keeps them, but not for ever, and not all of them.
-pub trait Maps {
+pub trait JitMaps {
     /// Whether what was read of the map can still be trusted with addresses that are used again.
     fn is_young(&self, process: ProcessId) -> bool;
 
@@ -24,26 +24,26 @@ pub trait Maps {
 
 /// A stack, as places in modules.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stack {
+pub struct ResolvedStack {
     /// The kernel side's.
     pub key: u64,
     pub is_copy: bool,
     pub process: ProcessId,
     /// The offset of JIT code is its address, until it is named: then it is the number of a function.
-    pub path: Vec<Place>,
+    pub path: Vec<CodePlace>,
 }
 
 /// A stack without all its names waits for one more look at the map of its process. With each look all that wait for
 /// it are looked up, before another map is read, and are final: as many processes as there are may wait together.
 #[derive(Default)]
-pub struct Waiting {
-    stacks: HashMap<ProcessId, Vec<Stack>>,
+pub struct UnnamedStacks {
+    stacks: HashMap<ProcessId, Vec<ResolvedStack>>,
     count: usize,
 }
 
-impl Waiting {
+impl UnnamedStacks {
     /// Takes in a stack. Gives back those that are final now, this one or others, named as far as they can be.
-    pub fn take_in(&mut self, stack: Stack, maps: &mut impl Maps) -> Vec<Stack> {
+    pub fn take_in(&mut self, stack: ResolvedStack, maps: &mut impl JitMaps) -> Vec<ResolvedStack> {
         if stack.path.iter().all(|place| place.0 != ModuleId::JIT) {
             return vec![stack];
         }
@@ -64,28 +64,28 @@ impl Waiting {
     }
 
     /// Looks at the maps of all processes that have stacks waiting, where that may be done now.
-    pub fn look_again(&mut self, maps: &mut impl Maps) -> Vec<Stack> {
+    pub fn look_again(&mut self, maps: &mut impl JitMaps) -> Vec<ResolvedStack> {
         let processes: Vec<_> = self.stacks.keys().copied().collect();
         processes.into_iter().flat_map(|process| self.look(process, maps)).collect()
     }
 
     /// The process is gone: what is left of its map is all that there will be.
-    pub fn settle(&mut self, process: ProcessId, maps: &mut impl Maps) -> Vec<Stack> {
+    pub fn settle(&mut self, process: ProcessId, maps: &mut impl JitMaps) -> Vec<ResolvedStack> {
         let stacks = self.stacks.remove(&process).unwrap_or_default();
         self.count -= stacks.len();
         stacks.iter().map(|stack| stack.named(maps)).collect()
     }
 
-    fn look(&mut self, process: ProcessId, maps: &mut impl Maps) -> Vec<Stack> {
+    fn look(&mut self, process: ProcessId, maps: &mut impl JitMaps) -> Vec<ResolvedStack> {
         if maps.look(process) { self.settle(process, maps) } else { Vec::new() }
     }
 }
 
-impl Stack {
+impl ResolvedStack {
     /// With functions in place of the addresses of JIT code, up to the first without a name.
-    fn named(&self, maps: &mut impl Maps) -> Self {
+    fn named(&self, maps: &mut impl JitMaps) -> Self {
         // Of all but the leaf the call before the return address is meant.
-        let address = |(depth, place): (usize, &Place)| place.1 - u64::from(depth > 0);
+        let address = |(depth, place): (usize, &CodePlace)| place.1 - u64::from(depth > 0);
         let made = self.path.iter().enumerate().filter(|(_, place)| place.0 == ModuleId::JIT);
         let addresses: Vec<u64> = made.map(address).collect();
         let mut numbers = maps.numbers(self.process, &addresses).into_iter();

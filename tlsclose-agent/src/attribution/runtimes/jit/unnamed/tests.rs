@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 
-/// Maps as they are kept: only that of one process, the last one read.
+/// JitMaps as they are kept: only that of one process, the last one read.
 #[derive(Default)]
 struct One {
     /// Functions that are in the map by now: each address is its own number.
@@ -30,7 +30,7 @@ impl One {
     }
 }
 
-impl Maps for One {
+impl JitMaps for One {
     fn is_young(&self, process: ProcessId) -> bool {
         !self.old.contains(&process)
     }
@@ -58,15 +58,15 @@ fn process(tgid: u32) -> ProcessId {
     ProcessId { tgid, started_at: 0 }
 }
 
-const LIBC: Place = (ModuleId(1), 0x10);
+const LIBC: CodePlace = (ModuleId(1), 0x10);
 
 /// A function of libc, called by JIT code just before `address`.
-fn stack(tgid: u32, key: u64, address: u64) -> Stack {
-    Stack { key, is_copy: false, process: process(tgid), path: vec![LIBC, (ModuleId::JIT, address + 1)] }
+fn stack(tgid: u32, key: u64, address: u64) -> ResolvedStack {
+    ResolvedStack { key, is_copy: false, process: process(tgid), path: vec![LIBC, (ModuleId::JIT, address + 1)] }
 }
 
 /// Keys of stacks, and whether each is named.
-fn told(stacks: Vec<Stack>) -> Vec<(u64, bool)> {
+fn told(stacks: Vec<ResolvedStack>) -> Vec<(u64, bool)> {
     let mut told: Vec<_> = stacks.iter().map(|stack| (stack.key, stack.path.len() == 2)).collect();
     told.sort_unstable();
     told
@@ -74,28 +74,28 @@ fn told(stacks: Vec<Stack>) -> Vec<(u64, bool)> {
 
 #[test]
 fn a_stack_without_jit_code_is_final_at_once() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
-    let stack = Stack { path: vec![LIBC], ..stack(7, 1, 0) };
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
+    let stack = ResolvedStack { path: vec![LIBC], ..stack(7, 1, 0) };
     assert_eq!(waiting.take_in(stack.clone(), &mut maps), [stack]);
     assert!(maps.looks.is_empty() && maps.asked == 0);
 }
 
 #[test]
 fn a_stack_is_named_by_the_call_and_up_to_the_first_function_without_a_name() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     maps.write(7, 0x20);
     maps.write(7, 0x40);
     let path = |jit: &[u64]| [vec![LIBC], jit.iter().map(|at| (ModuleId::JIT, *at)).collect()].concat();
-    let named = waiting.take_in(Stack { path: path(&[0x21, 0x41]), ..stack(7, 1, 0) }, &mut maps);
+    let named = waiting.take_in(ResolvedStack { path: path(&[0x21, 0x41]), ..stack(7, 1, 0) }, &mut maps);
     assert_eq!(named[0].path, path(&[0x20, 0x40]));
-    assert!(waiting.take_in(Stack { path: path(&[0x21, 0x31, 0x41]), ..stack(7, 2, 0) }, &mut maps).is_empty());
+    assert!(waiting.take_in(ResolvedStack { path: path(&[0x21, 0x31, 0x41]), ..stack(7, 2, 0) }, &mut maps).is_empty());
     maps.later();
     assert_eq!(waiting.look_again(&mut maps)[0].path, path(&[0x20]));
 }
 
 #[test]
 fn a_stack_waits_for_one_more_look_and_is_final_then() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     maps.write(7, 0x10);
     assert_eq!(told(waiting.take_in(stack(7, 1, 0x10), &mut maps)), [(1, true)]);
     assert!(waiting.take_in(stack(7, 2, 0x20), &mut maps).is_empty());
@@ -110,7 +110,7 @@ fn a_stack_waits_for_one_more_look_and_is_final_then() {
 
 #[test]
 fn nobody_is_asked_while_no_new_look_may_be_had() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     for key in 0..10 {
         waiting.take_in(stack(7, key, 0x20), &mut maps);
     }
@@ -123,7 +123,7 @@ fn nobody_is_asked_while_no_new_look_may_be_had() {
 
 #[test]
 fn more_processes_than_maps_are_kept_are_each_looked_at_once() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     for round in 0..3 {
         for tgid in 1..=20 {
             maps.write(tgid, 0x10);
@@ -143,7 +143,7 @@ fn more_processes_than_maps_are_kept_are_each_looked_at_once() {
 /// Its own map was read after it came, but is not kept any more when somebody thinks of it.
 #[test]
 fn a_look_for_one_stack_is_one_for_all_of_its_process() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     assert!(waiting.take_in(stack(7, 1, 0x20), &mut maps).is_empty());
     maps.write(7, 0x20);
     maps.later();
@@ -156,7 +156,7 @@ fn a_look_for_one_stack_is_one_for_all_of_its_process() {
 
 #[test]
 fn an_old_map_is_read_again_before_it_is_used() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     maps.write(7, 0x10);
     waiting.take_in(stack(7, 1, 0x10), &mut maps);
     waiting.take_in(stack(7, 2, 0x20), &mut maps);
@@ -169,7 +169,7 @@ fn an_old_map_is_read_again_before_it_is_used() {
 
 #[test]
 fn stacks_of_a_process_that_is_gone_get_what_is_left_of_its_map() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     waiting.take_in(stack(7, 1, 0x10), &mut maps);
     waiting.take_in(stack(7, 2, 0x20), &mut maps);
     waiting.take_in(stack(8, 3, 0x20), &mut maps);
@@ -183,7 +183,7 @@ fn stacks_of_a_process_that_is_gone_get_what_is_left_of_its_map() {
 
 #[test]
 fn only_so_many_wait() {
-    let (mut waiting, mut maps) = (Waiting::default(), One::default());
+    let (mut waiting, mut maps) = (UnnamedStacks::default(), One::default());
     for key in 0..MAX as u64 {
         assert!(waiting.take_in(stack(key as u32 % 9, key, 0x20), &mut maps).is_empty());
     }
