@@ -13,6 +13,7 @@ pub mod closes;
 pub mod code_paths;
 pub mod containers;
 mod detached_worker;
+mod kernel_command;
 pub mod modules;
 pub mod naming;
 pub mod process;
@@ -26,10 +27,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tlsclose_common::facts::{Interpreter, PythonFrame, StackHeader, call};
+use tlsclose_common::facts::{Interpreter, PythonFrame, PythonStart, StackHeader, call};
 
+pub use self::kernel_command::KernelCommand;
 use self::{
-    code_paths::{paths::Paths, pending_stacks::PendingStacks},
+    code_paths::{
+        paths::Paths,
+        pending_stacks::{PendingStack, PendingStacks, RawStack},
+    },
     containers::{Containers, Whereabouts},
     detached_worker::Worker,
     modules::Modules,
@@ -191,6 +196,58 @@ impl Attribution {
         touch(call, self.path(path), None)
     }
 
+    /// Takes in a stack of native frames.
+    pub fn take_in(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<KernelCommand> {
+        self.take_in_since(header, raw, Instant::now())
+    }
+
+    /// Stacks wait for files.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Takes in the stacks whose files may have been copied meanwhile.
+    pub fn take_in_pending(&mut self) -> Vec<KernelCommand> {
+        let stacks = self.pending.take();
+        let learned = |stack: PendingStack| self.take_in_since(&stack.header, stack.raw(), stack.since);
+        let learned = stacks.into_iter().filter_map(learned).collect();
+        for process in std::mem::take(&mut self.pending.ended) {
+            self.forget_process(process);
+        }
+        learned
+    }
+
+    /// The address space of a process is gone, or another program's now. Stacks that wait are still unwound by what
+    /// it had mapped.
+    fn forget_process(&mut self, process: ProcessId) {
+        if self.pending.has(process) {
+            self.paths.keep_as_it_is(process);
+            self.pending.ended.push(process);
+        } else {
+            self.paths.forget_process(process, &self.modules, &mut self.symbols);
+        }
+    }
+
+    fn take_in_since(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> Option<KernelCommand> {
+        // Of something else.
+        self.symbols.waited();
+        let learned = self.of_stack(header, raw);
+        if self.symbols.waited() && self.pending.park(header, raw, since) { None } else { learned }
+    }
+
+    fn of_stack(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<KernelCommand> {
+        if let Some((image, interpreter)) = self.late_python(header) {
+            return Some(KernelCommand::SetInterpreter(image, interpreter));
+        }
+        let Self { paths, modules, symbols, .. } = self;
+        let learned = match raw {
+            _ if symbols.waits() => None,
+            RawStack::Frames(frames) => paths.walked(header, frames, modules, symbols),
+            RawStack::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
+        };
+        learned.map(|(key, rule)| KernelCommand::SetLeaf(key, rule))
+    }
+
     /// Names stacks that wait for the map of a JIT compiler, where one may be read now.
     pub fn name_waiting(&mut self) {
         self.paths.name_waiting(&self.modules, &mut self.symbols);
@@ -208,6 +265,19 @@ impl Attribution {
         if let Some(places) = self.python.places(header, frames) {
             self.paths.python(header, &places, &mut self.modules);
         }
+    }
+
+    /// A program of Python was started.
+    pub fn python_started(&mut self, start: &PythonStart) -> Option<KernelCommand> {
+        let (image, interpreter) = self.python.started(start, &mut self.modules, &mut self.symbols)?;
+        Some(KernelCommand::SetInterpreter(image, interpreter))
+    }
+
+    /// What the kernel side must send again, because it was forgotten here since this was asked last.
+    pub fn forgotten(&mut self) -> Vec<KernelCommand> {
+        let python = self.python.forgotten();
+        let stacks = self.paths.forgotten().into_iter().chain(python.stacks).map(KernelCommand::ForgetStack);
+        stacks.chain(python.codes.into_iter().map(KernelCommand::ForgetCode)).collect()
     }
 
     /// The code path under a key that the kernel side gave out; empty when it is not known.

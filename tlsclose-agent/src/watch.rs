@@ -21,9 +21,9 @@ pub use self::{
 };
 use crate::{
     attribution::{
-        Attribution,
+        Attribution, KernelCommand,
         closes::{abort_intake::AbortIntake, tls_closes::TlsCloseIntake},
-        code_paths::pending_stacks::{Learned, RawStack},
+        code_paths::pending_stacks::RawStack,
         containers::Containers,
         process::{Procfs, last_user::LastUsers},
     },
@@ -32,7 +32,12 @@ use crate::{
     kernel::{census::CensusError, counters::Counters, load::Kernel, stacks::Record},
 };
 use tlsclose_core::{
-    closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
+    closes::{
+        aborts::AbortAccounts,
+        sampled_counters::{Counted, CountedCloses},
+        tls::TlsAccounts,
+        usual_close::Closed,
+    },
     leaks::{
         accept_queues::AcceptQueues,
         fd_exhaustion::{DescriptorGrowth, EmfileAccounts},
@@ -203,8 +208,8 @@ impl Watch {
         // Stacks taken while the census ran.
         self.drain();
         self.learn_closes();
-        self.abort_intake.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
-        self.tls_close_intake.learn(&mut self.kernel, &mut self.attribution, &mut self.tls, now);
+        self.learn_aborts(now);
+        self.learn_tls_closes(now);
         self.judge(now);
         self.housekeeping(now);
         Ok(())
@@ -216,6 +221,27 @@ impl Watch {
         let closed = taken.map(|(pair, sockets)| Closed { opened: pair.opened, closed: pair.closed, sockets });
         let Attribution { closes, paths, .. } = &mut self.attribution;
         closes.take(closed, |key| paths.by_key(key));
+    }
+
+    /// Takes in how connections were aborted.
+    fn learn_aborts(&mut self, now: Moment) {
+        // First the samples: what they are of is counted already.
+        let samples = self.kernel.take_abort_stacks();
+        let counted = self.kernel.aborts().into_iter();
+        let counted = counted.map(|it| Counted { key: it.key, count: it.count, comm: it.comm }).collect();
+        let closes = CountedCloses { counted, samples };
+        let commands = self.abort_intake.take_in(closes, &mut self.attribution, &mut self.aborts, now);
+        self.carry_out(commands);
+    }
+
+    /// Takes in how TLS connections were closed.
+    fn learn_tls_closes(&mut self, now: Moment) {
+        let samples = self.kernel.take_tls_stacks();
+        let counted = self.kernel.tls_closes().into_iter();
+        let counted = counted.map(|it| Counted { key: it.key, count: it.count, comm: it.comm }).collect();
+        let closes = CountedCloses { counted, samples };
+        let commands = self.tls_close_intake.take_in(closes, &mut self.attribution, &mut self.tls, now);
+        self.carry_out(commands);
     }
 
     fn judge(&mut self, now: Moment) {
@@ -261,34 +287,28 @@ impl Watch {
             Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, RawStack::Copy(bytes))),
             Record::Python(header, frames) => attribution.python_stack(&header, frames),
             Record::PythonCode(code) => attribution.python.code(code),
-            Record::PythonStart(start) => {
-                let Attribution { python, modules, symbols, .. } = &mut *attribution;
-                let interpreter = python.started(&start, modules, symbols);
-                learned.extend(interpreter.map(|(image, interpreter)| Learned::Interpreter(image, interpreter)));
-            }
+            Record::PythonStart(start) => learned.extend(attribution.python_started(&start)),
             Record::End(end) => {
                 let process = ProcessId { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
             }
         });
-        self.teach(learned);
+        self.carry_out(learned);
         self.look_again();
-        let attribution = &mut self.attribution;
-        let python = attribution.python.forgotten();
-        for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
-            self.kernel.forget_stack(key);
-        }
-        for id in python.codes {
-            self.kernel.forget_code(id);
-        }
+        let forgotten = self.attribution.forgotten();
+        self.carry_out(forgotten);
     }
 
-    /// Tells the kernel side how to go on.
-    fn teach(&mut self, learned: Vec<Learned>) {
-        for learned in learned {
-            match learned {
-                Learned::Leaf(leaf, rule) => self.kernel.set_leaf(leaf, rule),
-                Learned::Interpreter(image, interpreter) => self.kernel.set_python(image, interpreter),
+    /// Tells the kernel side how to go on, and what to forget.
+    fn carry_out(&mut self, commands: Vec<KernelCommand>) {
+        for command in commands {
+            match command {
+                KernelCommand::SetLeaf(leaf, rule) => self.kernel.set_leaf(leaf, rule),
+                KernelCommand::SetInterpreter(image, interpreter) => self.kernel.set_python(image, interpreter),
+                KernelCommand::ForgetStack(key) => self.kernel.forget_stack(key),
+                KernelCommand::ForgetCode(id) => self.kernel.forget_code(id),
+                KernelCommand::ForgetAborts(key) => self.kernel.forget_aborts(key),
+                KernelCommand::ForgetTlsCloses(key) => self.kernel.forget_tls_closes(key),
             }
         }
     }
@@ -296,7 +316,7 @@ impl Watch {
     /// At stacks that wait: for files, or for the maps of JIT compilers.
     fn look_again(&mut self) {
         let learned = self.attribution.take_in_pending();
-        self.teach(learned);
+        self.carry_out(learned);
         self.attribution.name_waiting();
     }
 

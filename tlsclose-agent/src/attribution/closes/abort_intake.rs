@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use tlsclose_common::facts::{AbortKey, AbortStackKey, abort};
 
 use crate::attribution::{
-    Attribution, containers::Whereabouts, naming::closing_sites::ClosingSites, process::comm_text,
+    Attribution, KernelCommand, containers::Whereabouts, naming::closing_sites::ClosingSites, process::comm_text,
 };
-use crate::kernel::load::Kernel;
-use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
+use tlsclose_core::closes::sampled_counters::{CountedCloses, Growing, Waiting};
 use tlsclose_core::{
     closes::aborts::{AbortAccounts, Aborted},
     model::{AbortCause, Kind, Moment, ProcessId, Workload},
@@ -27,18 +26,18 @@ impl Default for AbortIntake {
 }
 
 impl AbortIntake {
-    /// Takes in what was counted and sampled since this was called last.
-    pub fn learn(
+    /// Takes in what was counted and sampled since this was called last; returns which counters are over.
+    pub fn take_in(
         &mut self,
-        kernel: &mut Kernel,
+        closes: CountedCloses<AbortKey, AbortStackKey>,
         attribution: &mut Attribution,
         accounts: &mut AbortAccounts,
         now: Moment,
-    ) {
+    ) -> Vec<KernelCommand> {
         accounts.begin(now);
-        let samples = kernel.take_abort_stacks();
+        let mut commands = Vec::new();
         let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
-        for counted in kernel.aborts() {
+        for counted in closes.counted {
             let process = process_of(&counted.key);
             let Some(cause) = cause(counted.key.cause) else { continue };
             let whereabouts = attribution.whereabouts(process);
@@ -61,11 +60,11 @@ impl AbortIntake {
                 is_alive
             };
             if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_aborts(counted.key);
+                commands.push(KernelCommand::ForgetAborts(counted.key));
             }
         }
         let Self { waiting, sites, .. } = self;
-        waiting.place(samples, |key, count| {
+        waiting.place(closes.samples, |key, count| {
             let Some(cause) = cause(key.aborted.cause) else { return 0 };
             let process = process_of(&key.aborted);
             let known = labels.get(&process).zip(attribution.paths.by_key(key.stack));
@@ -75,6 +74,7 @@ impl AbortIntake {
             let site = sites.site(path, &aborted.exe, call, |path| attribution.path(path));
             site.map_or(0, |(site, closed)| accounts.sampled(&aborted, &site, &closed, now))
         });
+        commands
     }
 }
 

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use tlsclose_common::facts::{TlsCloseKey, TlsStackKey};
 
 use crate::attribution::{
-    Attribution, containers::Whereabouts, naming::closing_sites::ClosingSites, process::comm_text,
+    Attribution, KernelCommand, containers::Whereabouts, naming::closing_sites::ClosingSites, process::comm_text,
 };
-use crate::kernel::{load::Kernel, tls::TlsCount};
-use tlsclose_core::closes::sampled_counters::{Growing, Waiting};
+use tlsclose_core::closes::sampled_counters::{Counted, CountedCloses, Growing, Waiting};
 use tlsclose_core::closes::tls::{Close, Sampled};
 use tlsclose_core::{
     closes::tls::TlsAccounts,
@@ -28,18 +27,18 @@ impl Default for TlsCloseIntake {
 }
 
 impl TlsCloseIntake {
-    /// Takes in what was counted and sampled since this was called last.
-    pub fn learn(
+    /// Takes in what was counted and sampled since this was called last; returns which counters are over.
+    pub fn take_in(
         &mut self,
-        kernel: &mut Kernel,
+        closes: CountedCloses<TlsCloseKey, TlsStackKey>,
         attribution: &mut Attribution,
         accounts: &mut TlsAccounts,
         now: Moment,
-    ) {
+    ) -> Vec<KernelCommand> {
         accounts.begin(now);
-        let samples = kernel.take_tls_stacks();
+        let mut commands = Vec::new();
         let mut labels: HashMap<ProcessId, Workload> = HashMap::new();
-        for counted in kernel.tls_closes() {
+        for counted in closes.counted {
             let process = process_of(&counted.key);
             let whereabouts = attribution.whereabouts(process);
             if matches!(whereabouts, Some(Whereabouts::Pending(_))) {
@@ -61,17 +60,18 @@ impl TlsCloseIntake {
                 is_alive
             };
             if self.seen.retire_if_dead(&counted.key, fresh > 0, is_alive) {
-                kernel.forget_tls_closes(counted.key);
+                commands.push(KernelCommand::ForgetTlsCloses(counted.key));
             }
         }
         let Self { waiting, sites, .. } = self;
-        waiting.place(samples, |key, count| {
+        waiting.place(closes.samples, |key, count| {
             let known = labels.get(&process_of(&key.close)).zip(attribution.paths.by_key(key.stack));
             let Some((identity, path)) = known else { return count };
             let close = close(key.close, count, identity.clone(), attribution);
             let site = sites.site(path, &close.exe, "close", |path| attribution.path(path));
             site.map_or(0, |(site, closed)| accounts.sampled(&Sampled { close, site, closed }, now))
         });
+        commands
     }
 }
 
@@ -80,7 +80,7 @@ fn process_of(key: &TlsCloseKey) -> ProcessId {
 }
 
 /// The name that the process had when it closed, else what it is called now.
-fn name(counted: &TlsCount, attribution: &mut Attribution) -> String {
+fn name(counted: &Counted<TlsCloseKey>, attribution: &mut Attribution) -> String {
     if !counted.comm.is_empty() {
         return comm_text(counted.comm);
     }

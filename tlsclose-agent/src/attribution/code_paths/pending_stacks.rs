@@ -6,9 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tlsclose_common::facts::{Interpreter, LeafKey, LeafRule, StackHeader};
+use tlsclose_common::facts::StackHeader;
 
-use crate::attribution::Attribution;
 use tlsclose_core::model::ProcessId;
 
 /// Stacks that wait, and their bytes. Those beyond are taken for what they say now: the kernel side sends such places
@@ -26,15 +25,6 @@ pub enum RawStack<'a> {
     Frames(&'a [u64]),
     /// The top of the stack.
     Copy(&'a [u8]),
-}
-
-/// What the kernel side must know because of a stack.
-#[derive(Clone, Copy, Debug)]
-pub enum Learned {
-    /// How to get on from a place.
-    Leaf(LeafKey, LeafRule),
-    /// An address space is that of this interpreter.
-    Interpreter(u64, Interpreter),
 }
 
 #[derive(Debug)]
@@ -68,13 +58,17 @@ impl OwnedStack {
     }
 }
 
-struct PendingStack {
-    header: StackHeader,
+pub struct PendingStack {
+    pub header: StackHeader,
     raw: OwnedStack,
-    since: Instant,
+    pub since: Instant,
 }
 
 impl PendingStack {
+    pub fn raw(&self) -> RawStack<'_> {
+        self.raw.raw()
+    }
+
     fn process(&self) -> ProcessId {
         ProcessId { tgid: self.header.tgid, started_at: self.header.started_at }
     }
@@ -86,12 +80,12 @@ pub struct PendingStacks {
     stacks: VecDeque<PendingStack>,
     bytes: usize,
     /// Processes that ended meanwhile.
-    ended: Vec<ProcessId>,
+    pub ended: Vec<ProcessId>,
 }
 
 impl PendingStacks {
     /// False when there is no room.
-    fn park(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> bool {
+    pub fn park(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> bool {
         let has_room = self.stacks.len() < STACKS && self.bytes + raw.bytes() <= BYTES;
         if has_room && since.elapsed() < LONGEST {
             self.bytes += raw.bytes();
@@ -101,66 +95,17 @@ impl PendingStacks {
         false
     }
 
-    fn take(&mut self) -> VecDeque<PendingStack> {
+    pub fn take(&mut self) -> VecDeque<PendingStack> {
         self.bytes = 0;
         std::mem::take(&mut self.stacks)
     }
 
-    fn has(&self, process: ProcessId) -> bool {
+    pub fn is_empty(&self) -> bool {
+        self.stacks.is_empty()
+    }
+
+    pub fn has(&self, process: ProcessId) -> bool {
         self.stacks.iter().any(|stack| stack.process() == process)
-    }
-}
-
-impl Attribution {
-    pub fn take_in(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<Learned> {
-        self.take_in_since(header, raw, Instant::now())
-    }
-
-    /// Stacks wait for files.
-    pub fn has_pending(&self) -> bool {
-        !self.pending.stacks.is_empty()
-    }
-
-    /// Takes in the stacks whose files may have been copied meanwhile.
-    pub fn take_in_pending(&mut self) -> Vec<Learned> {
-        let stacks = self.pending.take();
-        let learned = |stack: PendingStack| self.take_in_since(&stack.header, stack.raw.raw(), stack.since);
-        let learned = stacks.into_iter().filter_map(learned).collect();
-        for process in std::mem::take(&mut self.pending.ended) {
-            self.forget_process(process);
-        }
-        learned
-    }
-
-    /// The address space of a process is gone, or another program's now. Stacks that wait are still unwound by what
-    /// it had mapped.
-    pub(in crate::attribution) fn forget_process(&mut self, process: ProcessId) {
-        if self.pending.has(process) {
-            self.paths.keep_as_it_is(process);
-            self.pending.ended.push(process);
-        } else {
-            self.paths.forget_process(process, &self.modules, &mut self.symbols);
-        }
-    }
-
-    fn take_in_since(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> Option<Learned> {
-        // Of something else.
-        self.symbols.waited();
-        let learned = self.of_stack(header, raw);
-        if self.symbols.waited() && self.pending.park(header, raw, since) { None } else { learned }
-    }
-
-    fn of_stack(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<Learned> {
-        if let Some((image, interpreter)) = self.late_python(header) {
-            return Some(Learned::Interpreter(image, interpreter));
-        }
-        let Self { paths, modules, symbols, .. } = self;
-        let learned = match raw {
-            _ if symbols.waits() => None,
-            RawStack::Frames(frames) => paths.walked(header, frames, modules, symbols),
-            RawStack::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
-        };
-        learned.map(|(key, rule)| Learned::Leaf(key, rule))
     }
 }
 
