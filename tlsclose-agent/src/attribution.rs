@@ -4,11 +4,12 @@
 //! Everything read here belongs to somebody else and may be hostile: processes die or change at
 //! any read, files lie about their format, names contain what they like.
 //!
-//! The rooms, lowest first; none imports from one behind it: [`untrusted_file`] and
-//! [`detached_worker`], [`containers`], [`process`], [`modules`], [`symbols`], [`runtimes`],
+//! The rooms, lowest first; none imports from one behind it: [`bounded`],
+//! [`untrusted_file`] and [`detached_worker`], [`containers`], [`process`], [`modules`], [`symbols`], [`runtimes`],
 //! [`code_paths`], [`naming`], then [`Attribution`] over all of them, and [`closes`], which asks it.
 #![forbid(unsafe_code)]
 
+mod bounded;
 pub mod closes;
 pub mod code_paths;
 pub mod containers;

@@ -1,7 +1,6 @@
 //! What the address spaces that stacks come from have mapped, as last read.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,6 +8,7 @@ use std::{
 use tlsclose_common::facts::StackHeader;
 
 use crate::attribution::{
+    bounded::Bounded,
     modules::{MappedModules, Modules},
     runtimes::java,
 };
@@ -69,7 +69,7 @@ impl RereadBudget {
 #[derive(Default)]
 pub struct AddressSpaces {
     /// By [`StackHeader::image`].
-    spaces: HashMap<u64, AddressSpace>,
+    spaces: Bounded<u64, AddressSpace, MAX_SPACES>,
     spent: RereadBudget,
 }
 
@@ -95,29 +95,19 @@ impl AddressSpaces {
                 let mapped = Arc::new(mapped);
                 let space =
                     AddressSpace { process, mapped, hides_callers, read: Instant::now(), spare, is_over: false };
-                self.remember(header.image, space);
+                self.spaces.put(header.image, space);
             }
             if !is_first {
                 self.spent.time += begun.elapsed();
             }
         }
-        self.spaces.get(&header.image).map(|space| Arc::clone(&space.mapped))
-    }
-
-    fn remember(&mut self, key: u64, space: AddressSpace) {
-        let oldest = || self.spaces.iter().min_by_key(|(_, space)| space.read).map(|(key, _)| *key);
-        if self.spaces.len() >= MAX_SPACES
-            && let Some(oldest) = oldest()
-        {
-            self.spaces.remove(&oldest);
-        }
-        self.spaces.insert(key, space);
+        self.spaces.peek(&header.image).map(|space| Arc::clone(&space.mapped))
     }
 
     #[cfg(test)]
     pub(super) fn insert(&mut self, key: u64, process: ProcessId, mapped: MappedModules) {
         let mapped = Arc::new(mapped);
-        self.remember(
+        self.spaces.put(
             key,
             AddressSpace { process, mapped, hides_callers: false, read: Instant::now(), spare: 0, is_over: false },
         );
@@ -125,12 +115,12 @@ impl AddressSpaces {
 
     /// Code that the process made at run time may keep no frame pointer.
     pub fn hides_callers(&self, header: &StackHeader) -> bool {
-        self.spaces.get(&header.image).is_some_and(|space| space.hides_callers)
+        self.spaces.peek(&header.image).is_some_and(|space| space.hides_callers)
     }
 
     /// What the process had mapped stays as it was read last.
     pub fn keep_as_it_is(&mut self, process: ProcessId) {
-        for space in self.spaces.values_mut().filter(|space| space.process == process) {
+        for (_, space) in self.spaces.iter_mut().filter(|(_, space)| space.process == process) {
             space.is_over = true;
         }
     }
@@ -150,7 +140,7 @@ mod tests {
 
     /// Looks, and says whether the mappings were read for it.
     fn reads(spaces: &mut AddressSpaces, modules: &mut Modules, address: u64) -> bool {
-        let before = spaces.spaces.get(&1).map(|space| Arc::as_ptr(&space.mapped));
+        let before = spaces.spaces.peek(&1).map(|space| Arc::as_ptr(&space.mapped));
         let id = own_id();
         let header = StackHeader { image: 1, tgid: id.tgid, started_at: id.started_at, ..StackHeader::default() };
         let mapped = spaces.look(&header, address, modules).expect("our own mappings");

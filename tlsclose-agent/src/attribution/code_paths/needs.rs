@@ -1,10 +1,8 @@
 //! Which places that make system calls cannot be told by frame pointers.
 
-use std::collections::{HashMap, HashSet};
-
 use tlsclose_common::facts::{LeafKey, LeafRule, leaf};
 
-use crate::attribution::modules::CodePlace;
+use crate::attribution::{bounded::Bounded, modules::CodePlace};
 
 /// Places of system calls that are remembered.
 const MAX_NEEDS: usize = 8_192;
@@ -12,22 +10,19 @@ const MAX_NEEDS: usize = 8_192;
 #[derive(Default)]
 pub struct Needs {
     /// Places from which copies are needed for good, and which ([`leaf::COPY`]).
-    copies: HashMap<LeafKey, u32>,
+    copies: Bounded<LeafKey, u32, MAX_NEEDS>,
     /// Walked stacks ended at these in vain; a copy was asked for, once.
-    asked: HashSet<(LeafKey, CodePlace)>,
+    asked: Bounded<(LeafKey, CodePlace), (), MAX_NEEDS>,
 }
 
 impl Needs {
-    pub fn of(&self, key: LeafKey) -> Option<LeafRule> {
+    pub fn of(&mut self, key: LeafKey) -> Option<LeafRule> {
         self.copies.get(&key).map(|status| rule(*status))
     }
 
     /// Copies are needed from this place for good, deep ones where ordinary ones did not do.
     pub fn copies(&mut self, key: LeafKey, deeper: bool) -> LeafRule {
-        if self.copies.len() >= MAX_NEEDS {
-            self.copies.clear();
-        }
-        let status = self.copies.entry(key).or_insert(leaf::COPY);
+        let status = self.copies.get_or_insert_mut(key, || leaf::COPY);
         if deeper {
             *status = leaf::DEEP_COPY;
         }
@@ -36,10 +31,7 @@ impl Needs {
 
     /// True the first time.
     pub fn ask(&mut self, key: LeafKey, place: CodePlace) -> bool {
-        if self.asked.len() >= MAX_NEEDS {
-            self.asked.clear();
-        }
-        self.asked.insert((key, place))
+        self.asked.put((key, place), ()).is_none()
     }
 }
 

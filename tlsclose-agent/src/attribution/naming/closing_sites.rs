@@ -1,7 +1,5 @@
 //! The sites of code paths that closed connections.
 
-use std::collections::HashMap;
-
 use tlsclose_core::{
     closes::sampled_counters::MAX_WAITING,
     model::{
@@ -10,15 +8,17 @@ use tlsclose_core::{
     },
 };
 
+use crate::attribution::bounded::Bounded;
+
 /// Site labels and stacks of the paths that closed, by program.
 pub struct ClosingSites {
     kind: Kind,
-    known: HashMap<(PathId, String), (String, Touch)>,
+    known: Bounded<(PathId, String), (String, Touch), MAX_WAITING>,
 }
 
 impl ClosingSites {
     pub fn of(kind: Kind) -> Self {
-        Self { kind, known: HashMap::new() }
+        Self { kind, known: Bounded::default() }
     }
 
     /// The site of a path, and its stack; None when it says nothing about the cause.
@@ -37,10 +37,7 @@ impl ClosingSites {
         let site = site_id(self.kind, exe, Trace::default(), Trace::from(&closed))?;
         let CodePath { frames: stack, whole } = closed;
         let touch = Touch { call: call.to_owned(), result: None, seconds_ago: None, whole, stack };
-        if self.known.len() >= MAX_WAITING {
-            self.known.clear();
-        }
-        self.known.insert(key, (site.clone(), touch.clone()));
+        self.known.put(key, (site.clone(), touch.clone()));
         Some((site, touch))
     }
 }

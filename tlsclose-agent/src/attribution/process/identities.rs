@@ -1,10 +1,10 @@
 //! Who processes are, as of the last look: a process may become another program, and once it has ended nobody can be
 //! asked. Pure: looks come in as calls.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::procfs::Identity;
+use crate::attribution::bounded::Bounded;
 use tlsclose_core::model::ProcessId;
 
 /// After so long a process is looked at again: it may be another program by now. Of processes with half-closed sockets
@@ -15,7 +15,7 @@ const AGE: Duration = Duration::from_secs(30);
 const MAX: usize = 16_384;
 
 #[derive(Default)]
-pub struct Identities(HashMap<ProcessId, (Instant, Identity)>);
+pub struct Identities(Bounded<ProcessId, (Instant, Identity), MAX>);
 
 impl Identities {
     /// The identity at most [`AGE`] old; that of the last look where `look` finds the process no more.
@@ -34,26 +34,20 @@ impl Identities {
     /// Looks at the process in any case.
     pub fn renew(&mut self, process: ProcessId, now: Instant, look: impl FnOnce() -> Option<Identity>) {
         match (look(), self.0.get_mut(&process)) {
-            (Some(identity), _) => self.keep(process, now, identity),
+            (Some(identity), _) => {
+                self.0.put(process, (now, identity));
+            }
             (None, Some((at, _))) => *at = now,
             (None, None) => {}
         }
     }
 
     pub fn known(&self, process: ProcessId) -> Option<&Identity> {
-        self.0.get(&process).map(|(_, identity)| identity)
+        self.0.peek(&process).map(|(_, identity)| identity)
     }
 
     pub fn forget(&mut self, process: ProcessId) {
-        self.0.remove(&process);
-    }
-
-    fn keep(&mut self, process: ProcessId, now: Instant, identity: Identity) {
-        if self.0.len() >= MAX && !self.0.contains_key(&process) {
-            let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(process, _)| *process);
-            oldest.and_then(|oldest| self.0.remove(&oldest));
-        }
-        self.0.insert(process, (now, identity));
+        self.0.pop(&process);
     }
 }
 
@@ -88,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_the_one_that_was_looked_at_longest_ago_goes() {
+    fn of_too_many_the_one_that_nobody_asked_about_for_longest_goes() {
         let (mut all, start) = (Identities::default(), Instant::now());
         for tgid in 0..MAX as u32 + 1 {
             all.of(process(tgid), start + Duration::from_micros(tgid.into()), || called("worker"));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fd::OwnedFd;
 
 use self::unnamed::JitMaps;
+use crate::attribution::bounded::Bounded;
 use crate::attribution::process::Procfs;
 use crate::attribution::symbols::{JitName, Symbolizer};
 use crate::attribution::untrusted_file::{self, Requirements};
@@ -54,7 +55,7 @@ impl Reading {
 /// Functions of all JIT compilers, by number: the same function has one in every process.
 #[derive(Default)]
 pub struct Jit {
-    read: HashMap<ProcessId, Reading>,
+    read: Bounded<ProcessId, Reading, PROCESSES_MAX>,
     numbers: HashMap<Arc<JitName>, u64>,
     names: Vec<Arc<JitName>>,
 }
@@ -81,7 +82,7 @@ impl Jit {
     }
 
     pub fn forget(&mut self, process: ProcessId) {
-        self.read.remove(&process);
+        self.read.pop(&process);
     }
 }
 
@@ -94,7 +95,7 @@ pub struct HostMaps<'a> {
 
 impl JitMaps for HostMaps<'_> {
     fn is_young(&self, process: ProcessId) -> bool {
-        self.jit.read.get(&process).is_some_and(Reading::is_young)
+        self.jit.read.peek(&process).is_some_and(Reading::is_young)
     }
 
     fn look(&mut self, process: ProcessId) -> bool {
@@ -107,16 +108,13 @@ impl JitMaps for HostMaps<'_> {
         let at = Instant::now();
         let map = PerfMapFile::of(process, self.procfs);
         let loaded = map.and_then(|map| self.symbols.load_jit(process, move || map.open()));
-        if read.len() >= PROCESSES_MAX {
-            read.clear();
-        }
         let took = loaded.unwrap_or_else(|| at.elapsed());
-        read.insert(process, Reading { at, took, was_there: was_there || loaded.is_some() });
+        read.put(process, Reading { at, took, was_there: was_there || loaded.is_some() });
         true
     }
 
     fn numbers(&mut self, process: ProcessId, addresses: &[u64]) -> Vec<Option<u64>> {
-        let was_there = self.jit.read.get(&process).is_some_and(|reading| reading.was_there);
+        let was_there = self.jit.read.peek(&process).is_some_and(|reading| reading.was_there);
         if !(was_there && self.symbols.has_jit(process)) {
             return vec![None; addresses.len()];
         }

@@ -17,6 +17,7 @@ use tlsclose_common::facts::{Interpreter, PythonCode, PythonFrame, PythonStart, 
 use tlsclose_symbols::runtime::Runtime;
 
 use self::code::{Code, Codes};
+use crate::attribution::bounded::Bounded;
 use crate::attribution::modules::{MappedModules, ModuleId, Modules};
 use crate::attribution::symbols::{CPython, Symbolizer};
 use tlsclose_core::model::Frame;
@@ -59,9 +60,9 @@ pub struct PythonLost {
 /// Everything that is known about Python processes.
 #[derive(Debug, Default)]
 pub struct Python {
-    runtimes: HashMap<ModuleId, Option<Runtime>>,
+    runtimes: Bounded<ModuleId, Option<Runtime>, RUNTIMES_MAX>,
     /// None: not CPython, or not one that is known.
-    images: HashMap<u64, Option<Interpreter>>,
+    images: Bounded<u64, Option<Interpreter>, IMAGES_MAX>,
     codes: Codes,
     /// Since when, and how many starts were looked at.
     starts: Option<(Instant, u32)>,
@@ -116,7 +117,7 @@ impl Python {
         if header.python != told::NOTHING {
             return None;
         }
-        if !self.images.contains_key(&header.image) {
+        if !self.images.contains(&header.image) {
             let interpreter = self.look(mapped, modules, symbols);
             if interpreter.is_none() && symbols.waits() {
                 return None;
@@ -206,10 +207,7 @@ impl Python {
     }
 
     fn remember(&mut self, image: u64, interpreter: Option<Interpreter>) {
-        if self.images.len() >= IMAGES_MAX {
-            self.images.clear();
-        }
-        self.images.insert(image, interpreter);
+        self.images.put(image, interpreter);
     }
 
     fn look(&mut self, mapped: &MappedModules, modules: &Modules, symbols: &mut Symbolizer) -> Option<Interpreter> {
@@ -230,16 +228,13 @@ impl Python {
     }
 
     fn runtime(&mut self, module: ModuleId, modules: &Modules, symbols: &mut Symbolizer) -> Option<&Runtime> {
-        if !self.runtimes.contains_key(&module) {
+        if !self.runtimes.contains(&module) {
             let runtime = match symbols.python(modules, module) {
                 CPython::NotNow => return None,
                 CPython::Absent => None,
                 CPython::Runtime(runtime) => Some(runtime),
             };
-            if self.runtimes.len() >= RUNTIMES_MAX {
-                self.runtimes.clear();
-            }
-            self.runtimes.insert(module, runtime);
+            self.runtimes.put(module, runtime);
         }
         self.runtimes.get(&module)?.as_ref()
     }
