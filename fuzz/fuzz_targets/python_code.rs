@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tlsclose_common::facts::{PythonCode, PythonText};
-use tlsclose_fuzz::attribution::python::code::Code;
+use tlsclose_fuzz::attribution::runtimes::python::code::Code;
 
 fn text(input: (u32, u32, &[u8])) -> PythonText {
     let (length, state, bytes) = input;

@@ -7,7 +7,7 @@ use tlsclose_common::{
     facts::{LeafRule, StackHeader},
     limits::PAGE,
 };
-use tlsclose_fuzz::attribution::stacks::{Step, fold, walk_copy};
+use tlsclose_fuzz::attribution::code_paths::stacks::{Step, fold, walk_copy};
 
 type Input<'a> = (u64, u64, u64, u64, Vec<(u32, i32, i32)>, &'a [u8]);
 

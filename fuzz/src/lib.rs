@@ -4,18 +4,26 @@
 
 #[path = "../../tlsclose-agent/src/attribution"]
 pub mod attribution {
+    pub mod detached_worker;
     pub mod modules;
-    pub mod process;
-    pub mod regular;
-    pub mod stacks;
-    pub mod worker;
+    pub mod untrusted_file;
+
+    pub mod code_paths {
+        pub mod stacks;
+    }
 
     pub mod containers {
         pub mod cgroup;
     }
 
-    pub mod python {
-        pub mod code;
-        pub mod lines;
+    pub mod process {
+        pub mod procfs;
+    }
+
+    pub mod runtimes {
+        pub mod python {
+            pub mod code;
+            pub mod lines;
+        }
     }
 }

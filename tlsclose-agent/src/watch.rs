@@ -21,20 +21,23 @@ pub use self::{
 };
 use crate::{
     attribution::{
-        Attribution,
-        aborts::Endings,
+        Attribution, KernelCommand,
+        closes::{abort_intake::AbortIntake, tls_closes::TlsCloseIntake},
+        code_paths::pending_stacks::RawStack,
         containers::Containers,
-        goodbyes::Goodbyes,
-        intake::{Learned, Raw},
-        last_user::LastUsers,
-        process::Procfs,
+        process::{Procfs, last_user::LastUsers},
     },
     config::Rules,
     host::{Namespaces, facts::HostFact, neighbours::Syncookies},
     kernel::{Kernel, census::CensusError, counters::Counters, stacks::Record},
 };
 use tlsclose_core::{
-    closes::{aborts::AbortAccounts, tls::TlsAccounts, usual_close::Closed},
+    closes::{
+        aborts::AbortAccounts,
+        sampled_counters::{Counted, CountedCloses},
+        tls::TlsAccounts,
+        usual_close::Closed,
+    },
     leaks::{
         accept_queues::AcceptQueues,
         fd_exhaustion::{DescriptorGrowth, EmfileAccounts},
@@ -88,13 +91,13 @@ pub struct Watch {
     spinning: SpinningNow,
     sites: Sites,
     aborts: AbortAccounts,
-    endings: Endings,
+    abort_intake: AbortIntake,
     tls: TlsAccounts,
     /// Which programs have gauges of their own.
     gauged: SeriesLimit,
     emfile: EmfileAccounts,
     descriptors: DescriptorGrowth,
-    goodbyes: Goodbyes,
+    tls_close_intake: TlsCloseIntake,
     attribution: Attribution,
     log: CensusLog,
     last_users: LastUsers,
@@ -114,12 +117,12 @@ impl Watch {
         Self {
             sites: Sites::new(settings.limits),
             aborts: AbortAccounts::new(settings.limits),
-            endings: Endings::default(),
+            abort_intake: AbortIntake::default(),
             tls: TlsAccounts::new(settings.limits),
             gauged: SeriesLimit::new(settings.limits.programs),
             emfile: EmfileAccounts::default(),
             descriptors: DescriptorGrowth::default(),
-            goodbyes: Goodbyes::default(),
+            tls_close_intake: TlsCloseIntake::default(),
             attribution: Attribution::new(
                 procfs,
                 Containers::new(&settings.procfs, settings.cri_socket.clone()),
@@ -205,8 +208,8 @@ impl Watch {
         // Stacks taken while the census ran.
         self.drain();
         self.learn_closes();
-        self.endings.learn(&mut self.kernel, &mut self.attribution, &mut self.aborts, now);
-        self.goodbyes.learn(&mut self.kernel, &mut self.attribution, &mut self.tls, now);
+        self.learn_aborts(now);
+        self.learn_tls_closes(now);
         self.judge(now);
         self.housekeeping(now);
         Ok(())
@@ -218,6 +221,27 @@ impl Watch {
         let closed = taken.map(|(pair, sockets)| Closed { opened: pair.opened, closed: pair.closed, sockets });
         let Attribution { closes, paths, .. } = &mut self.attribution;
         closes.take(closed, |key| paths.by_key(key));
+    }
+
+    /// Takes in how connections were aborted.
+    fn learn_aborts(&mut self, now: Moment) {
+        // First the samples: what they are of is counted already.
+        let samples = self.kernel.aborts.take_stacks();
+        let counted = self.kernel.aborts.counts().into_iter();
+        let counted = counted.map(|it| Counted { key: it.key, count: it.count, comm: it.comm }).collect();
+        let closes = CountedCloses { counted, samples };
+        let commands = self.abort_intake.take_in(closes, &mut self.attribution, &mut self.aborts, now);
+        self.carry_out(commands);
+    }
+
+    /// Takes in how TLS connections were closed.
+    fn learn_tls_closes(&mut self, now: Moment) {
+        let samples = self.kernel.tls.take_stacks();
+        let counted = self.kernel.tls.closes().into_iter();
+        let counted = counted.map(|it| Counted { key: it.key, count: it.count, comm: it.comm }).collect();
+        let closes = CountedCloses { counted, samples };
+        let commands = self.tls_close_intake.take_in(closes, &mut self.attribution, &mut self.tls, now);
+        self.carry_out(commands);
     }
 
     fn judge(&mut self, now: Moment) {
@@ -259,46 +283,40 @@ impl Watch {
         let attribution = &mut self.attribution;
         let mut learned = Vec::new();
         self.kernel.drain_stacks(|record| match record {
-            Record::Frames(header, frames) => learned.extend(attribution.take_in(&header, Raw::Frames(frames))),
-            Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, Raw::Copy(bytes))),
+            Record::Frames(header, frames) => learned.extend(attribution.take_in(&header, RawStack::Frames(frames))),
+            Record::Copy(header, bytes) => learned.extend(attribution.take_in(&header, RawStack::Copy(bytes))),
             Record::Python(header, frames) => attribution.python_stack(&header, frames),
             Record::PythonCode(code) => attribution.python.code(code),
-            Record::PythonStart(start) => {
-                let Attribution { python, modules, symbols, .. } = &mut *attribution;
-                let interpreter = python.started(&start, modules, symbols);
-                learned.extend(interpreter.map(|(image, interpreter)| Learned::Interpreter(image, interpreter)));
-            }
+            Record::PythonStart(start) => learned.extend(attribution.python_started(&start)),
             Record::End(end) => {
                 let process = ProcessId { tgid: end.tgid, started_at: end.started_at };
                 attribution.process_ended(process, end.exec != 0);
             }
         });
-        self.teach(learned);
+        self.carry_out(learned);
         self.look_again();
-        let attribution = &mut self.attribution;
-        let python = attribution.python.forgotten();
-        for key in attribution.paths.forgotten().into_iter().chain(python.stacks) {
-            self.kernel.stacks.forget(key);
-        }
-        for id in python.codes {
-            self.kernel.stacks.forget_code(id);
-        }
+        let forgotten = self.attribution.forgotten();
+        self.carry_out(forgotten);
     }
 
-    /// Tells the kernel side how to go on.
-    fn teach(&mut self, learned: Vec<Learned>) {
-        for learned in learned {
-            match learned {
-                Learned::Leaf(leaf, rule) => self.kernel.stacks.set_leaf(leaf, rule),
-                Learned::Interpreter(image, interpreter) => self.kernel.stacks.set_python(image, interpreter),
+    /// Tells the kernel side how to go on, and what to forget.
+    fn carry_out(&mut self, commands: Vec<KernelCommand>) {
+        for command in commands {
+            match command {
+                KernelCommand::SetLeaf(leaf, rule) => self.kernel.stacks.set_leaf(leaf, rule),
+                KernelCommand::SetInterpreter(image, interpreter) => self.kernel.stacks.set_python(image, interpreter),
+                KernelCommand::ForgetStack(key) => self.kernel.stacks.forget(key),
+                KernelCommand::ForgetCode(id) => self.kernel.stacks.forget_code(id),
+                KernelCommand::ForgetAborts(key) => self.kernel.aborts.forget(key),
+                KernelCommand::ForgetTlsCloses(key) => self.kernel.tls.forget(key),
             }
         }
     }
 
     /// At stacks that wait: for files, or for the maps of JIT compilers.
     fn look_again(&mut self) {
-        let learned = self.attribution.take_in_parked();
-        self.teach(learned);
+        let learned = self.attribution.take_in_pending();
+        self.carry_out(learned);
         self.attribution.name_waiting();
     }
 
@@ -321,7 +339,7 @@ impl Watch {
     }
 
     fn sleep_until(&mut self, next: Instant) {
-        let longest = if self.attribution.has_parked() { SHORT_SLEEP } else { LONGEST_SLEEP };
+        let longest = if self.attribution.has_pending() { SHORT_SLEEP } else { LONGEST_SLEEP };
         let span = next.saturating_duration_since(Instant::now()).min(longest);
         if self.kernel.stacks.wait(span) {
             // Of a first TLS connection every send counts.

@@ -27,7 +27,7 @@ pub use self::abort_cause::AbortCause;
 pub use self::change::Change;
 pub use self::clock::{Moment, Ticks, ticks_per_second};
 pub use self::close_result::CloseResult;
-pub use self::code_path::{CommonPath, Touch};
+pub use self::code_path::{CodePath, CommonPath, Touch};
 pub use self::container::Container;
 pub use self::death::Death;
 pub use self::endpoints::Endpoints;

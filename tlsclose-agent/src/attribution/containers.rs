@@ -6,7 +6,7 @@ pub mod directory;
 
 use std::path::{Path, PathBuf};
 
-use self::cgroup::Found;
+use self::cgroup::NestedContainer;
 use self::cri::Names;
 use self::directory::{Directory, Lookup};
 use tlsclose_core::model::Container;
@@ -41,7 +41,7 @@ impl Containers {
 
     /// The innermost container that a runtime knows, else the innermost: what runs inside a pod's
     /// container is that pod's. Never waits.
-    pub fn of(&mut self, nested: &[Found]) -> Whereabouts {
+    pub fn of(&mut self, nested: &[NestedContainer]) -> Whereabouts {
         let Some(innermost) = nested.last() else { return Whereabouts::Host };
         let mut here = None;
         let mut pending = false;
@@ -60,7 +60,7 @@ impl Containers {
     }
 }
 
-fn container(found: &Found, names: &Names) -> Container {
+fn container(found: &NestedContainer, names: &Names) -> Container {
     let name = if found.is_named() { &found.id } else { &names.container };
     Container {
         runtime: if names.runtime.is_empty() { found.runtime.name().to_owned() } else { names.runtime.clone() },

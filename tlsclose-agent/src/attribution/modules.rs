@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::process::Procfs;
-use super::worker::Worker;
+use super::detached_worker::Worker;
+use super::process::procfs::Procfs;
 use contents::Contents;
 use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
 use mapped::Range;
 use maps::{Backing, Mapping};
-use open::{FileVersion, Found};
+use open::{FileVersion, FoundMapping};
 use tlsclose_core::model::{ProcessId, printable};
 
 /// Modules remembered; beyond, those not seen for longest are forgotten.
@@ -56,6 +56,9 @@ impl ModuleId {
     /// Code that no file holds: a JIT compiler's. Its offsets are addresses.
     pub const JIT: Self = Self(u32::MAX - 1);
 }
+
+/// Where code lies: an offset in a module.
+pub type CodePlace = (ModuleId, u64);
 
 /// A file that processes execute, or the kernel's vDSO.
 #[derive(Debug)]
@@ -198,8 +201,8 @@ impl Modules {
         Some(MappedModules { ranges })
     }
 
-    fn range(&mut self, found: Found, opening: &mut Opening) -> Option<Range> {
-        let Found { mapping, version } = found;
+    fn range(&mut self, found: FoundMapping, opening: &mut Opening) -> Option<Range> {
+        let FoundMapping { mapping, version } = found;
         let (key, name) = match (&mapping.backing, version) {
             // The vsyscall page is the kernel's.
             (Backing::Anonymous, _) if mapping.start >> 63 == 1 => return None,

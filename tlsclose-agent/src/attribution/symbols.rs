@@ -34,9 +34,10 @@ use tlsclose_symbols::protocol::{Answer, INLINED_MAX, Name, PLACES_MAX, Place, R
 use tlsclose_symbols::rule::Caller;
 use tlsclose_symbols::runtime::Runtime;
 
+use super::detached_worker::Worker;
 use super::modules::contents::{ContentsId, KnownContents};
 use super::modules::{ModuleId, Modules};
-use super::worker::Worker;
+
 use crate::host::memory::Budget;
 use cache::Cache;
 use client::{Helper, Launch, nonsense};

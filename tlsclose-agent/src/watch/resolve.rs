@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{BadCloses, BlockedThread, ClosedElsewhere, Feature, PROCESSES_SHOWN},
-    attribution::{blocked, process::comm_text},
+    attribution::process::{blocked, comm_text},
     host::{self, clock, neighbours::Conntrack},
 };
 

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
-use crate::{api::Spinning, attribution::demand, watch::Watch};
+use crate::{
+    api::Spinning,
+    attribution::process::{epoll_targets, thread_cpu},
+    watch::Watch,
+};
 use tlsclose_core::{
     leaks::{
         sites::SiteKey,
@@ -39,7 +43,7 @@ impl Watch {
             unread.flat_map(|(_, record)| record.processes.keys().copied()).filter(|it| it.is_known()).collect();
         self.spins.unkept += holders.len().saturating_sub(PROCESSES) as u64;
         for process in holders.into_iter().take(PROCESSES) {
-            for (tid, wanted) in demand::of_threads(&self.attribution.procfs, process) {
+            for (tid, wanted) in thread_cpu::of_threads(&self.attribution.procfs, process) {
                 self.spins.wanted(Thread { process, tid }, wanted);
             }
         }
@@ -57,7 +61,7 @@ impl Watch {
         for (tid, seen) in seen {
             let Some(thread) = suspects.iter().find(|thread| thread.tid == tid) else { continue };
             let spins = polls_per_second(&seen, LOOK).is_some();
-            let watched = || demand::watched(&self.attribution.procfs, thread.process, seen.epoll);
+            let watched = || epoll_targets::watched(&self.attribution.procfs, thread.process, seen.epoll);
             let fds = if spins { watched() } else { Default::default() };
             self.spins.judge(*thread, &seen, LOOK, fds);
         }

@@ -16,8 +16,8 @@ use crate::progress::say;
 use crate::run::{Log, Output};
 use crate::workspace;
 
-/// What the measuring test is called (tlsclose-agent/src/attribution/paths/bench.rs).
-const TEST: &str = "attribution::paths::bench::names_of_a_thousand_stacks";
+/// What the measuring test is called (tlsclose-agent/src/attribution/code_paths/paths/bench.rs).
+const TEST: &str = "attribution::code_paths::paths::bench::names_of_a_thousand_stacks";
 
 /// Connections that a program without frame pointers accepts, and how many per second.
 const ACCEPTED: u32 = 2000;

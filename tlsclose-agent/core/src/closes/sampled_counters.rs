@@ -2,12 +2,34 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use tlsclose_common::facts::Comm;
+
 /// Samples that wait for their stacks, and sites that are remembered.
 pub const MAX_WAITING: usize = 4096;
 /// Times that a sample is looked up in vain: its stack was lost, or is on its way.
 pub const TRIES: u8 = 3;
 /// Counters of dead processes are kept for so many censuses: their last close may still run.
 const LINGER: u8 = 2;
+
+/// A counter as the kernel side has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<K> {
+    /// What is counted: a process and how its connections ended.
+    pub key: K,
+    /// Connections since the programs were loaded.
+    pub count: u64,
+    /// Name of the process when it was first counted; empty when not known.
+    pub comm: Comm,
+}
+
+/// What the kernel side has counted, and the closes that it has sampled since it was asked last.
+#[derive(Clone, Debug)]
+pub struct CountedCloses<K, S> {
+    /// Every counter there is.
+    pub counted: Vec<Counted<K>>,
+    /// Stacks that were sampled since the last time, and for how many connections.
+    pub samples: Vec<(S, u64)>,
+}
 
 /// Counters that only grow, as last seen.
 pub struct Growing<K>(HashMap<K, Seen>);

@@ -4,6 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Frame;
 
+/// A code path, named as far as it can be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodePath {
+    /// Innermost first, inlined functions expanded; none where the path is not known.
+    pub frames: Vec<Frame>,
+    /// They reach the start of the program or of a thread.
+    pub whole: bool,
+}
+
+impl CodePath {
+    /// The path of so many sockets; None where it is not known.
+    pub fn of_sockets(self, sockets: u64) -> Option<CommonPath> {
+        (!self.frames.is_empty()).then_some(CommonPath { sockets, whole: self.whole, stack: self.frames })
+    }
+}
+
 /// A call on a socket, and the code path that made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Touch {

@@ -3,7 +3,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Frame, Kind, Touch};
+use super::{CodePath, Frame, Kind, Touch};
 
 /// Between frames, and between the two stacks. Neither occurs in a printable name.
 const FRAME_END: u8 = 0x1e;
@@ -26,6 +26,12 @@ impl<'a> Trace<'a> {
     /// Of frames with the innermost first. `whole`: they reach the start of the program or of its thread.
     pub fn new(stack: &'a [Frame], whole: bool) -> Self {
         Self { stack, whole }
+    }
+}
+
+impl<'a> From<&'a CodePath> for Trace<'a> {
+    fn from(path: &'a CodePath) -> Self {
+        Self::new(&path.frames, path.whole)
     }
 }
 

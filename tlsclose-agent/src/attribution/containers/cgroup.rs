@@ -9,7 +9,7 @@ use tlsclose_core::model::printable;
 
 /// Who runs a container, as far as its cgroup tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
+pub enum ContainerRuntime {
     Docker,
     Containerd,
     CriO,
@@ -21,7 +21,7 @@ pub enum Runtime {
     Unknown,
 }
 
-impl Runtime {
+impl ContainerRuntime {
     /// Empty when unknown.
     pub fn name(self) -> &'static str {
         match self {
@@ -39,34 +39,34 @@ impl Runtime {
 
 /// A container that a process is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub runtime: Runtime,
+pub struct NestedContainer {
+    pub runtime: ContainerRuntime,
     /// 64 hexadecimal digits, or the name where the runtime has no other id.
     pub id: String,
 }
 
-impl Found {
+impl NestedContainer {
     /// The id was chosen by people.
     pub fn is_named(&self) -> bool {
-        matches!(self.runtime, Runtime::SystemdNspawn | Runtime::Lxc | Runtime::Runc)
+        matches!(self.runtime, ContainerRuntime::SystemdNspawn | ContainerRuntime::Lxc | ContainerRuntime::Runc)
     }
 }
 
 /// Names of cgroups that end in an id of 64 hexadecimal digits: `PREFIX-ID.scope` under systemd's
 /// driver, `PREFIX-ID` or the id alone under the other.
-const PREFIXES: [(&str, Runtime); 5] = [
-    ("docker", Runtime::Docker),
-    ("cri-containerd", Runtime::Containerd),
-    ("nerdctl", Runtime::Containerd),
-    ("crio", Runtime::CriO),
-    ("libpod", Runtime::Podman),
+const PREFIXES: [(&str, ContainerRuntime); 5] = [
+    ("docker", ContainerRuntime::Docker),
+    ("cri-containerd", ContainerRuntime::Containerd),
+    ("nerdctl", ContainerRuntime::Containerd),
+    ("crio", ContainerRuntime::CriO),
+    ("libpod", ContainerRuntime::Podman),
 ];
 
 /// The containers of a process, the outermost first: from the hierarchy that shows most of them.
 ///
 /// `is_runc` says whether runc knows a container by this id: plain runc names a cgroup by the id
 /// alone, and that can be any word.
-pub fn containers(file: &[u8], is_runc: impl Fn(&str) -> bool) -> Vec<Found> {
+pub fn containers(file: &[u8], is_runc: impl Fn(&str) -> bool) -> Vec<NestedContainer> {
     let text = String::from_utf8_lossy(file);
     let mut most = Vec::new();
     for path in text.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
@@ -78,9 +78,9 @@ pub fn containers(file: &[u8], is_runc: impl Fn(&str) -> bool) -> Vec<Found> {
     most
 }
 
-fn in_path(path: &str, is_runc: &impl Fn(&str) -> bool) -> Vec<Found> {
+fn in_path(path: &str, is_runc: &impl Fn(&str) -> bool) -> Vec<NestedContainer> {
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<NestedContainer> = Vec::new();
     let mut parent = "";
     for part in path.split('/').filter(|part| !matches!(*part, "" | "." | "..")) {
         // A runtime may repeat the id below: `libpod-ID.scope/ID`.
@@ -94,18 +94,18 @@ fn in_path(path: &str, is_runc: &impl Fn(&str) -> bool) -> Vec<Found> {
     found
 }
 
-fn in_part(parent: &str, part: &str, is_runc: &impl Fn(&str) -> bool) -> Option<Found> {
-    let found = |runtime, id: &str| Some(Found { runtime, id: printable(id.as_bytes()) });
+fn in_part(parent: &str, part: &str, is_runc: &impl Fn(&str) -> bool) -> Option<NestedContainer> {
+    let found = |runtime, id: &str| Some(NestedContainer { runtime, id: printable(id.as_bytes()) });
     // systemd's paths given to the other driver: `SLICE:PREFIX:ID`.
     if let Some((before, id)) = part.rsplit_once(':') {
         let prefix = before.rsplit_once(':')?.1;
-        return if is_id(id) { found(runtime_of(prefix).unwrap_or(Runtime::Unknown), id) } else { None };
+        return if is_id(id) { found(runtime_of(prefix).unwrap_or(ContainerRuntime::Unknown), id) } else { None };
     }
     if is_id(part) {
         let runtime = match parent {
-            "docker" => Runtime::Docker,
-            "k8s.io" => Runtime::Containerd,
-            _ => Runtime::Unknown,
+            "docker" => ContainerRuntime::Docker,
+            "k8s.io" => ContainerRuntime::Containerd,
+            _ => ContainerRuntime::Unknown,
         };
         return found(runtime, part);
     }
@@ -116,26 +116,26 @@ fn in_part(parent: &str, part: &str, is_runc: &impl Fn(&str) -> bool) -> Option<
         return found(runtime_of(prefix)?, id);
     }
     if let Some(name) = part.strip_prefix("systemd-nspawn@").and_then(|unit| unit.strip_suffix(".service")) {
-        return found(Runtime::SystemdNspawn, &unescape(name)?);
+        return found(ContainerRuntime::SystemdNspawn, &unescape(name)?);
     }
     if let Some(name) = part.strip_prefix("machine-").and_then(|unit| unit.strip_suffix(".scope")) {
         let name = unescape(name)?;
         // Virtual machines are registered in the same way.
-        return if name.starts_with("qemu-") { None } else { found(Runtime::SystemdNspawn, &name) };
+        return if name.starts_with("qemu-") { None } else { found(ContainerRuntime::SystemdNspawn, &name) };
     }
     if let Some(name) = part.strip_prefix("lxc.payload.") {
-        return found(Runtime::Lxc, name);
+        return found(ContainerRuntime::Lxc, name);
     }
     if parent == "lxc" {
-        return found(Runtime::Lxc, part);
+        return found(ContainerRuntime::Lxc, part);
     }
     if let Some(id) = part.strip_prefix("runc-").and_then(|unit| unit.strip_suffix(".scope")) {
-        return found(Runtime::Runc, id);
+        return found(ContainerRuntime::Runc, id);
     }
-    if is_runc(part) { found(Runtime::Runc, part) } else { None }
+    if is_runc(part) { found(ContainerRuntime::Runc, part) } else { None }
 }
 
-fn runtime_of(prefix: &str) -> Option<Runtime> {
+fn runtime_of(prefix: &str) -> Option<ContainerRuntime> {
     PREFIXES.iter().find(|(known, _)| *known == prefix).map(|(_, runtime)| *runtime)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fd::OwnedFd;
 
 use super::open::FILE_MAX;
-use crate::attribution::regular::{self, Wanted};
+use crate::attribution::untrusted_file::{self, Requirements};
 
 /// Candidates handed out for one module.
 const FOUND_MAX: usize = 4;
@@ -55,7 +55,11 @@ pub(super) fn paths(module: &str, build_id: Option<&str>, link: Option<&str>) ->
 }
 
 fn open(root: &Root, path: &Path) -> Option<(File, u64)> {
-    regular::open(&root.directory, path, Wanted { at_most: FILE_MAX, owner: root.owner, through_link: true })
+    untrusted_file::open(
+        &root.directory,
+        path,
+        Requirements { at_most: FILE_MAX, owner: root.owner, through_link: true },
+    )
 }
 
 #[cfg(test)]

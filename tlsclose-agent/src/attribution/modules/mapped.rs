@@ -47,7 +47,7 @@ impl MappedModules {
 
     /// The module whose path is `path`: with an [`Identity::exe`] the program itself.
     ///
-    /// [`Identity::exe`]: crate::attribution::process::Identity::exe
+    /// [`Identity::exe`]: crate::attribution::process::procfs::Identity::exe
     #[cfg(test)]
     pub fn with_path(&self, modules: &Modules, path: &str) -> Option<ModuleId> {
         self.ids().find(|id| modules.get(*id).is_some_and(|m| &*m.path == path))

@@ -64,7 +64,7 @@ fn hex(digits: &str) -> Option<u64> {
 fn backing(path: &[u8]) -> Backing {
     match path {
         b"[vdso]" => Backing::Vdso,
-        [b'/', ..] => Backing::File(super::super::process::without_deleted(path).to_vec()),
+        [b'/', ..] => Backing::File(crate::attribution::process::procfs::without_deleted(path).to_vec()),
         _ => Backing::Anonymous,
     }
 }

@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, Stat};
 
 use super::maps::{Backing, Mapping, executable};
-use crate::attribution::regular;
+use crate::attribution::untrusted_file;
 
 /// Files larger than this are not opened, in bytes.
 pub const FILE_MAX: u64 = 512 << 20;
@@ -20,7 +20,7 @@ const MAPPINGS_MAX: usize = 4096;
 
 /// An executable mapping, and which file is behind it as far as that could be reached.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundMapping {
     pub mapping: Mapping,
     pub version: Option<FileVersion>,
 }
@@ -36,13 +36,14 @@ pub struct FileVersion {
 }
 
 /// The executable mappings of the process behind the directory `process` (`/proc/PID`).
-pub fn mappings(process: &OwnedFd) -> Option<Vec<Found>> {
+pub fn mappings(process: &OwnedFd) -> Option<Vec<FoundMapping>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let maps = rustix::fs::openat(process, "maps", flags, Mode::empty()).ok()?;
     let mut text = Vec::new();
     let mut maps = File::from(maps).take(MAPS_MAX);
     maps.read_to_end(&mut text).ok()?;
-    let find = |mapping: Mapping| Found { version: target(process, &mapping).map(|(_, version)| version), mapping };
+    let find =
+        |mapping: Mapping| FoundMapping { version: target(process, &mapping).map(|(_, version)| version), mapping };
     let mappings = executable(&text).into_iter().take(MAPPINGS_MAX);
     Some(mappings.map(find).collect())
 }
@@ -54,7 +55,7 @@ pub fn open(process: &OwnedFd, mapping: &Mapping, expected: FileVersion) -> Opti
     if version != expected || version.size > FILE_MAX {
         return None;
     }
-    regular::readable(&handle)
+    untrusted_file::readable(&handle)
 }
 
 /// The file through `map_files`, which leads to the right file even when it was deleted or lies
@@ -82,7 +83,7 @@ fn handle(process: &OwnedFd, path: &[u8]) -> Option<(OwnedFd, FileVersion)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(process, path, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&handle).ok()?;
-    if !regular::is_regular(&stat) {
+    if !untrusted_file::is_regular(&stat) {
         return None;
     }
     let version = version(&stat)?;

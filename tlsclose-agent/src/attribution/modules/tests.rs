@@ -1,5 +1,5 @@
 use super::*;
-use crate::attribution::process::tests::own_id;
+use crate::attribution::process::procfs::tests::own_id;
 use std::fs;
 use std::process::{Child, Command};
 

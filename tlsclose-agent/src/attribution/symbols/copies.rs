@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::attribution::detached_worker::{Begun, Worker};
 use crate::attribution::modules::ModuleId;
 use crate::attribution::modules::contents::Digest;
-use crate::attribution::worker::{Begun, Worker};
 
 /// Files up to this size, libc and most programs, are copied within milliseconds, unless the host is very busy: then,
 /// too, they are worth waiting for, because the first stacks of every process need them.

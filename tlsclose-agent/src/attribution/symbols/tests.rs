@@ -13,7 +13,7 @@ mod twins;
 
 use super::*;
 use crate::attribution::modules::MappedModules;
-use crate::attribution::process::{Procfs, tests::own_id};
+use crate::attribution::process::procfs::{Procfs, tests::own_id};
 use rustix::net::SendFlags;
 use std::fs::File;
 use std::io;

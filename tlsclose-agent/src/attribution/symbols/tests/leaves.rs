@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::*;
-use crate::attribution::stacks::{Step, normalize, walk_copy};
+use crate::attribution::code_paths::stacks::{Normalized, Step, normalize, walk_copy};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use tlsclose_common::facts::{LeafRule, StackHeader, leaf};
@@ -83,7 +83,7 @@ fn the_caller_of_a_blocked_recv_is_named() {
         let rule = symbolizer.caller(&found.modules, module, offset, true).unwrap().leaf_rule();
         let by_frame_pointer = LeafRule { status: leaf::NONE, ..rule };
         let step = |depth, _| Step::By(if depth == 0 { rule } else { by_frame_pointer });
-        let (places, cut) = normalize(&walk_copy(&header, &bytes, step).pcs, &found.mapped);
+        let Normalized { places, is_cut: cut } = normalize(&walk_copy(&header, &bytes, step).pcs, &found.mapped);
         assert!(!cut);
         let places: Vec<_> =
             places.iter().enumerate().map(|(depth, (module, offset))| (*module, *offset, depth > 0)).collect();
