@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use super::by_workload::{BY_WORKLOAD, labels_of};
 #[cfg(test)]
 use super::family::Declared;
 use super::family::Family;
 use super::sink::{Sink, Type};
-use super::workload::{BY_WORKLOAD, labels_of};
 use crate::api::Snapshot;
 use tlsclose_core::closes::tls::TlsProgram;
 
@@ -38,7 +38,7 @@ pub fn encode(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
 fn closes(program: &TlsProgram) -> impl Iterator<Item = ([&str; 6], u64)> {
     let [namespace, pod, container, comm] = labels_of(&program.identity);
     [("local", program.local), ("remote", program.remote)].into_iter().flat_map(move |(side, outcomes)| {
-        let totals = outcomes.all().into_iter();
+        let totals = outcomes.all();
         totals.map(move |(outcome, total)| ([namespace, pod, container, comm, side, outcome.name()], total))
     })
 }
