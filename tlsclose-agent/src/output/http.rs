@@ -24,7 +24,7 @@ use crate::api::Snapshot;
 
 pub mod access;
 pub mod answer;
-pub mod cache;
+pub mod answer_cache;
 pub mod host;
 pub mod listen;
 pub mod query;

@@ -10,12 +10,14 @@ use crate::api::Snapshot;
 
 mod aborts;
 mod bpf;
+mod by_workload;
 mod census;
 mod close_calls;
 mod exposition;
 mod family;
 mod half_open;
 mod host;
+mod host_sockets;
 mod lost;
 mod neighbours;
 mod own;
@@ -23,11 +25,9 @@ mod processes;
 mod queues;
 pub mod sink;
 mod sites;
-mod sockets;
 mod spins;
 pub mod text;
 mod tls;
-mod workload;
 
 use exposition::openmetrics_text;
 use own::Own;
@@ -41,7 +41,7 @@ pub use family::Declared;
 #[cfg(test)]
 pub fn families() -> Vec<Declared> {
     [
-        sockets::families(),
+        host_sockets::families(),
         sites::families(),
         tls::families(),
         processes::families(),
@@ -62,7 +62,7 @@ pub fn families() -> Vec<Declared> {
 
 /// Writes what a snapshot says.
 pub fn write_snapshot(snapshot: &Snapshot, sink: &mut dyn Sink) -> fmt::Result {
-    sockets::encode(snapshot, sink)?;
+    host_sockets::encode(snapshot, sink)?;
     sites::encode(snapshot, sink)?;
     tls::encode(snapshot, sink)?;
     processes::encode(snapshot, sink)?;

@@ -22,7 +22,7 @@ use tonic_prost::ProstCodec;
 use crate::api::Snapshot;
 
 mod conventions;
-mod metrics;
+mod messages;
 
 /// opentelemetry-proto, collector/metrics/v1/metrics_service.proto.
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -67,7 +67,7 @@ pub async fn push(collector: Collector, interval: Duration, snapshots: Arc<ArcSw
             ticks.reset_after(interval.min(Duration::from_secs(1)));
             continue;
         }
-        match export(&channel, metrics::request(&snapshot, started, SystemTime::now())).await {
+        match export(&channel, messages::request(&snapshot, started, SystemTime::now())).await {
             Ok(()) => {
                 if !answers {
                     log::info!("metrics are pushed to {} again", collector.0);

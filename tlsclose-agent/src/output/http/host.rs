@@ -25,7 +25,7 @@ fn without_port(authority: &str) -> &str {
 }
 
 /// Whether a client may call this host so: by address, as localhost, or by one of `names`.
-pub fn is_allowed(host: &str, names: &[String]) -> bool {
+pub fn allows(host: &str, names: &[String]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_address = host.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok();
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -64,7 +64,7 @@ mod tests {
             ("[evil]", false),
         ];
         for (host, expected) in cases {
-            assert_eq!(is_allowed(host, &names), expected, "{host}");
+            assert_eq!(allows(host, &names), expected, "{host}");
         }
     }
 
@@ -72,7 +72,7 @@ mod tests {
     fn the_listen_host_and_allowed_names_are_known_and_empty_ones_are_not() {
         let listen: ListenAddress = "node-9.example:9988".parse().unwrap();
         let names = known_names(&listen, &["metrics.example".to_owned(), String::new()]);
-        assert!(is_allowed("node-9.example", &names) && is_allowed("metrics.example", &names));
+        assert!(allows("node-9.example", &names) && allows("metrics.example", &names));
         assert!(!names.contains(&String::new()));
     }
 

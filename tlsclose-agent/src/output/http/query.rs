@@ -7,16 +7,16 @@ use crate::output::filter::Filter;
 
 /// Which sites, and how many at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct LeaksQuery {
     pub filter: Filter,
     pub limit: Option<usize>,
 }
 
 /// Reads the query of a request; the error is one line that names the parameter.
-pub fn parse(uri: &Uri) -> Result<Wanted, String> {
+pub fn parse(uri: &Uri) -> Result<LeaksQuery, String> {
     let Query(pairs): Query<Vec<(String, String)>> =
         Query::try_from_uri(uri).map_err(|_| "the query cannot be read".to_owned())?;
-    let mut wanted = Wanted::default();
+    let mut wanted = LeaksQuery::default();
     let mut seen = Vec::new();
     for (name, value) in pairs {
         if seen.contains(&name) {
@@ -28,7 +28,7 @@ pub fn parse(uri: &Uri) -> Result<Wanted, String> {
     Ok(wanted)
 }
 
-fn set(wanted: &mut Wanted, name: &str, value: String) -> Result<(), String> {
+fn set(wanted: &mut LeaksQuery, name: &str, value: String) -> Result<(), String> {
     let filter = &mut wanted.filter;
     match name {
         "kind" => filter.kind = Some(value.parse()?),
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use tlsclose_core::model::Kind;
 
-    fn parse_text(query: &str) -> Result<Wanted, String> {
+    fn parse_text(query: &str) -> Result<LeaksQuery, String> {
         parse(&format!("/api/v1/leaks?{query}").parse().unwrap())
     }
 
@@ -70,7 +70,7 @@ mod tests {
         let wanted = parse_text("kind=reset_held&pid=7&comm=a%20b&namespace=shop&site=9f&limit=3");
         assert_eq!(
             wanted,
-            Ok(Wanted {
+            Ok(LeaksQuery {
                 filter: Filter {
                     kind: Some(Kind::ResetHeld),
                     pid: Some(7),
@@ -81,8 +81,8 @@ mod tests {
                 limit: Some(3),
             })
         );
-        assert_eq!(parse_text(""), Ok(Wanted::default()));
-        assert_eq!(parse(&"/api/v1/leaks".parse().unwrap()), Ok(Wanted::default()));
+        assert_eq!(parse_text(""), Ok(LeaksQuery::default()));
+        assert_eq!(parse(&"/api/v1/leaks".parse().unwrap()), Ok(LeaksQuery::default()));
     }
 
     #[test]

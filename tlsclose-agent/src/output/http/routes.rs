@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::access::passwords::{Outcome, Passwords};
 use super::answer::{HTML, JSON, Parts, TEXT, answer, error};
-use super::cache::{Cache, json};
+use super::answer_cache::{AnswerCache, json};
 use super::{Config, host, query};
 use crate::output::filter::{Sort, select};
 use crate::output::metrics::own_text;
@@ -26,7 +26,7 @@ const OWN_COPIES: usize = 16;
 
 /// What all requests share.
 pub struct Shared {
-    cache: Cache,
+    cache: AnswerCache,
     copies: Arc<Semaphore>,
     telemetry_path: String,
     hosts: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Shared {
 impl Shared {
     pub fn new(config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            cache: Cache::new(Arc::clone(&config.snapshots)),
+            cache: AnswerCache::new(Arc::clone(&config.snapshots)),
             copies: Arc::new(Semaphore::new(OWN_COPIES)),
             telemetry_path: config.telemetry_path.clone(),
             hosts: config.hosts.clone(),
@@ -81,7 +81,7 @@ fn routes(shared: &Arc<Shared>, details: bool) -> Router {
 
 async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response<Body> {
     match host::of_request(request.uri(), request.headers()) {
-        Some(name) if host::is_allowed(name, &shared.hosts) => next.run(request).await,
+        Some(name) if host::allows(name, &shared.hosts) => next.run(request).await,
         _ => error(
             StatusCode::MISDIRECTED_REQUEST,
             "this host is not known by that name: use its address, or allow the name with --web.allowed-host",
@@ -115,7 +115,7 @@ async fn leaks(State(context): State<Context>, uri: Uri) -> Response<Body> {
         Err(message) => return error(StatusCode::BAD_REQUEST, &message),
     };
     let rendered = context.shared.cache.newest();
-    if wanted == query::Wanted::default() {
+    if wanted == query::LeaksQuery::default() {
         return answer(StatusCode::OK, JSON, rendered.report_json(context.details));
     }
     let Ok(permit) = Arc::clone(&context.shared.copies).try_acquire_owned() else {

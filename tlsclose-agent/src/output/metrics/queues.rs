@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use super::by_workload::{BY_WORKLOAD, labels_of};
 #[cfg(test)]
 use super::family::Declared;
 use super::family::Family;
 use super::sink::{Sink, Type};
-use super::workload::{BY_WORKLOAD, labels_of};
 use crate::api::Snapshot;
 
 const LENGTH: Family<4> = Family::new(

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use super::by_workload::labels_of;
 #[cfg(test)]
 use super::family::Declared;
 use super::family::Family;
 use super::sink::{Sink, Type};
-use super::workload::labels_of;
 use crate::api::{SiteSeries, Snapshot};
 use tlsclose_core::model::End;
 

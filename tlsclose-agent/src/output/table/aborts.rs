@@ -1,8 +1,11 @@
 //! Code paths that closed connections which did not end by a FIN, as blocks.
 
-use super::{Layout, blocks, escape, plural, process, processes, rounded, stack};
+use super::blocks::{blocks, plural, process, processes, rounded};
+use super::report_layout::Layout;
+use super::stack;
 use crate::api::{AbortSite, Listed, Report};
 use crate::output::filter::order_aborts;
+use tlsclose_core::model::escape;
 
 pub fn sites(report: &Report, layout: &Layout) -> String {
     let mut sites = report.aborted_sites.clone();

@@ -1,9 +1,10 @@
 //! Established connections whose peer may be gone, as blocks.
 
-use super::{Layout, blocks, escape, example_lines, held_by, plural, touch};
+use super::blocks::{blocks, example_lines, held_by, plural, touch};
+use super::report_layout::Layout;
 use crate::api::{HalfOpenExample, HalfOpenSite, Report};
 use crate::output::filter::order_half_open;
-use tlsclose_core::model::duration::human;
+use tlsclose_core::model::{duration::human, escape};
 
 pub fn sites(report: &Report, layout: &Layout) -> String {
     let mut sites = report.half_open_sites.clone();

@@ -1,9 +1,7 @@
 //! Code paths, innermost frame first, in columns.
 
-use super::Layout;
-use super::escape;
-use tlsclose_core::model::Frame;
-use tlsclose_core::model::principal_frame;
+use super::report_layout::Layout;
+use tlsclose_core::model::{Frame, escape, principal_frame};
 
 /// Functions longer than this do not widen the column.
 const WIDEST: usize = 40;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::{ClosedElsewhere, Incomplete, Spinning};
-use crate::output::sample;
+use crate::output::{filter::Sort, sample};
 use tlsclose_core::model::Frame;
 
 const PLAIN: Layout = Layout { wide: false, colour: Colour::Off, sort: Sort::Count, top: None };

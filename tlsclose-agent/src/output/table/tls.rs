@@ -1,8 +1,11 @@
 //! Code paths that end TLS connections without a goodbye, as blocks.
 
-use super::{Layout, blocks, escape, plural, process, processes, rounded, stack};
+use super::blocks::{blocks, plural, process, processes, rounded};
+use super::report_layout::Layout;
+use super::stack;
 use crate::api::{Listed, Report, TlsSite};
 use crate::output::filter::order_tls;
+use tlsclose_core::model::escape;
 
 pub fn sites(report: &Report, layout: &Layout) -> String {
     let mut sites = report.tls_sites.clone();

@@ -74,12 +74,12 @@ pub fn json(value: &impl serde::Serialize) -> Bytes {
 }
 
 /// The newest snapshot's bodies.
-pub struct Cache {
+pub struct AnswerCache {
     snapshots: Arc<ArcSwap<Snapshot>>,
     newest: ArcSwap<Rendered>,
 }
 
-impl Cache {
+impl AnswerCache {
     pub fn new(snapshots: Arc<ArcSwap<Snapshot>>) -> Self {
         let newest = ArcSwap::from_pointee(Rendered::new(snapshots.load_full()));
         Self { snapshots, newest }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_body_is_made_once_for_each_snapshot() {
         let snapshots = Arc::new(ArcSwap::from_pointee(sample::snapshot()));
-        let cache = Cache::new(Arc::clone(&snapshots));
+        let cache = AnswerCache::new(Arc::clone(&snapshots));
         let first = cache.newest().report_json(true);
         assert_eq!(first.as_ptr(), cache.newest().report_json(true).as_ptr());
         let mut next = sample::snapshot();

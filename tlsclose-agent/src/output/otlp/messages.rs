@@ -68,7 +68,7 @@ fn metrics(snapshot: &api::Snapshot, span: Span) -> Vec<Metric> {
     let mut messages = Messages { span, metrics: Vec::new() };
     let written = write_snapshot(snapshot, &mut messages).and_then(|()| write_own(&mut messages));
     written.expect("each family has samples of its own type");
-    messages.metrics.retain(|metric| metric.data.as_ref().is_some_and(|data| !is_empty(data)));
+    messages.metrics.retain(|metric| metric.data.as_ref().is_some_and(has_points));
     messages.metrics
 }
 
@@ -110,12 +110,12 @@ fn without_points(kind: Type) -> Data {
     }
 }
 
-fn is_empty(data: &Data) -> bool {
+fn has_points(data: &Data) -> bool {
     match data {
-        Data::Sum(sum) => sum.data_points.is_empty(),
-        Data::Gauge(gauge) => gauge.data_points.is_empty(),
-        Data::Histogram(histogram) => histogram.data_points.is_empty(),
-        Data::ExponentialHistogram(_) | Data::Summary(_) => true,
+        Data::Sum(sum) => !sum.data_points.is_empty(),
+        Data::Gauge(gauge) => !gauge.data_points.is_empty(),
+        Data::Histogram(histogram) => !histogram.data_points.is_empty(),
+        Data::ExponentialHistogram(_) | Data::Summary(_) => false,
     }
 }
 
