@@ -15,7 +15,7 @@ use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{patient, seconds};
 
-use crate::command_line::assert_one_line;
+use crate::serving::command_line::assert_one_line;
 
 /// The agent's start with these types.
 fn agent_with(btf: &Path, directory: &TempDir) -> Command {

@@ -15,7 +15,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, list};
 use tlsclose_tests::seconds;
 
-use crate::command_line::assert_one_line;
+use crate::serving::command_line::assert_one_line;
 
 /// What finds its sockets, files or names by their addresses.
 const LOST: [&str; 11] = [

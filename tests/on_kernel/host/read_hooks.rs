@@ -14,7 +14,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::list;
 use tlsclose_tests::tls::{assert_outcomes, exchange, watching_with};
 
-use crate::bad_conditions::assert_far_from_the_verifiers_limit;
+use crate::robustness::bad_conditions::assert_far_from_the_verifiers_limit;
 
 /// Its absence says that no program must run at the end of a function, as before 5.12; where a processor cannot
 /// do it (arm64 before 6.4), the kernel refuses.
