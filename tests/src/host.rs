@@ -4,26 +4,13 @@ use std::env;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-/// Says a test is skipped. Only on request: a machine that cannot run the tests fails them.
-pub const SKIP: &str = "TLSCLOSE_SKIP_KERNEL";
-
-/// Whether this test can run here: root, a kernel with BTF, and the given tools.
+/// What a test needs of the host beside root and a kernel with BTF: these tools.
 ///
 /// # Panics
-/// When it cannot, unless `TLSCLOSE_SKIP_KERNEL` holds a reason; then it says `skipped` and why.
-#[must_use]
-pub fn on_kernel(tools: &[&str]) -> bool {
-    if let Some(reason) = env::var(SKIP).ok().filter(|reason| !reason.is_empty()) {
-        println!("skipped: {reason}");
-        return false;
-    }
+/// When something is missing, in one line: whether the tests on the kernel run at all is decided before they start.
+pub fn needs(tools: &[&str]) {
     let missing = missing(tools);
-    assert!(
-        missing.is_empty(),
-        "cannot run here: {}. `cargo xtask setup` installs the tools; {SKIP}=reason skips the tests",
-        missing.join(", ")
-    );
-    true
+    assert!(missing.is_empty(), "cannot run here: {}; `cargo xtask setup` installs the tools", missing.join(", "));
 }
 
 fn missing(tools: &[&str]) -> Vec<String> {
@@ -52,7 +39,7 @@ pub fn find_tool(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The path of a tool that `on_kernel` has found.
+/// The path of a tool.
 ///
 /// # Panics
 /// When it is not there.
@@ -71,8 +58,12 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The released binary.
+/// The released binary, which can do nothing without what all tests on the kernel need.
+///
+/// # Panics
+/// When that is missing, or the binary is not built.
 pub fn tlsclose() -> PathBuf {
+    needs(&[]);
     built("TLSCLOSE_BIN", "release/tlsclose")
 }
 

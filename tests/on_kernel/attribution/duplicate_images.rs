@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{on_kernel, unique_comm};
+use tlsclose_tests::host::unique_comm;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 
@@ -25,9 +25,6 @@ fn held(agent: &Agent, size: u64) -> usize {
 
 #[test]
 fn copies_of_a_program_are_read_once_and_are_one_site() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let comm = unique_comm();
     let mut seen = Vec::new();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{beside_leaky_c, on_kernel, root, tool};
+use tlsclose_tests::host::{beside_leaky_c, needs, root, tool};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{function, list, process_of, sites_of, sockets_of};
 use tlsclose_tests::seconds;
@@ -54,9 +54,7 @@ const WITH_MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-s
 
 #[test]
 fn javascript_is_named_where_node_writes_a_perf_map() {
-    if !on_kernel(&["node"]) {
-        return;
-    }
+    needs(&["node"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let directory = TempDir::new().expect("a directory");
     let mut node = namespace.command(tool("node"));
@@ -77,9 +75,7 @@ fn javascript_is_named_where_node_writes_a_perf_map() {
 /// As in a container: a /tmp of its own, and another PID there.
 #[test]
 fn a_perf_map_is_read_from_the_programs_own_mount_and_pid_namespace() {
-    if !on_kernel(&["node", "unshare"]) {
-        return;
-    }
+    needs(&["node", "unshare"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let inside = r#"mount -t tmpfs none /tmp && cd /tmp && cat > leaky.js <&3 && echo "inside $$" && exec "$@""#;
     let outside = format!(
@@ -104,9 +100,7 @@ fn a_perf_map_is_read_from_the_programs_own_mount_and_pid_namespace() {
 /// left alone, and the finding comes in time without it.
 #[test]
 fn traps_in_place_of_a_perf_map_cost_names_and_nothing_else() {
-    if !on_kernel(&["node", "mkfifo"]) {
-        return;
-    }
+    needs(&["node", "mkfifo"]);
     /// One function over all addresses that JIT code can have.
     const ALL: &str = "1000 7ffffffff000 made_up\n";
     let (namespace, agent) = (Netns::new(), Agent::start());
@@ -149,9 +143,7 @@ fn traps_in_place_of_a_perf_map_cost_names_and_nothing_else() {
 /// HotSpot's compiled code keeps frame pointers when it is told to, and only then leads anywhere.
 #[test]
 fn java_is_named_where_it_keeps_frame_pointers_and_wrote_a_perf_map() {
-    if !on_kernel(&["java", "jcmd"]) {
-        return;
-    }
+    needs(&["java", "jcmd"]);
     const MAIN: &str = "Leaky.main(java.lang.String[])";
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");

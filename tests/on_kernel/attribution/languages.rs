@@ -10,7 +10,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, leaky_rust_frameless, on_kernel, root};
+use tlsclose_tests::host::{beside_leaky_c, leaky_c_frameless, leaky_rust_frameless, needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of, sockets_of};
@@ -34,9 +34,6 @@ fn lines<'a>(language: Language, expected: &[(&'a str, &str)]) -> Vec<(&'a str, 
 
 #[test]
 fn cpp_names_templates_inlined_members_and_what_throws() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = start(&namespace, Language::Cpp);
     leaky.ready();
@@ -94,9 +91,6 @@ fn a_static_program_with_musl_is_named_to_the_line() {
 }
 
 fn check_ways(language: Language) {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let begin = |way: &Way| Leaky::start(&namespace, language, way, &["--count", "3", "--for", "60"]);
     let programs: Vec<Leaky> = WAYS.iter().map(begin).collect();
@@ -119,9 +113,7 @@ fn go_without_symbols_is_named_all_the_same() {
 }
 
 fn check_go(language: Language) {
-    if !on_kernel(&["go"]) {
-        return;
-    }
+    needs(&["go"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = start(&namespace, language);
     leaky.ready();
@@ -139,9 +131,6 @@ fn check_go(language: Language) {
 
 #[test]
 fn recursion_makes_one_site_whatever_its_depth() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let arguments = ["--count", "0", "--depths", "3,20,60,90", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
@@ -156,9 +145,6 @@ fn recursion_makes_one_site_whatever_its_depth() {
 /// 1,000 calls of some 100 bytes are more than any copy holds.
 #[test]
 fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let arguments = ["--count", "0", "--depths", "1000,1000,1000", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
@@ -177,9 +163,6 @@ fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
 
 #[test]
 fn a_program_without_dwarf_is_named_to_the_function() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = start(&namespace, Language::SymbolsC);
     leaky.ready();
@@ -201,9 +184,7 @@ fn a_program_without_dwarf_is_named_to_the_function() {
 /// before it was stripped.
 #[test]
 fn a_stripped_program_yields_what_a_symbol_server_needs() {
-    if !on_kernel(&["addr2line"]) {
-        return;
-    }
+    needs(&["addr2line"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = start(&namespace, Language::StrippedC);
     leaky.ready();
@@ -236,9 +217,7 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
 /// As in a container whose image carries debug files: this program sees no other root.
 #[test]
 fn a_debug_file_in_the_root_of_the_program_names_it_to_the_line() {
-    if !on_kernel(&["strip", "readelf"]) {
-        return;
-    }
+    needs(&["strip", "readelf"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let arguments = ["--count", "3", "--for", "60"];
     let mut leaky = Leaky::start_by(Language::StaticC, way_named("eof_forget"), &arguments, |executable| {
@@ -294,9 +273,6 @@ fn assert_names(frame: &Value, program: &Path, function: &str, place: &str) {
 /// asks. Nor is one taken for another that was at its place before.
 #[test]
 fn libraries_that_are_loaded_late_and_unloaded_again_are_named_to_the_line() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let source = fs::read_to_string(root().join("tests/leaky/plugin/plugin.c")).expect("the source");
     let line = |touch: &str| Some(marked_line(&source, &format!("plugin {touch}")));
@@ -333,9 +309,7 @@ fn libraries_that_are_loaded_late_and_unloaded_again_are_named_to_the_line() {
 /// The process that opened the sockets is gone, and its file replaced, before anybody asks for a name.
 #[test]
 fn the_path_of_a_process_that_died_is_complete() {
-    if !on_kernel(&["addr2line"]) {
-        return;
-    }
+    needs(&["addr2line"]);
     let (namespace, agent) = (Netns::new(), Agent::start_with(&["--census-interval=1s"]));
     let site = site_of_the_dead(&namespace, &agent, Language::Cpp);
     let opened = own(&site["opened"], "leaky.cc");

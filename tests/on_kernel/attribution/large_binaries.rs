@@ -8,7 +8,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_process, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{needs, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::memory::MemoryLimit;
 use tlsclose_tests::netns::Netns;
@@ -26,9 +26,6 @@ fn start(namespace: &Netns, mib: u64) -> Leaky {
 /// All its connections come while its file is still being copied, and nothing else waits for that.
 #[test]
 fn a_program_that_takes_long_to_read_is_named_from_its_first_connection_on() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = start(&namespace, 500);
     let is_read = |report: &Value| sites_of(report, leaky.pid()).iter().any(|site| !site["opened"].is_null());
@@ -40,9 +37,6 @@ fn a_program_that_takes_long_to_read_is_named_from_its_first_connection_on() {
 /// With the memory that the unit and the manifests allow. Copies count there, and one that does not fit costs names.
 #[test]
 fn large_programs_are_read_as_far_as_the_agents_memory_goes() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let limit = MemoryLimit::of_mib(512);
     let (namespace, agent) = (Netns::new(), Agent::start_by(limit.command(&tlsclose()), &[]));
     let facts = agent.get("/api/v1/doctor").json()["host"].to_string();
@@ -67,9 +61,7 @@ fn large_programs_are_read_as_far_as_the_agents_memory_goes() {
 /// 1 MB of compressed DWARF that says that it is 800 MiB.
 #[test]
 fn what_unpacks_to_more_than_there_is_room_for_costs_its_own_names_only() {
-    if !on_kernel(&["objcopy"]) {
-        return;
-    }
+    needs(&["objcopy"]);
     let limit = MemoryLimit::of_mib(512);
     let (namespace, agent) = (Netns::new(), Agent::start_by(limit.command(&tlsclose()), &[]));
     let mut bomb = Leaky::start_by(Language::FramelessC, way_named("eof_forget"), &ARGUMENTS, |executable| {

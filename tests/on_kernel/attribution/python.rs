@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
 use tlsclose_tests::seconds;
@@ -91,9 +91,7 @@ fn assert_names_server(site: &Value, pid: u32, is_threaded: bool) {
 
 #[test]
 fn a_python_server_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut child = start(&namespace, &python(), &["eof_forget", "--for", "40"]);
     let site = site_of(&agent, &mut child);
@@ -102,9 +100,7 @@ fn a_python_server_is_named_to_the_line() {
 
 #[test]
 fn a_python_server_with_threads_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut child = start(&namespace, &python(), &["eof_forget", "--threads", "3", "--for", "40"]);
     let site = site_of(&agent, &mut child);
@@ -114,9 +110,7 @@ fn a_python_server_with_threads_is_named_to_the_line() {
 /// What is known of the parent holds for the worker, from its first connection on.
 #[test]
 fn a_forked_worker_is_named_from_its_first_connection_on() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut child = start(&namespace, &python(), &["prefork", "--rate", "1000", "--for", "40"]);
     let worker: u32 = child.wait_for_line("worker ", seconds(30)).parse().expect("a PID");
@@ -129,9 +123,7 @@ fn a_forked_worker_is_named_from_its_first_connection_on() {
 
 #[test]
 fn a_python_client_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     for threads in ["0", "2"] {
         let mut child = start(&namespace, &python(), &["client_half_close", "--threads", threads, "--for", "40"]);
@@ -149,9 +141,7 @@ fn a_python_client_is_named_to_the_line() {
 /// A coroutine that connects or sends runs, with those that wait for it, on the stack.
 #[test]
 fn a_coroutine_that_connects_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let start = |program: PathBuf| start(&namespace, &program, &["asyncio", "--for", "60"]);
     let mut children: Vec<Child> = known().map(start).collect();
@@ -169,9 +159,7 @@ fn a_coroutine_that_connects_is_named_to_the_line() {
 /// The event loop accepts and reads for its coroutines: it is what the stack shows. They send by themselves.
 #[test]
 fn an_asyncio_server_is_named_by_its_event_loop() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     // What a program sends is sampled once one of its sockets lingers.
     let arguments = ["asyncio_server", "--count", "24", "--rate", "3", "--for", "60"];
@@ -195,9 +183,7 @@ fn an_asyncio_server_is_named_by_its_event_loop() {
 /// Of a very deep stack the innermost frames are there, and it is said that others are not.
 #[test]
 fn a_deep_recursion_is_cut_and_says_so() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut child = start(&namespace, &python(), &["deep", "--for", "40"]);
     let site = site_of(&agent, &mut child);
@@ -210,9 +196,7 @@ fn a_deep_recursion_is_cut_and_says_so() {
 /// Code objects that are freed after each call, so that the next one lies at the same address.
 #[test]
 fn functions_made_at_run_time_keep_their_names_and_lines() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut child = start(&namespace, &python(), &["generated", "--count", "30", "--rate", "50", "--for", "40"]);
     let addresses: u64 = child.wait_for_line("addresses ", seconds(30)).parse().expect("a number");
@@ -252,9 +236,7 @@ fn known() -> impl Iterator<Item = PathBuf> {
 
 #[test]
 fn every_installed_python_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let start = |program: PathBuf| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"]);
     let mut children: Vec<Child> = known().map(start).collect();
@@ -267,9 +249,7 @@ fn every_installed_python_is_named_to_the_line() {
 /// Nobody can ask its interpreter any more when its sockets begin to linger.
 #[test]
 fn a_python_server_that_ended_is_named_to_the_line() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let arguments = ["eof_forget", "--rate", "10", "--for", "60", "--hand-over"];
     let mut children: Vec<Child> = known().map(|program| start(&namespace, &program, &arguments)).collect();
@@ -286,9 +266,7 @@ fn a_python_server_that_ended_is_named_to_the_line() {
 /// `-X perf` puts code of its own between the interpreter's functions, and names it in a map.
 #[test]
 fn a_python_that_writes_a_perf_map_is_named_to_the_line_all_the_same() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let Some((_, program)) = installed().into_iter().find(|(version, _)| version == "3.12") else {
         println!("skipped: pyenv has no Python 3.12");
         return;
@@ -307,9 +285,7 @@ fn a_python_that_writes_a_perf_map_is_named_to_the_line_all_the_same() {
 /// 3.7 is not supported: its stacks stay native, and the agent says so.
 #[test]
 fn an_interpreter_that_is_not_known_is_reported_as_such() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let Some((_, program)) = installed().into_iter().find(|(version, _)| version == "3.7") else {
         println!("skipped: pyenv has no Python 3.7");
         return;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::host::{needs, tool};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{list, sites_of};
 use tlsclose_tests::seconds;
@@ -41,9 +41,7 @@ fn functions_of<'a>(opened: &'a Value, module: &str) -> Vec<Option<&'a str>> {
 
 #[test]
 fn nginx_is_named_by_what_it_exports() {
-    if !on_kernel(&["nginx", "bash"]) {
-        return;
-    }
+    needs(&["nginx", "bash"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let directory = TempDir::new().expect("a directory");
     let root = directory.path().display();
@@ -66,9 +64,7 @@ fn nginx_is_named_by_what_it_exports() {
 
 #[test]
 fn haproxy_is_named_by_what_it_exports() {
-    if !on_kernel(&["haproxy", "bash"]) {
-        return;
-    }
+    needs(&["haproxy", "bash"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let directory = TempDir::new().expect("a directory");
     let configuration = "global\n  maxconn 64\n  nbthread 2\n\
@@ -87,9 +83,7 @@ fn haproxy_is_named_by_what_it_exports() {
 /// The call is in a library that exports its functions, the program exports none.
 #[test]
 fn openssl_s_server_is_named_by_what_libcrypto_exports() {
-    if !on_kernel(&["openssl", "bash"]) {
-        return;
-    }
+    needs(&["openssl", "bash"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let directory = TempDir::new().expect("a directory");
     let (key, certificate) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{kernel_version, on_kernel, root, unique_comm};
+use tlsclose_tests::host::{kernel_version, needs, root, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line};
@@ -60,9 +60,6 @@ const CLOSED: (&str, &str) = ("abort_close", "aborts closed");
 
 #[test]
 fn resets_by_the_programs_own_calls_are_told_apart() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let causes = [
         ("unread_data", CLOSED),
@@ -84,9 +81,6 @@ fn resets_by_the_programs_own_calls_are_told_apart() {
 
 #[test]
 fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     // Each close follows the reset at once: some are on their way already when it changes the socket's state.
@@ -95,9 +89,6 @@ fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
 
 #[test]
 fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     for cause in ["keepalive_timeout", "retransmission_timeout"] {
         let namespace = Netns::new();
@@ -107,9 +98,7 @@ fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
 
 #[test]
 fn connections_that_somebody_destroys_are_no_fault_of_the_peer() {
-    if !on_kernel(&["ss"]) {
-        return;
-    }
+    needs(&["ss"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut aborts = start(&namespace, "destroyed", &[]);
@@ -123,7 +112,7 @@ fn connections_that_somebody_destroys_are_no_fault_of_the_peer() {
 /// Before 6.10 the kernel traced no reset of what a closed socket leaves behind in FIN_WAIT_2 and TIME_WAIT.
 #[test]
 fn data_for_a_socket_that_was_closed_is_nobodys_any_more() {
-    if !on_kernel(&[]) || kernel_version() < (6, 10) {
+    if kernel_version() < (6, 10) {
         return;
     }
     let namespace = Netns::new();
@@ -139,9 +128,7 @@ fn data_for_a_socket_that_was_closed_is_nobodys_any_more() {
 /// As with a socket that a census holds when the program closes it: the last to let go is no closer.
 #[test]
 fn who_lets_go_of_a_socket_in_a_read_has_not_aborted_it() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u32 = 5;
     let namespace = Netns::new();
     let agent = Agent::start();
@@ -159,9 +146,6 @@ fn who_lets_go_of_a_socket_in_a_read_has_not_aborted_it() {
 
 #[test]
 fn connections_that_end_in_order_are_not_aborted() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "300", "--healthy", "--for", "30"];
@@ -173,9 +157,6 @@ fn connections_that_end_in_order_are_not_aborted() {
 
 #[test]
 fn leaks_shows_them_when_asked_for_that_kind() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut aborts = start(&namespace, "linger_zero", &[]);

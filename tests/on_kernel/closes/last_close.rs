@@ -2,7 +2,6 @@
 
 use rustix::process::Signal;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::sockets_of;
@@ -19,9 +18,6 @@ const LAST_CLOSE: Way = Way {
 
 #[test]
 fn every_way_to_lose_the_last_descriptor_ends_the_leak() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let closed = ["close", "close_range", "dup2", "exec", "io_uring"].map(|way| (way, "closed"));

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::host::needs;
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::tls::{
     Wire, after_data, assert_outcomes, exchange, local_outcomes, python, watching, watching_with,
@@ -37,9 +37,7 @@ const RECEIVES: [&str; 7] = ["recv", "read", "readv", "recvmsg", "bytewise", "pe
 
 #[test]
 fn every_way_to_send_and_to_read_records_is_followed() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u64 = 20;
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -56,9 +54,7 @@ fn every_way_to_send_and_to_read_records_is_followed() {
 
 #[test]
 fn kernel_tls_is_followed_by_its_control_messages() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     if !has_kernel_tls() {
         // Those in `cargo xtask vm` have it, from 6.1 on.
         println!("skipped: this kernel has no TLS of its own");
@@ -94,9 +90,7 @@ fn has_kernel_tls() -> bool {
 
 #[test]
 fn an_end_is_called_what_it_was_and_never_guessed_clean() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u64 = 20;
     const TRUNCATED: &Outcomes = &[("truncated", COUNT)];
     const UNKNOWN: &Outcomes = &[("unknown", COUNT)];
@@ -134,9 +128,7 @@ fn an_end_is_called_what_it_was_and_never_guessed_clean() {
 
 #[test]
 fn who_hangs_up_right_after_sending_data_is_told_from_who_hangs_up_after_reading() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u64 = 10;
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -155,9 +147,7 @@ fn who_hangs_up_right_after_sending_data_is_told_from_who_hangs_up_after_reading
 
 #[test]
 fn a_leak_on_tls_says_how_the_goodbye_stands() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let namespace = Netns::new();
     let agent = watching(&namespace);
     let cases: [(&[&str], _, _, _, _); 4] = [
@@ -213,9 +203,7 @@ fn a_leak_on_tls_says_how_the_goodbye_stands() {
 
 #[test]
 fn connections_that_do_not_fit_are_lost_and_not_guessed_at() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u64 = 60;
     const FIT: u64 = 16;
     let namespace = Netns::new();
@@ -239,9 +227,7 @@ fn connections_that_do_not_fit_are_lost_and_not_guessed_at() {
 
 #[test]
 fn nothing_but_headers_leaves_the_memory_of_programs() {
-    if !on_kernel(&["python3", "bpftool"]) {
-        return;
-    }
+    needs(&["python3", "bpftool"]);
     let namespace = Netns::new();
     let agent = watching(&namespace);
     let kernel = has_kernel_tls().then_some(("kernel", "recv"));

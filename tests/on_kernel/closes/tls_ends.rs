@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tlsclose_tests::child::{Child, copy_of, run};
-use tlsclose_tests::host::{free_port, on_kernel, tool, unique_comm};
+use tlsclose_tests::host::{free_port, needs, tool, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{Certificate, assert_outcomes, local_outcomes, python, python_program, watching};
@@ -103,9 +103,7 @@ fn trust(client: &mut Command, certificate: &Certificate) {
 #[test]
 fn servers_that_people_run_under_every_end_of_a_client() {
     const COUNT: u64 = 25;
-    if !on_kernel(&["python3", "openssl", "nginx", "haproxy", "gnutls-serv"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "nginx", "haproxy", "gnutls-serv"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -143,9 +141,7 @@ fn servers_that_people_run_under_every_end_of_a_client() {
 
 #[test]
 fn clients_that_people_run_say_goodbye_when_they_end_first() {
-    if !on_kernel(&["python3", "openssl", "curl", "nginx", "gnutls-cli", "gnutls-serv"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "curl", "nginx", "gnutls-cli", "gnutls-serv"]);
     // In two versions.
     const COUNT: u64 = 10;
     const CLEAN: &[(&str, u64)] = &[("clean", 2 * COUNT)];
@@ -186,9 +182,7 @@ const ANSWER: &str = r"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello\n";
 #[test]
 fn clients_that_people_run_under_every_end_of_a_server_and_killed() {
     const COUNT: u64 = 5;
-    if !on_kernel(&["python3", "openssl", "curl", "gnutls-cli"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "curl", "gnutls-cli"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);

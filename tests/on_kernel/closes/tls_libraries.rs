@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use tlsclose_tests::child::{Child, copy_of, run};
-use tlsclose_tests::host::{beside_leaky_c, on_kernel, root, tool, unique_comm};
+use tlsclose_tests::host::{beside_leaky_c, needs, root, tool, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{Certificate, assert_outcomes, local_outcomes, watching};
@@ -30,9 +30,7 @@ fn assert_done(command: &mut Command) {
 /// Client and server are one program.
 #[test]
 fn go_says_goodbye_unless_the_connection_below_is_closed() {
-    if !on_kernel(&["python3", "openssl", "go"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "go"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -52,9 +50,7 @@ fn go_says_goodbye_unless_the_connection_below_is_closed() {
 /// Client and server are one program.
 #[test]
 fn java_says_goodbye_unless_the_socket_below_is_closed() {
-    if !on_kernel(&["python3", "openssl", "java"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "java"]);
     let certificate = Certificate::new();
     let store = certificate.key_store();
     let namespace = Netns::new();
@@ -87,9 +83,7 @@ fn java_says_goodbye_unless_the_socket_below_is_closed() {
 
 #[test]
 fn node_says_goodbye_unless_a_socket_is_destroyed() {
-    if !on_kernel(&["python3", "openssl", "node"]) {
-        return;
-    }
+    needs(&["python3", "openssl", "node"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::{Child, copy_of, run};
-use tlsclose_tests::host::{free_port, leaky_rust, on_kernel, root, tool, unique_comm};
+use tlsclose_tests::host::{free_port, leaky_rust, needs, root, tool, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::marked_line;
 use tlsclose_tests::seconds;
@@ -49,9 +49,7 @@ const VERSIONS: [&[&str]; 9] = [
 
 #[test]
 fn python_truncates_unless_it_unwraps() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     const COUNT: u64 = 30;
     let certificate = Certificate::new();
     let namespace = Netns::new();
@@ -76,9 +74,7 @@ fn python_truncates_unless_it_unwraps() {
 
 #[test]
 fn who_only_shakes_hands_makes_nobody_hang_up_after_data() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     const COUNT: u64 = 10;
     let certificate = Certificate::new();
     let namespace = Netns::new();
@@ -99,9 +95,7 @@ fn who_only_shakes_hands_makes_nobody_hang_up_after_data() {
 
 #[test]
 fn a_hello_that_was_asked_for_again_changes_nothing() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     const COUNT: u64 = 3;
     let certificate = Certificate::new();
     let namespace = Netns::new();
@@ -134,9 +128,7 @@ fn a_hello_that_was_asked_for_again_changes_nothing() {
 
 #[test]
 fn thousands_of_short_connections_are_counted_to_the_last() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -164,9 +156,7 @@ fn thousands_of_short_connections_are_counted_to_the_last() {
 
 #[test]
 fn thousands_of_connections_of_a_killed_process_are_counted_once_each() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     const COUNT: u64 = 5000;
     let certificate = Certificate::new();
     let namespace = Netns::new();
@@ -184,9 +174,7 @@ fn thousands_of_connections_of_a_killed_process_are_counted_once_each() {
 
 #[test]
 fn a_killed_process_truncates_and_it_is_said_why() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);
@@ -200,9 +188,7 @@ fn a_killed_process_truncates_and_it_is_said_why() {
 
 #[test]
 fn rustls_says_goodbye_when_it_is_told_to() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     const COUNT: u64 = 1000;
     let certificate = Certificate::new();
     let namespace = Netns::new();
@@ -222,9 +208,7 @@ fn rustls_says_goodbye_when_it_is_told_to() {
 
 #[test]
 fn the_code_path_that_hangs_up_is_named() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of};
@@ -46,9 +46,6 @@ fn check(language: Language, ways: &[&str], place: (&str, &str, &str)) {
 }
 
 fn check_with(arguments: &[&str], language: Language, ways: &[&str], (name, source, marker): (&str, &str, &str)) {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let line = line(source, marker);
     for way in ways {
@@ -78,9 +75,7 @@ fn a_leak_is_shown_beside_the_usual_close_whichever_libc_is_linked_in_whichever_
 
 #[test]
 fn a_leak_in_a_stripped_program_is_shown_beside_an_offset_that_names_its_usual_close() {
-    if !on_kernel(&["addr2line"]) {
-        return;
-    }
+    needs(&["addr2line"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut leaky = Leaky::start(&namespace, Language::StrippedC, way_named("eof_forget"), &ARGUMENTS);
     assert_eq!(leaky.ready(), LEAKED);
@@ -110,9 +105,7 @@ fn a_leak_in_rust_is_shown_beside_the_usual_close_of_its_siblings() {
 
 #[test]
 fn a_leak_in_go_is_shown_beside_the_usual_close_of_its_siblings() {
-    if !on_kernel(&["go"]) {
-        return;
-    }
+    needs(&["go"]);
     let place = ("main.eof_forget_close", "tests/leaky/go/leaky.go", "eof_forget closed");
     check(Language::Go, &["eof_forget"], place);
     check(Language::StrippedGo, &["eof_forget"], place);
@@ -121,9 +114,7 @@ fn a_leak_in_go_is_shown_beside_the_usual_close_of_its_siblings() {
 #[test]
 fn a_leak_in_python_is_shown_beside_the_usual_close_of_its_siblings() {
     const SOURCE: &str = "tests/leaky/python/leaky.py";
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let mut python = namespace.command("/usr/bin/python3");
     python.arg("-B").arg(root().join(SOURCE)).arg("eof_forget").args(ARGUMENTS).args(["--rate", "50"]);
@@ -134,9 +125,6 @@ fn a_leak_in_python_is_shown_beside_the_usual_close_of_its_siblings() {
 
 #[test]
 fn a_socket_that_the_end_of_a_process_closed_has_no_usual_close() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (namespace, agent) = (Netns::new(), Agent::start());
     let way = way_named("eof_forget");
     let mut first = Leaky::start(&namespace, Language::C, way, &["--count", "5", "--for", "60"]);

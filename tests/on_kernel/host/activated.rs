@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{leaky_c, on_kernel, root, tool};
+use tlsclose_tests::host::{leaky_c, needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line};
@@ -69,9 +69,7 @@ fn helper_and_service(line: &str) -> (u64, u64) {
 
 #[test]
 fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
-    if !on_kernel(&[ACTIVATE]) {
-        return;
-    }
+    needs(&[ACTIVATE]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let (mut service, _clients) = start(&namespace, &[], "listener", "5", "8");
@@ -101,9 +99,7 @@ fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
 
 #[test]
 fn a_connection_that_a_manager_accepted_is_its_services_and_names_who_holds_it_after_the_close() {
-    if !on_kernel(&[ACTIVATE]) {
-        return;
-    }
+    needs(&[ACTIVATE]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let (service, _clients) = start(&namespace, &["--accept"], "connection", "1", "5");

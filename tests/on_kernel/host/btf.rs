@@ -10,7 +10,7 @@ use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::btf::{OF_THIS_KERNEL, with_moved_member};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{free_port, on_kernel, root, tool};
+use tlsclose_tests::host::{free_port, needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{patient, seconds};
@@ -33,9 +33,6 @@ fn assert_refused(btf: &Path, directory: &TempDir, says: &str) {
 /// Each is accepted by the kernel, and would show ports, addresses, states or owners that are not true.
 #[test]
 fn a_field_that_lies_elsewhere_is_noticed_before_anything_is_said() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let moved = [
         ("sock_common", "skc_dport", 2, "its remote port"),
         ("sock_common", "skc_daddr", 4, "its remote address"),
@@ -56,9 +53,6 @@ fn a_field_that_lies_elsewhere_is_noticed_before_anything_is_said() {
 
 #[test]
 fn types_in_a_file_do_as_well_as_those_that_the_kernel_shows() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let directory = TempDir::new().expect("a directory");
     let btf = directory.path().join("vmlinux.btf");
     fs::copy(OF_THIS_KERNEL, &btf).expect("a copy");
@@ -72,9 +66,7 @@ fn types_in_a_file_do_as_well_as_those_that_the_kernel_shows() {
 
 #[test]
 fn what_is_no_type_information_is_refused_in_one_line_and_at_once() {
-    if !on_kernel(&["mkfifo"]) {
-        return;
-    }
+    needs(&["mkfifo"]);
     let directory = TempDir::new().expect("a directory");
     let at = |name: &str| directory.path().join(name);
     let whole = fs::read(OF_THIS_KERNEL).expect("types");
@@ -109,9 +101,6 @@ fn what_is_no_type_information_is_refused_in_one_line_and_at_once() {
 /// another processor.
 #[test]
 fn recorded_types_of_six_kernels_are_refused() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let directory = TempDir::new().expect("a directory");
     let mut refused = 0;
     for entry in fs::read_dir(root().join("tests/data/btf")).expect("recorded types").flatten() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::containerd::Containerd;
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::host::needs;
 use tlsclose_tests::leaky::{Language, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list};
@@ -24,9 +24,7 @@ fn of_container<'a>(report: &'a Value, id: &str) -> Option<(&'a Value, &'a Value
 
 #[test]
 fn a_leak_in_a_pod_is_named_by_namespace_pod_container_and_line() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let mut containerd = Containerd::start(&namespace);
     let rules = TempDir::new().expect("a directory");
@@ -83,9 +81,7 @@ fn a_leak_in_a_pod_is_named_by_namespace_pod_container_and_line() {
 
 #[test]
 fn a_runtime_that_hangs_costs_only_the_names() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let mut containerd = Containerd::start(&namespace);
     let id = containerd.run("shop", "hung-1", &["eof_forget", "--count", "3", "--for", "60"]);

@@ -10,7 +10,7 @@ use tlsclose_tests::child::run;
 use tlsclose_tests::containerd::Containerd;
 use tlsclose_tests::cri::Mounted;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root, tlsclose, tool};
+use tlsclose_tests::host::{needs, root, tlsclose, tool};
 use tlsclose_tests::http::Server;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::manifest::Manifest;
@@ -24,9 +24,7 @@ fn read(file: &str) -> String {
 
 #[test]
 fn the_capabilities_of_the_unit_are_enough() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let mut command = rights::with(&rights::of_unit());
     command.arg(tlsclose());
     let namespace = Netns::new();
@@ -51,9 +49,7 @@ fn the_capabilities_of_the_unit_are_enough() {
 
 #[test]
 fn the_agent_of_the_manifest_names_the_leak_of_another_pod() {
-    if !on_kernel(&["containerd", "ctr", "curl", "runc", "busybox"]) {
-        return;
-    }
+    needs(&["containerd", "ctr", "curl", "runc", "busybox"]);
     let (manifest, shared) = (Manifest::of_agent(), TempDir::new().expect("a directory"));
     let mut privileges = manifest.privileges(shared.path());
 
@@ -108,9 +104,7 @@ fn calls(set: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_system_calls_of_the_unit_are_enough() {
-    if !on_kernel(&["strace", "systemd-analyze"]) {
-        return;
-    }
+    needs(&["strace", "systemd-analyze"]);
     let directory = TempDir::new().expect("a directory");
     let trace = directory.path().join("trace");
     let mut command = Command::new(tool("strace"));

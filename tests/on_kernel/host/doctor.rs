@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::btf::OF_THIS_KERNEL;
 use tlsclose_tests::child::{copy_of, run};
-use tlsclose_tests::host::{kernel_version, on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{kernel_version, needs, tlsclose, tool};
 use tlsclose_tests::report::list;
 use tlsclose_tests::seconds;
 
@@ -49,9 +49,6 @@ fn fact<'a>(report: &'a Value, name: &str) -> (&'a str, &'a str) {
 
 #[test]
 fn the_doctor_says_the_same_in_its_table_in_json_and_in_the_api() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (code, report) = doctor(Command::new(tlsclose()));
     assert_eq!((code, names(&report)), (Some(0), FACTS.to_vec()), "{report:#}");
     let table = run(Command::new(tlsclose()).arg("doctor"), seconds(20)).stdout;
@@ -72,9 +69,7 @@ fn the_doctor_says_the_same_in_its_table_in_json_and_in_the_api() {
 /// Before 5.11 the maps count, and without CAP_SYS_RESOURCE nobody lifts the limit.
 #[test]
 fn the_doctor_says_whether_locked_memory_is_limited_and_whether_that_matters() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let counts = kernel_version() < (5, 11);
     let (code, report) = doctor(after("ulimit -l 64"));
     let (found, costs) = fact(&report, "memlock");
@@ -100,9 +95,7 @@ fn the_doctor_says_whether_locked_memory_is_limited_and_whether_that_matters() {
 
 #[test]
 fn the_doctor_says_that_nothing_is_lost_without_bpffs() {
-    if !on_kernel(&["unshare"]) {
-        return;
-    }
+    needs(&["unshare"]);
     let (code, report) = doctor(unmounted("mount -t bpf bpf /sys/fs/bpf"));
     assert_eq!((code, fact(&report, "bpffs").0), (Some(0), "mounted; not needed: nothing is pinned"), "{report:#}");
     let (without, report) = doctor(unmounted("while umount -t bpf -a; do grep -q ' bpf ' /proc/mounts || break; done"));
@@ -116,9 +109,7 @@ fn the_doctor_says_that_nothing_is_lost_without_bpffs() {
 /// Where programs are attached to functions, nothing needs it.
 #[test]
 fn the_doctor_says_what_is_lost_without_tracefs() {
-    if !on_kernel(&["unshare"]) {
-        return;
-    }
+    needs(&["unshare"]);
     let (code, report) = doctor(unmounted("umount -t tracefs -a; umount /sys/kernel/tracing"));
     let (found, costs) = fact(&report, "tracefs");
     assert_eq!((code, found), (Some(0), "not mounted"), "{report:#}");
@@ -132,9 +123,7 @@ fn the_doctor_says_what_is_lost_without_tracefs() {
 
 #[test]
 fn the_doctor_counts_what_it_sees_outside_of_the_hosts_pid_namespace() {
-    if !on_kernel(&["unshare"]) {
-        return;
-    }
+    needs(&["unshare"]);
     let mut command = Command::new(tool("unshare"));
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg("sh").args(["-c", "\"$0\" \"$@\"; exit $?"]);
     command.arg(tlsclose());
@@ -151,9 +140,7 @@ fn the_doctor_counts_what_it_sees_outside_of_the_hosts_pid_namespace() {
 /// As in a container that does not show `/sys`: with a file of the same types, nothing is lost.
 #[test]
 fn without_types_the_doctor_asks_for_a_file_of_them() {
-    if !on_kernel(&["unshare"]) {
-        return;
-    }
+    needs(&["unshare"]);
     let directory = TempDir::new().expect("a directory");
     let types = directory.path().join("vmlinux.btf");
     fs::copy(OF_THIS_KERNEL, &types).expect("a copy");
@@ -171,9 +158,6 @@ fn without_types_the_doctor_asks_for_a_file_of_them() {
 /// What the host shows to everybody is said all the same.
 #[test]
 fn without_root_the_doctor_says_what_it_can_and_why_nothing_runs() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
     let mut command = Command::new(program);
     command.uid(65534).gid(65534);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_process, assert_names_sockets, wait_for_site};
-use tlsclose_tests::host::{kernel_version, on_kernel};
+use tlsclose_tests::host::kernel_version;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, list};
@@ -42,9 +42,6 @@ fn can_go_without() -> bool {
 #[test]
 #[ignore = "needs a kernel that is locked down: cargo xtask vm --lockdown"]
 fn the_doctor_says_what_a_lockdown_takes() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let can_run = can_go_without();
     let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
@@ -81,9 +78,6 @@ fn agent(directory: &TempDir, flags: &[&str]) -> Command {
 #[test]
 #[ignore = "needs a kernel that is locked down: cargo xtask vm --lockdown"]
 fn leaks_are_found_with_their_process_and_count_and_no_wrong_line() {
-    if !on_kernel(&[]) {
-        return;
-    }
     if !can_go_without() {
         let refused = run(&mut agent(&TempDir::new().expect("a directory"), &[]), seconds(20));
         assert_one_line(&refused, 1, "lockdown=confidentiality");

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::btf::without_names;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, wait_for_site};
-use tlsclose_tests::host::{kernel_version, on_kernel};
+use tlsclose_tests::host::{kernel_version, needs};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::list;
@@ -46,9 +46,7 @@ fn expected(is_old: bool) -> Option<[&'static str; 2]> {
 
 #[test]
 fn without_their_tracepoints_reads_and_sends_are_seen_at_the_next_best_place() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     const COUNT: u64 = 10;
     let is_old = kernel_version() < FRED;
     let mut names = vec!["btf_trace_sock_recv_length", "btf_trace_sock_send_length"];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, copy_of, run};
 use tlsclose_tests::expect::{assert_names_opening, wait_for_site};
-use tlsclose_tests::host::{free_port, on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{free_port, needs, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{list, process_of, sites_of, sockets_of};
@@ -39,9 +39,6 @@ fn as_another_user(namespace: &Netns, executable: &std::path::Path) -> Command {
 
 #[test]
 fn a_running_agent_holds_no_capability_that_it_does_not_use() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, _leaky) = agent_and_leak(&namespace, &[]);
     let used: u64 = NUMBERS.iter().map(|(_, number)| 1 << number).sum();
@@ -63,9 +60,7 @@ fn a_running_agent_holds_no_capability_that_it_does_not_use() {
 /// `leaks --standalone`: what the agent does, for a while.
 #[test]
 fn watching_for_a_while_takes_what_the_agent_takes() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let arguments = ["--count", "6", "--rate", "1", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
@@ -89,9 +84,7 @@ fn watching_for_a_while_takes_what_the_agent_takes() {
 
 #[test]
 fn states_takes_two_capabilities_and_keeps_none() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let port = free_port().to_string();
     let two: Vec<String> =
@@ -116,9 +109,7 @@ fn states_takes_two_capabilities_and_keeps_none() {
 
 #[test]
 fn asking_an_agent_takes_no_capability() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
@@ -133,9 +124,7 @@ fn asking_an_agent_takes_no_capability() {
 
 #[test]
 fn the_doctor_says_what_is_lost_without_each_capability() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let conclusion = |mut command: Command| {
         let output = run(command.arg(tlsclose()).args(["doctor", "-o", "json"]), seconds(20));
         let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
@@ -159,9 +148,7 @@ fn the_doctor_says_what_is_lost_without_each_capability() {
 
 #[test]
 fn without_ptrace_a_leak_is_found_and_has_no_names() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let mut command = without("CAP_SYS_PTRACE");
     command.arg(tlsclose());
@@ -181,9 +168,7 @@ fn without_ptrace_a_leak_is_found_and_has_no_names() {
 
 #[test]
 fn without_reading_everything_a_leak_is_named_and_its_descriptors_are_not_counted() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let mut command = without("CAP_DAC_READ_SEARCH");
     command.arg(tlsclose());
@@ -199,9 +184,7 @@ fn without_reading_everything_a_leak_is_named_and_its_descriptors_are_not_counte
 /// It is another user's process: that takes CAP_KILL.
 #[test]
 fn a_helper_that_hangs_is_ended_and_replaced() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let namespace = Netns::new();
     let mut command = with(&of_unit());
     command.arg(tlsclose());

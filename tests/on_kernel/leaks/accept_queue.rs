@@ -4,7 +4,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root, tool, unique_comm};
+use tlsclose_tests::host::{needs, root, tool, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -46,9 +46,6 @@ fn gauge(metrics: &Metrics, name: &str, comm: &str) -> Option<f64> {
 
 #[test]
 fn connections_given_up_in_an_accept_queue_name_listener_and_last_accept() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for family in ["4", "6"] {
@@ -83,9 +80,6 @@ fn connections_given_up_in_an_accept_queue_name_listener_and_last_accept() {
 
 #[test]
 fn a_queue_older_than_the_agent_is_found_with_a_lower_bound_of_its_age() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let queue = start(&namespace, &["--count", "5"]);
     let agent = Agent::start();
@@ -97,9 +91,6 @@ fn a_queue_older_than_the_agent_is_found_with_a_lower_bound_of_its_age() {
 
 #[test]
 fn a_listener_that_workers_share_counts_once_and_names_them_all() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut queue = start(&namespace, &["--count", "6", "--processes", "3"]);
@@ -120,9 +111,6 @@ fn a_listener_that_workers_share_counts_once_and_names_them_all() {
 /// The kernel hands out a census in pieces, and what does not fit into one is shown again.
 #[test]
 fn of_many_shared_queues_none_is_missed() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let _queues: Vec<_> = (0..10).map(|_| start(&namespace, &["--count", "32", "--processes", "2"])).collect();
     let agent = Agent::start();
@@ -134,9 +122,6 @@ fn of_many_shared_queues_none_is_missed() {
 
 #[test]
 fn every_listener_of_a_reuseport_group_has_its_own_queue() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let queue = start(&namespace, &["--count", "40", "--threads", "4"]);
@@ -147,9 +132,6 @@ fn every_listener_of_a_reuseport_group_has_its_own_queue() {
 
 #[test]
 fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let queue = start(&namespace, &["--count", "90"]);
@@ -160,9 +142,6 @@ fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
 
 #[test]
 fn what_is_accepted_and_closed_after_all_has_ended() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut queue = start(&namespace, &["--count", "6", "--recover-after", "5"]);
@@ -184,9 +163,7 @@ fn total(report: &Value, namespace: &Netns) -> u64 {
 
 #[test]
 fn connections_on_their_way_into_a_queue_are_counted_beside_it() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let namespace = Netns::new();
     for command in [
         "link add d0 type veth peer name d1",

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{list, process_of, sites_of, sockets_of};
@@ -23,9 +22,6 @@ fn of_kind<'a>(report: &'a Value, pid: u32, kind: &str) -> Option<&'a Value> {
 
 #[test]
 fn a_process_without_descriptors_leaves_the_rest_in_its_accept_queue() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--processes", "24", "--count", "40", "--for", "60"];
@@ -53,9 +49,6 @@ fn a_process_without_descriptors_leaves_the_rest_in_its_accept_queue() {
 
 #[test]
 fn the_time_until_no_descriptor_is_left_follows_from_the_present_growth() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--processes", "10000", "--count", "2000", "--rate", "10", "--for", "60"];

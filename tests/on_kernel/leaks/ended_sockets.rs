@@ -1,7 +1,6 @@
 //! Sockets that are kept though their connections are over: how those ended is said as it was.
 
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{sites_of, sockets_of};
@@ -12,9 +11,6 @@ const ENDED: Way =
 
 #[test]
 fn a_connection_that_both_sides_have_ended_is_held_and_not_said_to_be_reset() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let ways = [

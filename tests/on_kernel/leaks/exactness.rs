@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{on_kernel, root, tool};
+use tlsclose_tests::host::{needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -31,9 +31,6 @@ fn total(report: &Value, pid: u32, field: &str) -> u64 {
 
 #[test]
 fn a_thousand_leaks_in_a_churn_are_a_thousand_also_for_an_agent_that_comes_later() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let first = Agent::start();
     let count = connections();
@@ -68,9 +65,7 @@ fn pids(pid: u64) -> Vec<u64> {
 
 #[test]
 fn a_process_in_nested_namespaces_has_the_hosts_pid_and_its_own() {
-    if !on_kernel(&["unshare"]) {
-        return;
-    }
+    needs(&["unshare"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "5", "--for", "40"];
@@ -136,9 +131,6 @@ fn account(metrics: &Metrics, comm: &str, how: &str) -> [f64; 3] {
 
 #[test]
 fn a_process_that_gets_the_pid_of_another_has_its_own_name_and_account() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (mut leaky, pid) = again(&namespace, "pid", "6");
@@ -162,9 +154,6 @@ fn a_process_that_gets_the_pid_of_another_has_its_own_name_and_account() {
 
 #[test]
 fn a_socket_at_the_address_of_another_is_another() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (mut leaky, pid) = again(&namespace, "address", "40");
@@ -206,9 +195,6 @@ fn walker(agent: &Agent) -> String {
 /// last reference, and with it the end of the connection, to the agent.
 #[test]
 fn a_close_that_the_census_finishes_is_in_the_account_and_not_the_agents() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=100ms", "--census-interval=100ms"]);
     let (walker, count) = (walker(&agent), CLOSED_AT_ONCE.to_string());
@@ -254,9 +240,7 @@ fn a_close_that_the_census_finishes_is_in_the_account_and_not_the_agents() {
 /// where packets interrupt system calls, as those of another processor's cable do.
 #[test]
 fn events_that_the_kernel_skips_are_counted_and_cost_no_socket() {
-    if !on_kernel(&["nginx", "wrk"]) {
-        return;
-    }
+    needs(&["nginx", "wrk"]);
     let (here, there, quiet) = (Netns::new(), Netns::new(), Netns::new());
     let all = (1u64 << std::thread::available_parallelism().map_or(1, usize::from).min(32)) - 1;
     let agent = Agent::start();

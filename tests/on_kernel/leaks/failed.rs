@@ -1,7 +1,7 @@
 //! Sockets whose connect() failed.
 
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::root;
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
@@ -15,9 +15,6 @@ const FAILED: Way =
 /// A connect() that blocks, and fails, leaves a socket that knows neither its port nor its peer's any more.
 #[test]
 fn a_socket_whose_connect_failed_is_found_whether_or_not_the_call_blocked() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");

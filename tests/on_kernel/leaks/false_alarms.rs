@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::host::{needs, tool};
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, list, sites_of, sockets_of};
@@ -57,9 +57,7 @@ fn assert_served(load: &Child) {
 
 #[test]
 fn nginx_under_load() {
-    if !on_kernel(&["nginx", "wrk"]) {
-        return;
-    }
+    needs(&["nginx", "wrk"]);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     let root = directory.path().display();
@@ -85,9 +83,7 @@ fn nginx_under_load() {
 
 #[test]
 fn the_python_http_server() {
-    if !on_kernel(&["python3", "wrk"]) {
-        return;
-    }
+    needs(&["python3", "wrk"]);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     fs::write(directory.path().join("index.html"), "hello\n").expect("a page");
@@ -103,9 +99,7 @@ fn the_python_http_server() {
 
 #[test]
 fn openssl_s_server() {
-    if !on_kernel(&["openssl", "wrk"]) {
-        return;
-    }
+    needs(&["openssl", "wrk"]);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     make_certificate(directory.path());
@@ -133,9 +127,7 @@ fn make_certificate(directory: &Path) {
 
 #[test]
 fn redis_with_clients_that_keep_their_connections() {
-    if !on_kernel(&["redis-server", "redis-benchmark"]) {
-        return;
-    }
+    needs(&["redis-server", "redis-benchmark"]);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     let agent = Agent::start();
@@ -153,9 +145,7 @@ fn redis_with_clients_that_keep_their_connections() {
 
 #[test]
 fn postgresql_with_clients_that_keep_their_connections() {
-    if !on_kernel(&["postgres", "initdb", "pgbench", "setpriv"]) {
-        return;
-    }
+    needs(&["postgres", "initdb", "pgbench", "setpriv"]);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     let chown = ["postgres", directory.path().to_str().expect("UTF-8")];
@@ -188,9 +178,6 @@ fn postgresql_with_clients_that_keep_their_connections() {
 
 #[test]
 fn a_long_response_to_a_half_closed_client_does_not_even_linger() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=1s"]);
     let mut server = load(&namespace, &["stream", "--count", "8", "--for", "14"]);
@@ -212,9 +199,7 @@ fn a_long_response_to_a_half_closed_client_does_not_even_linger() {
 /// A peer whose host is cut off neither acknowledges a FIN nor sends one.
 #[test]
 fn what_waits_for_a_lost_peer_is_shown_as_what_it_is_and_no_leak() {
-    if !on_kernel(&["ip"]) {
-        return;
-    }
+    needs(&["ip"]);
     let [here, there] = [Netns::new(), Netns::new()];
     let agent = Agent::start();
     connect_namespaces(&here, &there);
@@ -254,9 +239,6 @@ fn connect_namespaces(here: &Netns, there: &Netns) {
 
 #[test]
 fn a_pool_that_recycles_lingers_and_never_leaks() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     // Each of the 50 connections waits for 5 s in CLOSE_WAIT.
@@ -275,9 +257,6 @@ fn a_pool_that_recycles_lingers_and_never_leaks() {
 
 #[test]
 fn a_census_at_full_speed_beside_a_churn_accuses_nobody() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let [busy, quiet] = [Netns::new(), Netns::new()];
     let agent = Agent::start_with(&["--census-interval=10ms", "--leak-after=1s"]);
     let arguments = ["--count", "7", "--rate", "2", "--for", "60"];

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::copy_of;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, assert_names_process, wait_for_site};
-use tlsclose_tests::host::{leaky_rust, on_kernel};
+use tlsclose_tests::host::{leaky_rust, needs};
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, sites_of};
@@ -17,9 +17,6 @@ const SOCKETS: &str = "7";
 
 /// Starts a program for each way, and checks every finding.
 fn check_ways(language: Language, arguments: &[&str]) {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = [&["--count", SOCKETS, "--for", "60"], arguments].concat();
@@ -65,9 +62,6 @@ fn every_way_to_leak_is_found_over_ipv6() {
 
 #[test]
 fn addresses_are_shown_as_people_write_them() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let families = [("4", "127.0.0.1"), ("6", "[::1]"), ("mapped", "127.0.0.1")];
@@ -102,9 +96,6 @@ fn every_way_to_leak_is_found_without_frame_pointers_with_threads() {
 
 #[test]
 fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "40", "--rate", "20", "--for", "40"];
@@ -120,9 +111,6 @@ fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
 
 #[test]
 fn inlined_functions_are_named_with_their_callers() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for language in [Language::C, Language::OptimisedC, Language::Rust] {
@@ -150,9 +138,6 @@ fn inlined_functions_are_named_with_their_callers() {
 
 #[test]
 fn a_deleted_executable_is_still_named_to_the_line() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for language in [Language::C, Language::Rust] {
@@ -174,9 +159,7 @@ fn a_deleted_executable_is_still_named_to_the_line() {
 /// At the path where the process has its executable, the host has another program.
 #[test]
 fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
-    if !on_kernel(&["unshare", "mount"]) {
-        return;
-    }
+    needs(&["unshare", "mount"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("client_forget");
@@ -197,9 +180,6 @@ fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
 
 #[test]
 fn healthy_twins_are_not_found() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=1s"]);
     let mut programs = Vec::new();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
@@ -50,9 +50,6 @@ fn assert_found(agent: &Agent, silent: &mut Leaky, reason: &str) -> Value {
 
 #[test]
 fn data_that_nobody_acknowledges_is_told_from_probes_that_nobody_answers() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let (first, second) = (Netns::new(), Netns::new());
     let mut unacknowledged = start(&first, "unacknowledged");
@@ -71,9 +68,6 @@ fn data_that_nobody_acknowledges_is_told_from_probes_that_nobody_answers() {
 
 #[test]
 fn idle_connections_without_keepalive_are_shown_when_asked_for() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--idle-after=3s"]);
     let mut idle = start(&namespace, "idle");
@@ -90,9 +84,6 @@ fn idle_connections_without_keepalive_are_shown_when_asked_for() {
 
 #[test]
 fn connections_that_are_only_quiet_are_not_half_open() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut idle = start(&namespace, "idle");
@@ -109,9 +100,7 @@ fn connections_that_are_only_quiet_are_not_half_open() {
 
 #[test]
 fn cookies_and_tracked_connections_are_counted() {
-    if !on_kernel(&["sysctl"]) {
-        return;
-    }
+    needs(&["sysctl"]);
     let namespace = Netns::new();
     let always = run(namespace.command("sysctl").args(["-w", "net.ipv4.tcp_syncookies=2"]), seconds(10));
     assert_eq!(always.code, Some(0), "{always:?}");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{leaky_c, on_kernel, root, tool};
+use tlsclose_tests::host::{leaky_c, needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
@@ -71,9 +71,6 @@ fn assert_counts_each_once(agent: &Agent, namespace: &Netns, way: &str) {
 
 #[test]
 fn two_processes_with_one_table_are_both_holders_and_their_sockets_count_once() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut leaky = start(&namespace, "table", "5");
@@ -93,9 +90,6 @@ fn two_processes_with_one_table_are_both_holders_and_their_sockets_count_once() 
 
 #[test]
 fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_and_all_is_named() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for way in ["late_leader", "leader"] {
@@ -125,9 +119,6 @@ fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_an
 /// What a dead process has left to its child is the child's.
 #[test]
 fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut leaky = start(&namespace, "heir", "5");
@@ -165,9 +156,6 @@ fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {
 
 #[test]
 fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_name() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let mut leaky = start(&namespace, "exec", "5");
@@ -186,9 +174,7 @@ fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_na
 
 #[test]
 fn a_launcher_whose_connection_was_seen_gives_the_program_that_it_becomes_no_name() {
-    if !on_kernel(&["python3"]) {
-        return;
-    }
+    needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::start());
     let directory = TempDir::new().expect("a directory");
     let go = directory.path().join("go");

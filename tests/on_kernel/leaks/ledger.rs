@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::{on_kernel, unique_comm};
+use tlsclose_tests::host::unique_comm;
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -28,9 +28,6 @@ fn check(metrics: &Metrics, comm: &str) -> f64 {
 
 #[test]
 fn beside_a_churn_every_leak_is_counted_once_and_every_account_balances() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let [busy, quiet] = [Netns::new(), Netns::new()];
     let agent = Agent::start();
     let churn_comm = unique_comm();

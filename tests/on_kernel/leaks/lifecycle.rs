@@ -6,7 +6,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, sites_of, sockets_of};
@@ -30,9 +29,6 @@ fn wait_for_series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &s
 
 #[test]
 fn a_site_that_keeps_growing_is_leaking_in_either_language() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
@@ -51,9 +47,6 @@ fn a_site_that_keeps_growing_is_leaking_in_either_language() {
 
 #[test]
 fn few_sockets_that_stay_few_are_lingering_and_not_leaking() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "5", "--for", "60"];
@@ -73,9 +66,6 @@ fn few_sockets_that_stay_few_are_lingering_and_not_leaking() {
 
 #[test]
 fn counters_begin_at_zero_before_the_first_socket_lingers() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=4s"]);
     let way = way_named("eof_forget");
@@ -113,9 +103,6 @@ fn assert_one_site_info(agent: &Agent, leaky: &Leaky) {
 
 #[test]
 fn sockets_older_than_the_agent_are_found_and_counted_apart() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let mut programs = Vec::new();
     for way in &WAYS {
@@ -142,9 +129,6 @@ fn sockets_older_than_the_agent_are_found_and_counted_apart() {
 
 #[test]
 fn sockets_closed_after_all_have_ended_by_close() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for way in ["eof_forget", "half_close", "reset_forget"] {
@@ -163,9 +147,6 @@ fn sockets_closed_after_all_have_ended_by_close() {
 
 #[test]
 fn the_end_of_a_process_is_no_close() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
@@ -182,9 +163,6 @@ fn the_end_of_a_process_is_no_close() {
 
 #[test]
 fn two_agents_at_once_find_the_same() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agents = [Agent::start(), Agent::start()];
     let way = way_named("eof_forget");
@@ -202,9 +180,6 @@ fn two_agents_at_once_find_the_same() {
 
 #[test]
 fn a_site_keeps_its_name_when_agent_and_program_restart() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");

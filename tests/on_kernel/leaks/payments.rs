@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{on_kernel, unique_comm};
+use tlsclose_tests::host::{needs, unique_comm};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, marked_line, sites_of, sockets_of};
 use tlsclose_tests::seconds;
@@ -16,9 +16,7 @@ const COUNT: u64 = 40;
 
 #[test]
 fn a_handler_that_hangs_up_below_tls_and_its_proxys_half_closed_sockets_are_named() {
-    if !on_kernel(&["python3", "openssl"]) {
-        return;
-    }
+    needs(&["python3", "openssl"]);
     let certificate = Certificate::new();
     let namespace = Netns::new();
     let agent = watching(&namespace);

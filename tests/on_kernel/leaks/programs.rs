@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::host::needs;
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, load};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{seconds, wait_for};
@@ -46,9 +46,7 @@ fn check(language: Language, way: &Way, arguments: &[&str]) {
 }
 
 fn check_all(language: Language) {
-    if !on_kernel(&["ss"]) {
-        return;
-    }
+    needs(&["ss"]);
     for way in WAYS.iter().chain([&INLINED]) {
         check(language, way, &[]);
         check(language, way, &["--threads", "2", "--family", "6"]);
@@ -73,9 +71,7 @@ fn every_way_in_rust_leaves_its_sockets_in_its_state() {
 
 #[test]
 fn healthy_twins_keep_nothing() {
-    if !on_kernel(&["ss"]) {
-        return;
-    }
+    needs(&["ss"]);
     for language in [Language::C, Language::Rust] {
         for way in WAYS {
             let namespace = Netns::new();
@@ -89,9 +85,7 @@ fn healthy_twins_keep_nothing() {
 
 #[test]
 fn what_recovers_closes_all() {
-    if !on_kernel(&["ss"]) {
-        return;
-    }
+    needs(&["ss"]);
     for language in [Language::C, Language::Rust] {
         let namespace = Netns::new();
         let arguments = ["--count", "4", "--for", "20", "--recover-after", "0.2"];
@@ -104,9 +98,6 @@ fn what_recovers_closes_all() {
 
 #[test]
 fn every_program_ends_by_itself() {
-    if !on_kernel(&[]) {
-        return;
-    }
     for language in [Language::C, Language::Rust] {
         for way in WAYS {
             let namespace = Netns::new();
@@ -120,9 +111,7 @@ fn every_program_ends_by_itself() {
 
 #[test]
 fn a_hog_fills_its_processes_with_close_wait() {
-    if !on_kernel(&["ss"]) {
-        return;
-    }
+    needs(&["ss"]);
     let namespace = Netns::new();
     let arguments = ["hog", "--processes", "2", "--count", "4000", "--for", "30"];
     let mut hog = load(&namespace, &arguments);

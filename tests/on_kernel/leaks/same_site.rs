@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, unique_comm};
+use tlsclose_tests::host::unique_comm;
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{function, list};
@@ -39,9 +39,6 @@ fn another_libc_gives_the_same_site() {
 }
 
 fn assert_one_site(ways: &[&str], languages: &[Language]) {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let comm = unique_comm();
     let programs = || ways.iter().flat_map(|way| languages.iter().map(|language| (way_named(way), *language)));
@@ -68,9 +65,6 @@ fn assert_one_site(ways: &[&str], languages: &[Language]) {
 /// Without names, a frame counts by build and offset, which the address space does not change.
 #[test]
 fn a_stripped_program_keeps_its_site_after_every_restart() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let comm = unique_comm();
     let agent = Agent::start();
@@ -83,9 +77,6 @@ fn a_stripped_program_keeps_its_site_after_every_restart() {
 
 #[test]
 fn every_cause_of_a_program_has_a_site_of_its_own() {
-    if !on_kernel(&[]) {
-        return;
-    }
     for language in [Language::C, Language::FramelessC, Language::StrippedC, Language::Musl] {
         let (namespace, agent) = (Netns::new(), Agent::start());
         let comm = unique_comm();
@@ -111,9 +102,6 @@ fn every_cause_of_a_program_has_a_site_of_its_own() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn causes_that_only_libc_was_seen_of_share_no_site() {
-    if !on_kernel(&[]) {
-        return;
-    }
     const GENERATED: Way = Way { name: "generated", ..WAYS[0] };
     let (namespace, agent) = (Netns::new(), Agent::start());
     for language in [Language::C, Language::FramelessC] {

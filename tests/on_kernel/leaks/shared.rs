@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
@@ -95,9 +95,6 @@ fn assert_opened(site: &Value) {
 
 #[test]
 fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (mut shared, site) = share(&agent, &namespace, "fork");
@@ -110,9 +107,6 @@ fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
 
 #[test]
 fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and_the_close_in_vain() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for way in ["exec", "rights", "pidfd"] {
@@ -129,9 +123,6 @@ fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and
 
 #[test]
 fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_twice() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (shared, site) = share(&agent, &namespace, "dup");
@@ -147,9 +138,6 @@ fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_t
 
 #[test]
 fn close_range_and_dup2_are_calls_of_close_too() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let calls =
@@ -167,9 +155,6 @@ fn close_range_and_dup2_are_calls_of_close_too() {
 
 #[test]
 fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (mut shared, site) = share(&agent, &namespace, "handler");
@@ -183,9 +168,6 @@ fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
 /// A close() is to blame only for what nobody has used since.
 #[test]
 fn a_copy_that_was_used_after_the_close_is_what_leaks_and_the_close_is_evidence() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for way in ["use", "server"] {
@@ -210,9 +192,6 @@ fn looks_for_unheld(agent: &Agent) -> bool {
 
 #[test]
 fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     if !looks_for_unheld(&agent) {
@@ -233,9 +212,6 @@ fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder()
 /// One census can write out 100 of them.
 #[test]
 fn of_more_unheld_sockets_than_fit_the_same_stay_and_the_count_says_that_some_are_missing() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     if !looks_for_unheld(&agent) {
@@ -266,9 +242,10 @@ fn of_more_unheld_sockets_than_fit_the_same_stay_and_the_count_says_that_some_ar
 fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener() {
     const SOURCE: &str = "tests/leaky/python/mptcp.py";
     let allowed = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1");
-    if !on_kernel(&["python3"]) || !allowed {
+    if !allowed {
         return;
     }
+    needs(&["python3"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     if !looks_for_unheld(&agent) {
@@ -294,9 +271,6 @@ fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener()
 
 #[test]
 fn a_thread_that_waits_on_a_closed_socket_is_named() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     if !looks_for_unheld(&agent) {
@@ -325,9 +299,6 @@ fn assert_blocked((shared, site): (Leaky, Value), call: &str) {
 /// As `sshd` and all servers do that fork.
 #[test]
 fn what_is_shared_on_purpose_is_no_finding_until_the_last_close_is_overdue() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&[&format!("--leak-after={}s", patient(seconds(8)).as_secs())]);
     let arguments = ["--way", "fork", "--count", "5", "--for", "60"];
@@ -347,9 +318,6 @@ fn what_is_shared_on_purpose_is_no_finding_until_the_last_close_is_overdue() {
 
 #[test]
 fn without_close_calls_nobody_is_said_to_have_closed() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--close-calls=off"]);
     let (_shared, site) = share(&agent, &namespace, "dup");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, copy_of};
-use tlsclose_tests::host::{leaky_tls, on_kernel, root, unique_comm};
+use tlsclose_tests::host::{leaky_tls, root, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
@@ -48,9 +48,6 @@ fn assert_no_spin(agent: &Agent, pid: u32, comm: &str, kind: &str, sockets: u64)
 
 #[test]
 fn loops_that_never_end_are_named_with_their_thread_and_line() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let read = ("close_wait_eof_read", "read", "spin_read", "spins read");
@@ -75,9 +72,6 @@ fn loops_that_never_end_are_named_with_their_thread_and_line() {
 
 #[test]
 fn loops_that_wait_or_work_are_not_accused() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let ways = [
@@ -104,9 +98,6 @@ fn start_tls(namespace: &Netns, program: &str, runtime: &str) -> (Child, String,
 
 #[test]
 fn the_tokio_rustls_spin_is_named_and_the_fixed_version_does_not_spin() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     for runtime in ["current", "multi"] {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::root;
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, marked_line};
@@ -34,9 +34,6 @@ fn line(what: &str) -> Option<u64> {
 
 #[test]
 fn a_socket_that_io_uring_accepted_is_named_by_its_first_read_or_send() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let (_reads, site) = leak(&agent, &namespace, "read");

@@ -7,7 +7,6 @@ use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{seconds, wait_for};
@@ -46,9 +45,6 @@ fn connect(port: u16) -> OwnedFd {
 
 #[test]
 fn ten_thousand_slow_clients_do_not_stop_the_watch() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("descriptors");
     let namespace = Netns::new();
@@ -88,9 +84,6 @@ fn ten_thousand_slow_clients_do_not_stop_the_watch() {
 
 #[test]
 fn a_megabyte_of_headers_is_cut_off() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let before = forget_peak(&agent);
     let heads = [
@@ -112,9 +105,6 @@ fn a_megabyte_of_headers_is_cut_off() {
 
 #[test]
 fn no_path_leads_anywhere_else() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let ask = |request: &str| {
         let answer = agent.tcp().exchange(request.as_bytes()).unwrap_or_default();

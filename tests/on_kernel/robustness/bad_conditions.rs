@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::{assert_names_everything, assert_names_touch, wait_for_site};
-use tlsclose_tests::host::{kernel_version, on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{kernel_version, needs, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, load, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -21,9 +21,7 @@ use tlsclose_tests::{seconds, wait_for};
 /// A quote, a backslash, a newline, a tab, an escape and what is no UTF-8, in 15 bytes.
 #[test]
 fn a_hostile_command_name_breaks_no_output() {
-    if !on_kernel(&["promtool"]) {
-        return;
-    }
+    needs(&["promtool"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
@@ -54,9 +52,6 @@ fn a_hostile_command_name_breaks_no_output() {
 
 #[test]
 fn an_unreadable_executable_gives_names_or_module_and_offset() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
@@ -80,9 +75,6 @@ fn an_unreadable_executable_gives_names_or_module_and_offset() {
 
 #[test]
 fn processes_that_die_at_once_get_no_wrong_name() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--leak-after=300ms", "--census-interval=100ms"]);
     let way = way_named("client_forget");
@@ -114,9 +106,6 @@ fn processes_that_die_at_once_get_no_wrong_name() {
 
 #[test]
 fn a_full_map_is_said_and_counted() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--max-sockets=16"]);
     let way = way_named("eof_forget");
@@ -136,9 +125,6 @@ fn a_full_map_is_said_and_counted() {
 
 #[test]
 fn thousands_of_threads_cost_no_finding() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
@@ -155,9 +141,7 @@ fn thousands_of_threads_cost_no_finding() {
 
 #[test]
 fn sigterm_ends_it_at_once_and_leaves_nothing_behind() {
-    if !on_kernel(&["bpftool"]) {
-        return;
-    }
+    needs(&["bpftool"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let _churn = load(&namespace, &["churn", "--for", "20"]);
@@ -183,9 +167,6 @@ const VERIFIED_INSTRUCTIONS: u64 = 250_000;
 
 #[test]
 fn no_program_takes_a_verifier_near_its_limit() {
-    if !on_kernel(&[]) {
-        return;
-    }
     assert_far_from_the_verifiers_limit(&Agent::start());
 }
 
@@ -213,9 +194,6 @@ const LOCKED_MEMORY: u64 = 256 << 20;
 #[test]
 fn maps_take_their_memory_at_once_below_6_1_and_later_as_they_need_it() {
     const NO_PREALLOC: u32 = 1;
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).expect("its descriptors");
     let texts: Vec<_> = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
@@ -254,9 +232,7 @@ fn mode_of(path: &std::path::Path) -> u32 {
 
 #[test]
 fn without_tracefs_only_the_accepting_line_is_unknown() {
-    if !on_kernel(&["unshare", "umount"]) {
-        return;
-    }
+    needs(&["unshare", "umount"]);
     let namespace = Netns::new();
     let mut command = Command::new(tool("unshare"));
     let script = "umount -a -t tracefs; umount /sys/kernel/tracing; exec \"$0\" \"$@\"";

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{sites_of, sockets_of};
@@ -18,9 +17,6 @@ const BURST_SECONDS: u64 = 5;
 /// may be had; one that leaks asks seldom.
 #[test]
 fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let flag = format!("--max-stack-copies-per-second={COPIES}");
     let (namespace, agent) = (Netns::new(), Agent::start_with(&[&flag]));
     let begun = Instant::now();
@@ -50,9 +46,6 @@ fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
 /// The same with a budget that is as good as none: a program with frame pointers asks for copies only until it is known.
 #[test]
 fn a_program_with_frame_pointers_is_not_copied() {
-    if !on_kernel(&[]) {
-        return;
-    }
     const COUNT: u64 = 300;
     let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-stack-copies-per-second=1"]));
     let [walked, copied] = [Language::OptimisedC, Language::FramelessC].map(|language| {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, enlarge};
 use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::sockets_of;
@@ -47,9 +47,7 @@ impl Drop for Mount {
 
 #[test]
 fn a_program_on_a_file_system_that_hangs_is_found_and_holds_up_nothing_else() {
-    if !on_kernel(&["python3", "umount"]) {
-        return;
-    }
+    needs(&["python3", "umount"]);
     for hangs_at in ["open", "read"] {
         let (namespace, agent) = (Netns::new(), Agent::start());
         let mut mount = None;

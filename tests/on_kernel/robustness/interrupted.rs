@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::root;
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line};
@@ -32,9 +32,6 @@ fn assert_ends_in_handler(touch: &Value, what: &str, innermost: &str, context: &
 
 #[test]
 fn a_signal_handler_is_named_and_cut_where_the_signal_came() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let languages = [
         Language::C,
         Language::OptimisedC,

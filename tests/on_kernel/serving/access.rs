@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, tool};
+use tlsclose_tests::host::{needs, tool};
 use tlsclose_tests::http::HASH;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
@@ -40,9 +40,7 @@ fn certificates(directory: &Path) {
 
 #[test]
 fn only_a_client_with_certificate_and_password_may_scrape() {
-    if !on_kernel(&["openssl", "prometheus"]) {
-        return;
-    }
+    needs(&["openssl", "prometheus"]);
     let directory = TempDir::new().expect("a directory");
     let place = directory.path();
     certificates(place);
@@ -84,9 +82,7 @@ fn only_a_client_with_certificate_and_password_may_scrape() {
 
 #[test]
 fn details_are_not_for_strangers() {
-    if !on_kernel(&["openssl"]) {
-        return;
-    }
+    needs(&["openssl"]);
     let directory = TempDir::new().expect("a directory");
     let place = directory.path();
     certificates(place);
@@ -104,9 +100,6 @@ fn details_are_not_for_strangers() {
 
 #[test]
 fn details_are_for_those_who_ask_with_a_password() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let directory = TempDir::new().expect("a directory");
     let configuration = directory.path().join("web.yml");
     fs::write(&configuration, format!("basic_auth_users:\n  prometheus: {HASH}\n")).expect("a configuration");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{free_port, on_kernel, root, tool};
+use tlsclose_tests::host::{free_port, needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
@@ -72,9 +72,7 @@ fn prometheus(agent: u16, alertmanager: u16) -> Prometheus {
 
 #[test]
 fn a_leak_pages_with_the_function_that_leaks() {
-    if !on_kernel(&["prometheus", "prometheus-alertmanager"]) {
-        return;
-    }
+    needs(&["prometheus", "prometheus-alertmanager"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let (webhook, pages) = receiver();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::{Child, Output, copy_of, run};
 use tlsclose_tests::expect::assert_names_opening;
-use tlsclose_tests::host::{free_port, on_kernel, tlsclose, tool};
+use tlsclose_tests::host::{free_port, needs, tlsclose, tool};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, list, sites_of, sockets_of};
@@ -37,9 +37,6 @@ fn agent_command(program: &std::path::Path, directory: &TempDir) -> Command {
 
 #[test]
 fn without_root_one_line_says_so() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let (_directory, program) = copy_of(&tlsclose(), "tlsclose");
     let listen = format!("--web.listen-address=127.0.0.1:{}", free_port());
     let refused: [&[&str]; 3] = [&["agent", &listen], &["leaks", "--standalone", "--for", "1s"], &["states"]];
@@ -56,9 +53,7 @@ fn without_root_one_line_says_so() {
 /// Root in a container often has none of its capabilities.
 #[test]
 fn without_capabilities_one_line_says_so() {
-    if !on_kernel(&["setpriv"]) {
-        return;
-    }
+    needs(&["setpriv"]);
     let directory = TempDir::new().expect("a directory");
     let mut command = Command::new(tool("setpriv"));
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
@@ -69,9 +64,6 @@ fn without_capabilities_one_line_says_so() {
 
 #[test]
 fn the_doctor_finds_this_kernel_fit() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let output = run(&mut tlsclose_command(&["doctor"]), seconds(20));
     assert_eq!(output.code, Some(0), "{output:?}");
     let output = run(&mut tlsclose_command(&["doctor", "-o", "json"]), seconds(20));
@@ -91,9 +83,6 @@ fn the_doctor_finds_this_kernel_fit() {
 /// Then nobody else's system calls are slowed, as a tracepoint would.
 #[test]
 fn system_calls_are_watched_at_their_functions_where_the_host_allows_it() {
-    if !on_kernel(&[]) {
-        return;
-    }
     // Unreadable, or empty, where programs may not be attached to functions.
     let allowed = std::fs::read_to_string("/sys/kernel/tracing/available_filter_functions").unwrap_or_default();
     let functions: Vec<&str> = allowed.lines().filter_map(|line| line.split_whitespace().next()).collect();
@@ -119,9 +108,6 @@ fn system_calls_are_watched_at_their_functions_where_the_host_allows_it() {
 /// No transition is ever attributed to whoever ran on the CPU.
 #[test]
 fn states_shows_transitions_with_their_owner() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     // A port that no other test uses, since all namespaces are seen.
     let port = free_port().to_string();
@@ -160,9 +146,6 @@ fn states_shows_transitions_with_their_owner() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let directory = TempDir::new().expect("a directory");
@@ -173,9 +156,6 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn missing_type_information_is_named() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let directory = TempDir::new().expect("a directory");
     let mut command = agent_command(&tlsclose(), &directory);
     let output = run(command.args(["--btf", "/nonexistent/vmlinux"]), seconds(10));
@@ -184,9 +164,6 @@ fn missing_type_information_is_named() {
 
 #[test]
 fn an_agent_that_is_not_there_is_lost_contact() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let url = format!("http://127.0.0.1:{}", free_port());
     let output = run(&mut tlsclose_command(&["leaks", "--agent", &url]), seconds(10));
     assert_one_line(&output, 3, "127.0.0.1");
@@ -194,9 +171,6 @@ fn an_agent_that_is_not_there_is_lost_contact() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let wrong: [&[&str]; 7] = [
         &["frobnicate"],
         &["agent", "--no-such-flag"],
@@ -215,9 +189,6 @@ fn wrong_usage_ends_with_2() {
 
 #[test]
 fn fail_on_makes_the_exit_code_4_when_something_leaks() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let agent = Agent::start();
     let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
@@ -244,9 +215,6 @@ fn fail_on_makes_the_exit_code_4_when_something_leaks() {
 
 #[test]
 fn without_an_agent_leaks_watches_by_itself() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let way = way_named("client_forget");
     // Some sockets are there before, some come while it watches.
@@ -268,9 +236,6 @@ fn without_an_agent_leaks_watches_by_itself() {
 
 #[test]
 fn leaks_prints_blocks_for_people() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let pid = leaky.pid().to_string();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
@@ -29,9 +29,7 @@ fn with_variables(expression: &str) -> String {
 
 #[test]
 fn every_panel_shows_something_while_a_program_leaks() {
-    if !on_kernel(&["prometheus", "python3"]) {
-        return;
-    }
+    needs(&["prometheus", "python3"]);
     let namespace = Netns::new();
     let agent = watching(&namespace);
     let prometheus = Prometheus::start(agent.port(), "");

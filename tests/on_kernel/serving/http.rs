@@ -2,7 +2,6 @@
 
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{process_of, sites_of, sockets_of};
@@ -11,9 +10,6 @@ use crate::agent_and_leak;
 
 #[test]
 fn health_and_mistakes_get_the_right_status() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     for server in [agent.tcp(), agent.owner()] {
         let status = |method: &str, path: &str| {
@@ -40,9 +36,6 @@ fn health_and_mistakes_get_the_right_status() {
 
 #[test]
 fn a_web_page_cannot_reach_it_by_a_name_of_its_own() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     for path in ["/metrics", "/api/v1/leaks", "/healthz"] {
         let answer = agent.tcp().request("GET", path, &[("Host", "evil.example")]).unwrap();
@@ -55,9 +48,6 @@ fn a_web_page_cannot_reach_it_by_a_name_of_its_own() {
 
 #[test]
 fn oversized_and_broken_requests_are_refused() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let long = format!("/api/v1/leaks?comm={}", "a".repeat(200_000));
     let answer = agent.tcp().exchange(format!("GET {long} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
@@ -72,9 +62,6 @@ fn oversized_and_broken_requests_are_refused() {
 
 #[test]
 fn only_the_owner_sees_addresses_files_and_command_lines() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, mut leaky) = agent_and_leak(&namespace, &["--show-cmdline"]);
     let address = format!("127.0.0.1:{}", leaky.port());
@@ -94,9 +81,6 @@ fn only_the_owner_sees_addresses_files_and_command_lines() {
 
 #[test]
 fn the_api_selects() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let arguments = ["--count", "3", "--for", "60"];

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{leaky_c, on_kernel, unique_comm};
+use tlsclose_tests::host::{leaky_c, needs, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -19,9 +19,6 @@ use crate::agent_and_leak;
 
 #[test]
 fn metrics_are_text_unless_the_client_prefers_openmetrics() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let openmetrics = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
@@ -44,9 +41,6 @@ fn metrics_are_text_unless_the_client_prefers_openmetrics() {
 
 #[test]
 fn every_state_is_there_at_zero_and_nothing_names_a_pid_or_an_address() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let (agent, mut leaky) = agent_and_leak(&namespace, &[]);
     let text = agent.tcp().get("/metrics").unwrap().body;
@@ -81,9 +75,7 @@ fn every_state_is_there_at_zero_and_nothing_names_a_pid_or_an_address() {
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    if !on_kernel(&["promtool"]) {
-        return;
-    }
+    needs(&["promtool"]);
     let namespace = Netns::new();
     let (agent, _leaky) = agent_and_leak(&namespace, &[]);
     let directory = TempDir::new().expect("a directory");
@@ -97,9 +89,7 @@ fn promtool_has_nothing_to_say() {
 
 #[test]
 fn prometheus_scrapes_it() {
-    if !on_kernel(&["prometheus"]) {
-        return;
-    }
+    needs(&["prometheus"]);
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let prometheus = Prometheus::start(agent.port(), "");
@@ -114,9 +104,6 @@ fn prometheus_scrapes_it() {
 /// Whatever programs call themselves: those beyond the bound are one, in every family.
 #[test]
 fn no_family_has_more_workloads_than_it_may() {
-    if !on_kernel(&[]) {
-        return;
-    }
     // Two identities, kinds and sites, and two programs.
     let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-series=20"]));
     let start =

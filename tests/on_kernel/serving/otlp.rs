@@ -7,16 +7,13 @@ use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::collector::{Collector, number, strings};
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{free_port, on_kernel, root};
+use tlsclose_tests::host::{free_port, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::{seconds, wait_for};
 
 #[test]
 fn a_collector_gets_what_prometheus_would_get() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let namespace = Netns::new();
     let port = free_port();
     let collector = Collector::start(port);
@@ -52,9 +49,6 @@ fn a_collector_gets_what_prometheus_would_get() {
 #[test]
 fn a_real_collector_understands_what_is_pushed() {
     const ROTEL: &str = "target/tools/rotel-0.0.1a15/rotel/rotel-agent";
-    if !on_kernel(&[]) {
-        return;
-    }
     let rotel = root().join(ROTEL);
     assert!(rotel.is_file(), "no {ROTEL}: `cargo xtask setup --tests` installs it");
     let (namespace, directory) = (Netns::new(), TempDir::new().expect("a directory"));
@@ -95,9 +89,6 @@ fn a_real_collector_understands_what_is_pushed() {
 
 #[test]
 fn a_collector_that_is_away_does_no_harm_and_is_found_again() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let port = free_port();
     let endpoint = format!("--otlp.endpoint=http://127.0.0.1:{port}");
     let agent = Agent::start_with(&[&endpoint, "--otlp.interval=200ms"]);

@@ -8,7 +8,7 @@ use tlsclose_tests::agent::Agent;
 use tlsclose_tests::browser::{Browser, ENTER, TAB};
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::front::Front;
-use tlsclose_tests::host::on_kernel;
+use tlsclose_tests::host::needs;
 use tlsclose_tests::http::HASH;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
@@ -50,9 +50,7 @@ fn is_age(cell: &Value) -> bool {
 
 #[test]
 fn a_leak_appears_opens_by_a_key_to_its_code_paths_and_goes() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let agent = Agent::start();
     let browser = page(agent.port(), "");
@@ -99,9 +97,7 @@ fn open_site() -> (Browser, Leaky, Agent, Netns) {
 
 #[test]
 fn a_site_in_the_address_is_open_and_its_paths_stand_side_by_side() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let (browser, _leaky, _agent, _namespace) = open_site();
     let tops = browser.script("return [...document.querySelectorAll('.paths section')].map((path) => path.offsetTop)");
     let tops = tops.as_array().expect("a list");
@@ -111,9 +107,7 @@ fn a_site_in_the_address_is_open_and_its_paths_stand_side_by_side() {
 
 #[test]
 fn an_address_that_changes_opens_its_site_and_a_broken_one_opens_none() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     let site = wait_for_site(&agent, &leaky, 4);
@@ -128,9 +122,7 @@ fn an_address_that_changes_opens_its_site_and_a_broken_one_opens_none() {
 
 #[test]
 fn a_hostile_name_stays_text() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let agent = Agent::start();
     for name in ["<img src=x>'\"&", "<script>x=1"] {
@@ -155,9 +147,7 @@ fn a_hostile_name_stays_text() {
 
 #[test]
 fn with_details_an_open_site_shows_lines_sockets_and_who_holds_them() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let directory = TempDir::new().expect("a directory");
     let configuration = directory.path().join("web.yml");
@@ -194,9 +184,7 @@ fn with_details_an_open_site_shows_lines_sockets_and_who_holds_them() {
 
 #[test]
 fn choosing_a_process_a_kind_or_a_status_leaves_only_its_rows() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let (agent, grows) = agent_and_leak(&namespace, &[]);
     let arguments = ["--count", "3", "--for", "90"];
@@ -259,9 +247,7 @@ fn thousandfold(report: &mut Value) {
 
 #[test]
 fn a_thousand_sites_are_shown_filtered_and_sorted() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let namespace = Netns::new();
     let (agent, _leaky) = agent_and_leak(&namespace, &[]);
     let front = Front::start(agent.tcp(), thousandfold);
@@ -305,9 +291,7 @@ return [...document.querySelectorAll('body *')].filter((node) => node.checkVisib
 
 #[test]
 fn it_can_be_read_in_dark_and_light_and_by_a_screen_reader() {
-    if !on_kernel(&TOOLS) {
-        return;
-    }
+    needs(&TOOLS);
     let (browser, leaky, _agent, _namespace) = open_site();
     let mut backgrounds = Vec::new();
     for scheme in ["light", "dark"] {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::{on_kernel, root};
+use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::prometheus::Prometheus;
@@ -29,9 +29,7 @@ const COUNTERS: [&str; 6] = [
 
 #[test]
 fn a_new_agent_under_a_leak_makes_no_spike_in_any_rate() {
-    if !on_kernel(&["prometheus"]) {
-        return;
-    }
+    needs(&["prometheus"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let rules = format!("rule_files: ['{}']\n", root().join("deploy/prometheus/rules.yaml").display());
@@ -77,9 +75,6 @@ fn a_new_agent_under_a_leak_makes_no_spike_in_any_rate() {
 /// programs is none of the sockets by which the agent checks itself.
 #[test]
 fn clients_that_give_up_while_it_starts_do_not_keep_it_from_starting() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start();
     let port = agent.port();
     let is_ready = AtomicBool::new(false);

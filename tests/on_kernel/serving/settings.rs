@@ -3,16 +3,12 @@
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::on_kernel;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
 
 #[test]
 fn metrics_and_log_are_where_and_as_they_were_asked_for() {
-    if !on_kernel(&[]) {
-        return;
-    }
     let agent = Agent::start_with(&["--web.telemetry-path=/its/metrics", "--log.format=json", "--log.level=info"]);
     let metrics = Metrics::parse(&agent.get("/its/metrics").body);
     assert!(metrics.sum("tlsclose_build_info", &[]).is_some());
@@ -27,9 +23,6 @@ fn metrics_and_log_are_where_and_as_they_were_asked_for() {
 /// What is not sampled is counted, found, and said to be lost.
 #[test]
 fn fewer_stacks_make_no_fewer_leaks() {
-    if !on_kernel(&[]) {
-        return;
-    }
     const SOCKETS: u64 = 1_000;
     let namespace = Netns::new();
     let agent = Agent::start_with(&["--max-stacks-per-second=1"]);

@@ -5,7 +5,7 @@ use std::process::Command;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::{on_kernel, tlsclose};
+use tlsclose_tests::host::{needs, tlsclose};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::tmux::Tmux;
@@ -21,9 +21,7 @@ fn top(agent: &Agent, flags: &str) -> Tmux {
 
 #[test]
 fn a_leak_appears_opens_to_its_code_path_and_goes() {
-    if !on_kernel(&["tmux"]) {
-        return;
-    }
+    needs(&["tmux"]);
     let namespace = Netns::new();
     let agent = Agent::start();
     let way = way_named("eof_forget");
@@ -55,9 +53,7 @@ fn a_leak_appears_opens_to_its_code_path_and_goes() {
 
 #[test]
 fn a_filter_a_hostile_name_and_an_agent_that_goes() {
-    if !on_kernel(&["tmux"]) {
-        return;
-    }
+    needs(&["tmux"]);
     let namespace = Netns::new();
     let (agent, leaky) = agent_and_leak(&namespace, &[]);
     // It would clear the screen and set the window's title.
@@ -87,9 +83,7 @@ fn a_filter_a_hostile_name_and_an_agent_that_goes() {
 
 #[test]
 fn without_an_agent_or_a_terminal_one_line_says_so() {
-    if !on_kernel(&["tmux"]) {
-        return;
-    }
+    needs(&["tmux"]);
     let output = run(&mut tlsclose_command(&["top"]), seconds(10));
     assert_eq!((output.code, output.stderr.lines().count()), (Some(2), 1), "{output:?}");
     assert!(output.stderr.contains("needs a terminal"), "{output:?}");
@@ -100,9 +94,7 @@ fn without_an_agent_or_a_terminal_one_line_says_so() {
 
 #[test]
 fn a_signal_gives_the_terminal_back() {
-    if !on_kernel(&["tmux"]) {
-        return;
-    }
+    needs(&["tmux"]);
     let agent = Agent::start();
     let tmux = top(&agent, "--comm nobody-is-called-so");
     tmux.shows(&["q end"]);
