@@ -1,4 +1,6 @@
-//! The released agent, running for one test.
+//! The released agent, running for one test or for many.
+
+mod shared;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -13,6 +15,8 @@ use crate::host::{free_port, tlsclose};
 use crate::http::{Response, Server};
 use crate::metrics::Metrics;
 use crate::{patient, seconds, wait_for};
+
+pub use self::shared::Shared;
 
 /// What the product promises for SIGTERM.
 const END: Duration = Duration::from_secs(2);

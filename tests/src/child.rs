@@ -101,6 +101,11 @@ impl Child {
         descendants(self.pid())
     }
 
+    /// The directory with its output.
+    pub(crate) fn output(&self) -> &Path {
+        self.output.path()
+    }
+
     fn raw_pid(&self) -> Pid {
         Pid::from_child(&self.process)
     }
@@ -125,6 +130,12 @@ impl Drop for Child {
             eprintln!("--- {}\n{}{}", self.command, self.stdout(), self.stderr());
         }
     }
+}
+
+/// Whether a process has not ended; one that nobody has waited for yet has.
+pub fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
 /// A process and all that descend from it.
@@ -209,12 +220,6 @@ mod tests {
             wait_for("two processes", Duration::from_secs(5), || Some(child.tree()).filter(|tree| tree.len() == 2));
         drop(child);
         wait_for("both to be gone", Duration::from_secs(5), || tree.iter().all(|pid| !is_running(*pid)).then_some(()));
-    }
-
-    /// A zombie that init has not reaped yet has ended, too.
-    fn is_running(pid: u32) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
     #[test]

@@ -55,7 +55,7 @@ const WITH_MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-s
 #[test]
 fn javascript_is_named_where_node_writes_a_perf_map() {
     needs(&["node"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let mut node = namespace.command(tool("node"));
     let node = node.current_dir(directory.path()).args(node_arguments(&WITH_MAP, Path::new("/")));
@@ -76,7 +76,7 @@ fn javascript_is_named_where_node_writes_a_perf_map() {
 #[test]
 fn a_perf_map_is_read_from_the_programs_own_mount_and_pid_namespace() {
     needs(&["node", "unshare"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let inside = r#"mount -t tmpfs none /tmp && cd /tmp && cat > leaky.js <&3 && echo "inside $$" && exec "$@""#;
     let outside = format!(
         r#"exec 3< "{}"; exec unshare --pid --fork --kill-child --mount --mount-proc sh -c '{inside}' sh "$@""#,
@@ -103,7 +103,7 @@ fn traps_in_place_of_a_perf_map_cost_names_and_nothing_else() {
     needs(&["node", "mkfifo"]);
     /// One function over all addresses that JIT code can have.
     const ALL: &str = "1000 7ffffffff000 made_up\n";
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let real = directory.path().join("real.map");
     fs::write(&real, ALL).expect("a map");

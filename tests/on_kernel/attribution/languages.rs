@@ -34,7 +34,7 @@ fn lines<'a>(language: Language, expected: &[(&'a str, &str)]) -> Vec<(&'a str, 
 
 #[test]
 fn cpp_names_templates_inlined_members_and_what_throws() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut leaky = start(&namespace, Language::Cpp);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
@@ -91,7 +91,7 @@ fn a_static_program_with_musl_is_named_to_the_line() {
 }
 
 fn check_ways(language: Language) {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let begin = |way: &Way| Leaky::start(&namespace, language, way, &["--count", "3", "--for", "60"]);
     let programs: Vec<Leaky> = WAYS.iter().map(begin).collect();
     for mut leaky in programs {
@@ -114,7 +114,7 @@ fn go_without_symbols_is_named_all_the_same() {
 
 fn check_go(language: Language) {
     needs(&["go"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut leaky = start(&namespace, language);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
@@ -131,7 +131,7 @@ fn check_go(language: Language) {
 
 #[test]
 fn recursion_makes_one_site_whatever_its_depth() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let arguments = ["--count", "0", "--depths", "3,20,60,90", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
     leaky.ready();
@@ -145,7 +145,7 @@ fn recursion_makes_one_site_whatever_its_depth() {
 /// 1,000 calls of some 100 bytes are more than any copy holds.
 #[test]
 fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let arguments = ["--count", "0", "--depths", "1000,1000,1000", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::Cpp, way_named("eof_forget"), &arguments);
     leaky.ready();
@@ -163,7 +163,7 @@ fn a_stack_that_is_too_deep_is_shown_as_cut_and_never_as_whole() {
 
 #[test]
 fn a_program_without_dwarf_is_named_to_the_function() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut leaky = start(&namespace, Language::SymbolsC);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
@@ -185,7 +185,7 @@ fn a_program_without_dwarf_is_named_to_the_function() {
 #[test]
 fn a_stripped_program_yields_what_a_symbol_server_needs() {
     needs(&["addr2line"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut leaky = start(&namespace, Language::StrippedC);
     leaky.ready();
     let site = wait_for_site(&agent, &leaky, 3);
@@ -218,7 +218,7 @@ fn a_stripped_program_yields_what_a_symbol_server_needs() {
 #[test]
 fn a_debug_file_in_the_root_of_the_program_names_it_to_the_line() {
     needs(&["strip", "readelf"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let arguments = ["--count", "3", "--for", "60"];
     let mut leaky = Leaky::start_by(Language::StaticC, way_named("eof_forget"), &arguments, |executable| {
         let (inside, name) = (executable.parent().expect("a directory"), executable.file_name().expect("a name"));
@@ -273,7 +273,7 @@ fn assert_names(frame: &Value, program: &Path, function: &str, place: &str) {
 /// asks. Nor is one taken for another that was at its place before.
 #[test]
 fn libraries_that_are_loaded_late_and_unloaded_again_are_named_to_the_line() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let source = fs::read_to_string(root().join("tests/leaky/plugin/plugin.c")).expect("the source");
     let line = |touch: &str| Some(marked_line(&source, &format!("plugin {touch}")));
     let program = |names: &[&'static str]| {

@@ -92,7 +92,7 @@ fn assert_names_server(site: &Value, pid: u32, is_threaded: bool) {
 #[test]
 fn a_python_server_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut child = start(&namespace, &python(), &["eof_forget", "--for", "40"]);
     let site = site_of(&agent, &mut child);
     assert_names_server(&site, child.pid(), false);
@@ -101,7 +101,7 @@ fn a_python_server_is_named_to_the_line() {
 #[test]
 fn a_python_server_with_threads_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut child = start(&namespace, &python(), &["eof_forget", "--threads", "3", "--for", "40"]);
     let site = site_of(&agent, &mut child);
     assert_names_server(&site, child.pid(), true);
@@ -111,7 +111,7 @@ fn a_python_server_with_threads_is_named_to_the_line() {
 #[test]
 fn a_forked_worker_is_named_from_its_first_connection_on() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut child = start(&namespace, &python(), &["prefork", "--rate", "1000", "--for", "40"]);
     let worker: u32 = child.wait_for_line("worker ", seconds(30)).parse().expect("a PID");
     let sites = sites_with(&agent, worker, 6);
@@ -124,7 +124,7 @@ fn a_forked_worker_is_named_from_its_first_connection_on() {
 #[test]
 fn a_python_client_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     for threads in ["0", "2"] {
         let mut child = start(&namespace, &python(), &["client_half_close", "--threads", threads, "--for", "40"]);
         let site = site_of(&agent, &mut child);
@@ -142,7 +142,7 @@ fn a_python_client_is_named_to_the_line() {
 #[test]
 fn a_coroutine_that_connects_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let start = |program: PathBuf| start(&namespace, &program, &["asyncio", "--for", "60"]);
     let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
@@ -160,7 +160,7 @@ fn a_coroutine_that_connects_is_named_to_the_line() {
 #[test]
 fn an_asyncio_server_is_named_by_its_event_loop() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     // What a program sends is sampled once one of its sockets lingers.
     let arguments = ["asyncio_server", "--count", "24", "--rate", "3", "--for", "60"];
     let start = |program: PathBuf| start(&namespace, &program, &arguments);
@@ -184,7 +184,7 @@ fn an_asyncio_server_is_named_by_its_event_loop() {
 #[test]
 fn a_deep_recursion_is_cut_and_says_so() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut child = start(&namespace, &python(), &["deep", "--for", "40"]);
     let site = site_of(&agent, &mut child);
     assert_eq!(site["opened"]["whole"], false, "{site:#}");
@@ -197,7 +197,7 @@ fn a_deep_recursion_is_cut_and_says_so() {
 #[test]
 fn functions_made_at_run_time_keep_their_names_and_lines() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut child = start(&namespace, &python(), &["generated", "--count", "30", "--rate", "50", "--for", "40"]);
     let addresses: u64 = child.wait_for_line("addresses ", seconds(30)).parse().expect("a number");
     assert!(addresses < 3, "the code objects lie at {addresses} addresses, so nothing is proved");
@@ -237,7 +237,7 @@ fn known() -> impl Iterator<Item = PathBuf> {
 #[test]
 fn every_installed_python_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let start = |program: PathBuf| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"]);
     let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
@@ -250,7 +250,7 @@ fn every_installed_python_is_named_to_the_line() {
 #[test]
 fn a_python_server_that_ended_is_named_to_the_line() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let arguments = ["eof_forget", "--rate", "10", "--for", "60", "--hand-over"];
     let mut children: Vec<Child> = known().map(|program| start(&namespace, &program, &arguments)).collect();
     for child in &mut children {
@@ -271,7 +271,7 @@ fn a_python_that_writes_a_perf_map_is_named_to_the_line_all_the_same() {
         println!("skipped: pyenv has no Python 3.12");
         return;
     };
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut command = namespace.command(program);
     command.args(["-X", "perf", "-B"]).arg(script()).args(["eof_forget", "--for", "40"]);
     let mut child = Child::spawn(&mut command);

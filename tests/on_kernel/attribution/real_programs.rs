@@ -42,7 +42,7 @@ fn functions_of<'a>(opened: &'a Value, module: &str) -> Vec<Option<&'a str>> {
 #[test]
 fn nginx_is_named_by_what_it_exports() {
     needs(&["nginx", "bash"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let root = directory.path().display();
     let configuration = format!(
@@ -65,7 +65,7 @@ fn nginx_is_named_by_what_it_exports() {
 #[test]
 fn haproxy_is_named_by_what_it_exports() {
     needs(&["haproxy", "bash"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let configuration = "global\n  maxconn 64\n  nbthread 2\n\
          defaults\n  mode http\n  timeout client 60s\n  timeout connect 5s\n  timeout server 60s\n\
@@ -84,7 +84,7 @@ fn haproxy_is_named_by_what_it_exports() {
 #[test]
 fn openssl_s_server_is_named_by_what_libcrypto_exports() {
     needs(&["openssl", "bash"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let (key, certificate) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));
     make_certificate(&namespace, &key, &certificate);

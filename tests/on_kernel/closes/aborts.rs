@@ -60,7 +60,7 @@ const CLOSED: (&str, &str) = ("abort_close", "aborts closed");
 
 #[test]
 fn resets_by_the_programs_own_calls_are_told_apart() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let causes = [
         ("unread_data", CLOSED),
         ("linger_zero", CLOSED),
@@ -82,14 +82,14 @@ fn resets_by_the_programs_own_calls_are_told_apart() {
 #[test]
 fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     // Each close follows the reset at once: some are on their way already when it changes the socket's state.
     assert_found(&agent, &mut start(&namespace, "peer_reset", &["--count", "1000"]), "peer_reset", CLOSED);
 }
 
 #[test]
 fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for cause in ["keepalive_timeout", "retransmission_timeout"] {
         let namespace = Netns::new();
         assert_found(&agent, &mut start(&namespace, cause, &[]), cause, CLOSED);
@@ -100,7 +100,7 @@ fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
 fn connections_that_somebody_destroys_are_no_fault_of_the_peer() {
     needs(&["ss"]);
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut aborts = start(&namespace, "destroyed", &[]);
     aborts.child().wait_for_line("connected ", seconds(10));
     let port = aborts.port().to_string();
@@ -116,7 +116,7 @@ fn data_for_a_socket_that_was_closed_is_nobodys_any_more() {
         return;
     }
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let before = counted(&agent, "", "data_after_close");
     let mut aborts = start(&namespace, "data_after_close", &[]);
     aborts.ready();
@@ -131,7 +131,7 @@ fn who_lets_go_of_a_socket_in_a_read_has_not_aborted_it() {
     needs(&["python3"]);
     const COUNT: u32 = 5;
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let before = counted(&agent, "", "linger_zero");
     let comm = unique_comm();
     let mut closes = namespace.command(python());
@@ -147,7 +147,7 @@ fn who_lets_go_of_a_socket_in_a_read_has_not_aborted_it() {
 #[test]
 fn connections_that_end_in_order_are_not_aborted() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--count", "300", "--healthy", "--for", "30"];
     let mut healthy = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
     healthy.ready();
@@ -158,7 +158,7 @@ fn connections_that_end_in_order_are_not_aborted() {
 #[test]
 fn leaks_shows_them_when_asked_for_that_kind() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut aborts = start(&namespace, "linger_zero", &[]);
     assert_found(&agent, &mut aborts, "linger_zero", CLOSED);
     let socket = agent.socket();

@@ -15,7 +15,7 @@ const COUNT: u64 = 20;
 /// Nobody has called close() on what this program leaks.
 fn leaks_without_a_close(way: &str) {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut python = namespace.command(tool("python3"));
     let directory = TempDir::new().expect("a directory");
     let go = directory.path().join("go");

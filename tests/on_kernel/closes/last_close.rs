@@ -19,7 +19,7 @@ const LAST_CLOSE: Way = Way {
 #[test]
 fn every_way_to_lose_the_last_descriptor_ends_the_leak() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let closed = ["close", "close_range", "dup2", "exec", "io_uring"].map(|way| (way, "closed"));
     for (way, how) in closed.into_iter().chain([("exit", "process_exit")]) {
         let arguments = ["--way", way, "--count", "5", "--for", "60"];

@@ -46,7 +46,7 @@ fn check(language: Language, ways: &[&str], place: (&str, &str, &str)) {
 }
 
 fn check_with(arguments: &[&str], language: Language, ways: &[&str], (name, source, marker): (&str, &str, &str)) {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let line = line(source, marker);
     for way in ways {
         let mut leaky = Leaky::start(&namespace, language, way_named(way), arguments);
@@ -76,7 +76,7 @@ fn a_leak_is_shown_beside_the_usual_close_whichever_libc_is_linked_in_whichever_
 #[test]
 fn a_leak_in_a_stripped_program_is_shown_beside_an_offset_that_names_its_usual_close() {
     needs(&["addr2line"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut leaky = Leaky::start(&namespace, Language::StrippedC, way_named("eof_forget"), &ARGUMENTS);
     assert_eq!(leaky.ready(), LEAKED);
     let has_closed = |report: &Value| sites_of(report, leaky.pid()).iter().any(|site| !site["usual_close"].is_null());
@@ -115,7 +115,7 @@ fn a_leak_in_go_is_shown_beside_the_usual_close_of_its_siblings() {
 fn a_leak_in_python_is_shown_beside_the_usual_close_of_its_siblings() {
     const SOURCE: &str = "tests/leaky/python/leaky.py";
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let mut python = namespace.command("/usr/bin/python3");
     python.arg("-B").arg(root().join(SOURCE)).arg("eof_forget").args(ARGUMENTS).args(["--rate", "50"]);
     let mut child = Child::spawn(&mut python);
@@ -125,7 +125,7 @@ fn a_leak_in_python_is_shown_beside_the_usual_close_of_its_siblings() {
 
 #[test]
 fn a_socket_that_the_end_of_a_process_closed_has_no_usual_close() {
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let way = way_named("eof_forget");
     let mut first = Leaky::start(&namespace, Language::C, way, &["--count", "5", "--for", "60"]);
     wait_for_site(&agent, &first, 5);

@@ -71,7 +71,7 @@ fn helper_and_service(line: &str) -> (u64, u64) {
 fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
     needs(&[ACTIVATE]);
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (mut service, _clients) = start(&namespace, &[], "listener", "5", "8");
     service.ready();
     let (helper, pid) = helper_and_service(&service.child().wait_for_line("helper ", seconds(1)));
@@ -101,7 +101,7 @@ fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
 fn a_connection_that_a_manager_accepted_is_its_services_and_names_who_holds_it_after_the_close() {
     needs(&[ACTIVATE]);
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (service, _clients) = start(&namespace, &["--accept"], "connection", "1", "5");
     let lines = wait_for("5 services", seconds(20), || {
         let stdout = service.stdout();

@@ -47,7 +47,7 @@ fn gauge(metrics: &Metrics, name: &str, comm: &str) -> Option<f64> {
 #[test]
 fn connections_given_up_in_an_accept_queue_name_listener_and_last_accept() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for family in ["4", "6"] {
         let mut queue = start(&namespace, &["--count", "7", "--family", family]);
         let site = wait_for_site(&agent, &queue, 7);
@@ -92,7 +92,7 @@ fn a_queue_older_than_the_agent_is_found_with_a_lower_bound_of_its_age() {
 #[test]
 fn a_listener_that_workers_share_counts_once_and_names_them_all() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut queue = start(&namespace, &["--count", "6", "--processes", "3"]);
     let report = agent.wait_for("6 sockets", seconds(20), |report| total(report, &namespace) >= 6);
     let sites = sites_in(&report, &namespace);
@@ -123,7 +123,7 @@ fn of_many_shared_queues_none_is_missed() {
 #[test]
 fn every_listener_of_a_reuseport_group_has_its_own_queue() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let queue = start(&namespace, &["--count", "40", "--threads", "4"]);
     let site = wait_for_site(&agent, &queue, 40);
     let lengths: Vec<_> = list(&site["accept_queues"]).filter_map(|queue| queue["length"].as_u64()).collect();
@@ -133,7 +133,7 @@ fn every_listener_of_a_reuseport_group_has_its_own_queue() {
 #[test]
 fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let queue = start(&namespace, &["--count", "90"]);
     let site = wait_for_site(&agent, &queue, 32);
     assert_eq!(site["accept_queues"][0]["half_closed"], 90, "{site:#}");
@@ -143,7 +143,7 @@ fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
 #[test]
 fn what_is_accepted_and_closed_after_all_has_ended() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut queue = start(&namespace, &["--count", "6", "--recover-after", "5"]);
     wait_for_site(&agent, &queue, 6);
     queue.recovered();
@@ -174,7 +174,7 @@ fn connections_on_their_way_into_a_queue_are_counted_beside_it() {
     ] {
         namespace.ip(command);
     }
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let comm = unique_comm();
     let script = root().join("tests/leaky/python/syn_recv.py");
     let mut listener = Child::spawn(namespace.command(tool("python3")).arg(script).args(["7", &comm]));

@@ -23,7 +23,7 @@ fn of_kind<'a>(report: &'a Value, pid: u32, kind: &str) -> Option<&'a Value> {
 #[test]
 fn a_process_without_descriptors_leaves_the_rest_in_its_accept_queue() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--processes", "24", "--count", "40", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::C, &EXHAUSTED, &arguments);
     let held = leaky.ready();
@@ -50,7 +50,7 @@ fn a_process_without_descriptors_leaves_the_rest_in_its_accept_queue() {
 #[test]
 fn the_time_until_no_descriptor_is_left_follows_from_the_present_growth() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--processes", "10000", "--count", "2000", "--rate", "10", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, &EXHAUSTED, &arguments);
     let pid = leaky.pid();

@@ -12,7 +12,7 @@ const ENDED: Way =
 #[test]
 fn a_connection_that_both_sides_have_ended_is_held_and_not_said_to_be_reset() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let ways = [
         ("first", "Both sides have ended the connection; the last call was read in read_to_end"),
         ("second", "Both sides have ended the connection; the last call was shutdown in ended_shutdown"),

@@ -16,7 +16,7 @@ const FAILED: Way =
 #[test]
 fn a_socket_whose_connect_failed_is_found_whether_or_not_the_call_blocked() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
     for (way, family) in [("blocking", "4"), ("polled", "4"), ("blocking", "6"), ("blocking", "mapped")] {
         let arguments = ["--way", way, "--count", "5", "--family", family, "--for", "60"];

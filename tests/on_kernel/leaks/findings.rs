@@ -18,7 +18,7 @@ const SOCKETS: &str = "7";
 /// Starts a program for each way, and checks every finding.
 fn check_ways(language: Language, arguments: &[&str]) {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = [&["--count", SOCKETS, "--for", "60"], arguments].concat();
     let start = |way: &Way| Leaky::start(&namespace, language, way, &arguments);
     let programs: Vec<_> = WAYS.iter().map(start).collect();
@@ -63,7 +63,7 @@ fn every_way_to_leak_is_found_over_ipv6() {
 #[test]
 fn addresses_are_shown_as_people_write_them() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let families = [("4", "127.0.0.1"), ("6", "[::1]"), ("mapped", "127.0.0.1")];
     for (family, address) in families {
         for way in ["eof_forget", "client_half_close"] {
@@ -97,7 +97,7 @@ fn every_way_to_leak_is_found_without_frame_pointers_with_threads() {
 #[test]
 fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--count", "40", "--rate", "20", "--for", "40"];
     let mut leaky = Leaky::start(&namespace, Language::FramelessC, way_named("eof_forget"), &arguments);
     leaky.ready();
@@ -112,7 +112,7 @@ fn without_frame_pointers_the_path_reaches_from_the_call_to_main() {
 #[test]
 fn inlined_functions_are_named_with_their_callers() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for language in [Language::C, Language::OptimisedC, Language::Rust] {
         let arguments = ["--count", "3", "--for", "40"];
         let mut leaky = Leaky::start(&namespace, language, &INLINED, &arguments);
@@ -139,7 +139,7 @@ fn inlined_functions_are_named_with_their_callers() {
 #[test]
 fn a_deleted_executable_is_still_named_to_the_line() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for language in [Language::C, Language::Rust] {
         let way = way_named("eof_forget");
         // One connection per second: the file is gone before the first one is leaked twice.
@@ -161,7 +161,7 @@ fn a_deleted_executable_is_still_named_to_the_line() {
 fn a_program_in_another_mount_namespace_is_named_by_its_own_files() {
     needs(&["unshare", "mount"]);
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let way = way_named("client_forget");
     let (_directory, real) = copy_of(&Language::C.program(), "real");
     let arguments = ["--count", "3", "--for", "40"];

@@ -50,7 +50,7 @@ fn assert_found(agent: &Agent, silent: &mut Leaky, reason: &str) -> Value {
 
 #[test]
 fn data_that_nobody_acknowledges_is_told_from_probes_that_nobody_answers() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (first, second) = (Netns::new(), Netns::new());
     let mut unacknowledged = start(&first, "unacknowledged");
     let site = assert_found(&agent, &mut unacknowledged, "unacknowledged");
@@ -85,7 +85,7 @@ fn idle_connections_without_keepalive_are_shown_when_asked_for() {
 #[test]
 fn connections_that_are_only_quiet_are_not_half_open() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut idle = start(&namespace, "idle");
     let mut healthy =
         Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "100", "--healthy", "--for", "30"]);

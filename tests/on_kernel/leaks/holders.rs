@@ -72,7 +72,7 @@ fn assert_counts_each_once(agent: &Agent, namespace: &Netns, way: &str) {
 #[test]
 fn two_processes_with_one_table_are_both_holders_and_their_sockets_count_once() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut leaky = start(&namespace, "table", "5");
     leaky.ready();
     let other: u64 = leaky.child().wait_for_line("other ", seconds(1)).parse().expect("a PID");
@@ -91,7 +91,7 @@ fn two_processes_with_one_table_are_both_holders_and_their_sockets_count_once() 
 #[test]
 fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_and_all_is_named() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for way in ["late_leader", "leader"] {
         let mut leaky = start(&namespace, way, "5");
         leaky.ready();
@@ -120,7 +120,7 @@ fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_an
 #[test]
 fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut leaky = start(&namespace, "heir", "5");
     leaky.ready();
     let [first, heir] =
@@ -157,7 +157,7 @@ fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {
 #[test]
 fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_name() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let mut leaky = start(&namespace, "exec", "5");
     leaky.ready();
     let pid = leaky.pid();
@@ -175,7 +175,7 @@ fn a_process_that_becomes_another_program_by_a_call_of_any_thread_has_its_new_na
 #[test]
 fn a_launcher_whose_connection_was_seen_gives_the_program_that_it_becomes_no_name() {
     needs(&["python3"]);
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     let directory = TempDir::new().expect("a directory");
     let go = directory.path().join("go");
     let mut launcher = namespace.command(tool("python3"));

@@ -30,7 +30,7 @@ fn wait_for_series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &s
 #[test]
 fn a_site_that_keeps_growing_is_leaking_in_either_language() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
     let start = |language, way| Leaky::start(&namespace, language, way_named(way), &arguments);
     let programs = [start(Language::C, "eof_forget"), start(Language::Rust, "client_half_close")];
@@ -48,7 +48,7 @@ fn a_site_that_keeps_growing_is_leaking_in_either_language() {
 #[test]
 fn few_sockets_that_stay_few_are_lingering_and_not_leaking() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--count", "5", "--for", "60"];
     let mut leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
     leaky.ready();
@@ -130,7 +130,7 @@ fn sockets_older_than_the_agent_are_found_and_counted_apart() {
 #[test]
 fn sockets_closed_after_all_have_ended_by_close() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for way in ["eof_forget", "half_close", "reset_forget"] {
         let arguments = ["--count", "6", "--for", "60", "--recover-after", "6"];
         let mut leaky = Leaky::start(&namespace, Language::C, way_named(way), &arguments);
@@ -148,7 +148,7 @@ fn sockets_closed_after_all_have_ended_by_close() {
 #[test]
 fn the_end_of_a_process_is_no_close() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let way = way_named("eof_forget");
     let mut leaky = Leaky::start(&namespace, Language::C, way, &["--count", "6", "--for", "60"]);
     leaky.ready();

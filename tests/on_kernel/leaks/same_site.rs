@@ -67,7 +67,7 @@ fn assert_one_site(ways: &[&str], languages: &[Language]) {
 fn a_stripped_program_keeps_its_site_after_every_restart() {
     let namespace = Netns::new();
     let comm = unique_comm();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let start = || Leaky::start_as(&comm, &namespace, Language::StrippedC, way_named("eof_forget"), &ARGUMENTS);
     let [first, second] = [site_of(&agent, start()), site_of(&agent, start())];
     let own = |site: &Value| list(&site["opened"]["stack"]).any(|frame| function(frame) == "eof_forget_accept");
@@ -78,7 +78,7 @@ fn a_stripped_program_keeps_its_site_after_every_restart() {
 #[test]
 fn every_cause_of_a_program_has_a_site_of_its_own() {
     for language in [Language::C, Language::FramelessC, Language::StrippedC, Language::Musl] {
-        let (namespace, agent) = (Netns::new(), Agent::start());
+        let (namespace, agent) = (Netns::new(), Agent::shared());
         let comm = unique_comm();
         let mut ways = BTreeMap::new();
         // One after the other: there is a budget for copies of stacks.
@@ -103,7 +103,7 @@ fn every_cause_of_a_program_has_a_site_of_its_own() {
 #[test]
 fn causes_that_only_libc_was_seen_of_share_no_site() {
     const GENERATED: Way = Way { name: "generated", ..WAYS[0] };
-    let (namespace, agent) = (Netns::new(), Agent::start());
+    let (namespace, agent) = (Netns::new(), Agent::shared());
     for language in [Language::C, Language::FramelessC] {
         let mut leaky = Leaky::start(&namespace, language, &GENERATED, &["--count", "8", "--for", "60"]);
         assert_eq!(leaky.ready(), 8);

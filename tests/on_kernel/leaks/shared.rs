@@ -96,7 +96,7 @@ fn assert_opened(site: &Value) {
 #[test]
 fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (mut shared, site) = share(&agent, &namespace, "fork");
     assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
     let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
@@ -108,7 +108,7 @@ fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
 #[test]
 fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and_the_close_in_vain() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for way in ["exec", "rights", "pidfd"] {
         let (mut shared, site) = share(&agent, &namespace, way);
         assert_eq!(site["kind"], "close_wait_shared_fd", "{way}: {site:#}");
@@ -124,7 +124,7 @@ fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and
 #[test]
 fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_twice() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (shared, site) = share(&agent, &namespace, "dup");
     assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
     assert_held_by(&site, shared.pid());
@@ -139,7 +139,7 @@ fn a_socket_that_was_duplicated_names_the_other_descriptor_and_what_was_closed_t
 #[test]
 fn close_range_and_dup2_are_calls_of_close_too() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let calls =
         [("range", ("shared_close_range", "shared closed range")), ("replace", ("shared_replace", "shared replaced"))];
     let still_held = || agent.metrics().sum("tlsclose_close_calls_total", &[("result", "still_held")]).unwrap_or(0.0);
@@ -156,7 +156,7 @@ fn close_range_and_dup2_are_calls_of_close_too() {
 #[test]
 fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (mut shared, site) = share(&agent, &namespace, "handler");
     assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
     let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
@@ -169,7 +169,7 @@ fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
 #[test]
 fn a_copy_that_was_used_after_the_close_is_what_leaks_and_the_close_is_evidence() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for way in ["use", "server"] {
         let (mut shared, site) = share(&agent, &namespace, way);
         assert_eq!(site["kind"], "close_wait_unread", "{way}: {site:#}");
@@ -193,7 +193,7 @@ fn looks_for_unheld(agent: &Agent) -> bool {
 #[test]
 fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     if !looks_for_unheld(&agent) {
         return;
     }
@@ -247,7 +247,7 @@ fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener()
     }
     needs(&["python3"]);
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     if !looks_for_unheld(&agent) {
         return;
     }
@@ -272,7 +272,7 @@ fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener()
 #[test]
 fn a_thread_that_waits_on_a_closed_socket_is_named() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     if !looks_for_unheld(&agent) {
         return;
     }

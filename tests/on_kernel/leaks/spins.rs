@@ -49,7 +49,7 @@ fn assert_no_spin(agent: &Agent, pid: u32, comm: &str, kind: &str, sockets: u64)
 #[test]
 fn loops_that_never_end_are_named_with_their_thread_and_line() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let read = ("close_wait_eof_read", "read", "spin_read", "spins read");
     let polled = ("close_wait_unread", "epoll_wait", "spin_poll", "spins polled");
     for (way, (kind, call, name, marker)) in [("read", read), ("asks", polled), ("told", polled)] {
@@ -73,7 +73,7 @@ fn loops_that_never_end_are_named_with_their_thread_and_line() {
 #[test]
 fn loops_that_wait_or_work_are_not_accused() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let ways = [
         ("busy", "close_wait_unread"),
         ("rests", "close_wait_unread"),
@@ -99,7 +99,7 @@ fn start_tls(namespace: &Netns, program: &str, runtime: &str) -> (Child, String,
 #[test]
 fn the_tokio_rustls_spin_is_named_and_the_fixed_version_does_not_spin() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for runtime in ["current", "multi"] {
         let (child, comm, _directory) = start_tls(&namespace, "tls-spinning", runtime);
         let site = wait_for_spin(&agent, child.pid(), "close_wait_unread", 1);

@@ -35,7 +35,7 @@ fn line(what: &str) -> Option<u64> {
 #[test]
 fn a_socket_that_io_uring_accepted_is_named_by_its_first_read_or_send() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let (_reads, site) = leak(&agent, &namespace, "read");
     assert_eq!(opened(&site), ("read", "uring_read", line("uring read")), "{site:#}");
     // From here on a process with a socket from io_uring, and with lingering ones, is known.

@@ -42,7 +42,7 @@ fn a_signal_handler_is_named_and_cut_where_the_signal_came() {
         Language::StaticMusl,
     ];
     for stack in ["same", "alternate"] {
-        let (namespace, agent) = (Netns::new(), Agent::start());
+        let (namespace, agent) = (Netns::new(), Agent::shared());
         for language in languages {
             let arguments = ["--way", stack, "--count", "4", "--for", "60"];
             let mut leaky = Leaky::start(&namespace, language, &INTERRUPTED, &arguments);

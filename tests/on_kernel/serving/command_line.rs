@@ -17,7 +17,7 @@ use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, list, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
-use crate::agent_and_leak;
+use crate::shared_agent_and_leak;
 
 /// One line on standard error that says what is wrong, and this exit code.
 pub fn assert_one_line(output: &Output, code: i32, says: &str) {
@@ -190,7 +190,7 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn fail_on_makes_the_exit_code_4_when_something_leaks() {
     let namespace = Netns::new();
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let arguments = ["--count", "100", "--rate", "2", "--for", "60"];
     let way = way_named("eof_forget");
     let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
@@ -209,8 +209,8 @@ fn fail_on_makes_the_exit_code_4_when_something_leaks() {
     assert_eq!(output.code, Some(4), "{output:?}");
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON, though it fails");
     assert!(is_leaking(&report, leaky.pid()), "{report:#}");
-    let own = std::process::id().to_string();
-    assert_eq!(leaks("lingering", &own).code, Some(0), "no site of this process");
+    let other = agent.pid().to_string();
+    assert_eq!(leaks("lingering", &other).code, Some(0), "no site of that process");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn without_an_agent_leaks_watches_by_itself() {
 #[test]
 fn leaks_prints_blocks_for_people() {
     let namespace = Netns::new();
-    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let (agent, leaky) = shared_agent_and_leak(&namespace);
     let pid = leaky.pid().to_string();
     let mut command = tlsclose_command(&["leaks", "-p", &pid, "--socket"]);
     let output = run(command.arg(agent.socket()), seconds(10));

@@ -6,11 +6,11 @@ use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{process_of, sites_of, sockets_of};
 
-use crate::agent_and_leak;
+use crate::{agent_and_leak, shared_agent_and_leak};
 
 #[test]
 fn health_and_mistakes_get_the_right_status() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for server in [agent.tcp(), agent.owner()] {
         let status = |method: &str, path: &str| {
             let answer = server.request(method, path, &[]).unwrap();
@@ -36,7 +36,7 @@ fn health_and_mistakes_get_the_right_status() {
 
 #[test]
 fn a_web_page_cannot_reach_it_by_a_name_of_its_own() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     for path in ["/metrics", "/api/v1/leaks", "/healthz"] {
         let answer = agent.tcp().request("GET", path, &[("Host", "evil.example")]).unwrap();
         assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
@@ -48,7 +48,7 @@ fn a_web_page_cannot_reach_it_by_a_name_of_its_own() {
 
 #[test]
 fn oversized_and_broken_requests_are_refused() {
-    let agent = Agent::start();
+    let agent = Agent::shared();
     let long = format!("/api/v1/leaks?comm={}", "a".repeat(200_000));
     let answer = agent.tcp().exchange(format!("GET {long} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
     if let Ok(answer) = answer {
@@ -82,7 +82,7 @@ fn only_the_owner_sees_addresses_files_and_command_lines() {
 #[test]
 fn the_api_selects() {
     let namespace = Netns::new();
-    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let (agent, leaky) = shared_agent_and_leak(&namespace);
     let arguments = ["--count", "3", "--for", "60"];
     let mut other = Leaky::start(&namespace, Language::C, way_named("half_close"), &arguments);
     other.ready();

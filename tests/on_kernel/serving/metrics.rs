@@ -15,12 +15,12 @@ use tlsclose_tests::prometheus::Prometheus;
 use tlsclose_tests::report::sockets_of;
 use tlsclose_tests::{seconds, wait_for};
 
-use crate::agent_and_leak;
+use crate::{agent_and_leak, shared_agent_and_leak};
 
 #[test]
 fn metrics_are_text_unless_the_client_prefers_openmetrics() {
     let namespace = Netns::new();
-    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let (agent, leaky) = shared_agent_and_leak(&namespace);
     let openmetrics = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
     let get = |headers: &[(&str, &str)]| agent.tcp().request("GET", "/metrics", headers).unwrap();
     for headers in [&[][..], &[("Accept", "*/*")], &[("Accept", "text/plain")]] {
@@ -77,7 +77,7 @@ fn every_state_is_there_at_zero_and_nothing_names_a_pid_or_an_address() {
 fn promtool_has_nothing_to_say() {
     needs(&["promtool"]);
     let namespace = Netns::new();
-    let (agent, _leaky) = agent_and_leak(&namespace, &[]);
+    let (agent, _leaky) = shared_agent_and_leak(&namespace);
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("metrics");
     fs::write(&file, agent.tcp().get("/metrics").unwrap().body).expect("a file");
@@ -91,7 +91,7 @@ fn promtool_has_nothing_to_say() {
 fn prometheus_scrapes_it() {
     needs(&["prometheus"]);
     let namespace = Netns::new();
-    let (agent, leaky) = agent_and_leak(&namespace, &[]);
+    let (agent, leaky) = shared_agent_and_leak(&namespace);
     let prometheus = Prometheus::start(agent.port(), "");
     let value = |expression: &str| Some(prometheus.query(expression)?.first()?["value"][1].clone());
     for name in ["tlsclose_lingering_sockets", "tlsclose_lingered_sockets_total"] {
