@@ -80,9 +80,9 @@ impl Child {
         kill_process(self.raw_pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.command));
     }
 
-    /// The exit status, when the process ends in time.
+    /// The exit status, when the process ends in time, which is made [`patient`].
     pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + patient(timeout);
         while Instant::now() < end {
             if let Some(status) = self.try_wait() {
                 return Some(status);
@@ -167,7 +167,7 @@ fn parent(proc_entry: &Path) -> Option<u32> {
 /// When it takes longer.
 pub fn run(command: &mut Command, timeout: Duration) -> Output {
     let mut child = Child::spawn(command);
-    let status = child.wait(patient(timeout));
+    let status = child.wait(timeout);
     let status = status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
     Output { code: status.code(), stdout: child.stdout(), stderr: child.stderr() }
 }

@@ -10,14 +10,29 @@ use crate::seconds;
 /// Waits until all `sockets` of the program linger, and no more do after two further censuses.
 /// Gives the one site that holds them.
 pub fn wait_for_site(agent: &Agent, leaky: &Leaky, sockets: u64) -> Value {
-    let what = format!("{sockets} sockets of {} ({})", leaky.way.name, leaky.pid());
-    agent.wait_for(&what, seconds(20), |report| sockets_of(report, leaky.pid()) >= sockets);
+    wait_for_sites(agent, [leaky], sockets).remove(0)
+}
+
+/// The same of several programs, each with so many sockets.
+pub fn wait_for_sites<'a>(
+    agent: &Agent,
+    programs: impl IntoIterator<Item = &'a Leaky, IntoIter: Clone>,
+    sockets: u64,
+) -> Vec<Value> {
+    let programs = programs.into_iter();
+    for leaky in programs.clone() {
+        let what = format!("{sockets} sockets of {} ({})", leaky.way.name, leaky.pid());
+        agent.wait_for(&what, seconds(20), |report| sockets_of(report, leaky.pid()) >= sockets);
+    }
     agent.wait_for_censuses(2);
     let report = agent.leaks();
-    let sites = sites_of(&report, leaky.pid());
-    let [site] = sites[..] else { panic!("{} sites for {what}: {sites:#?}", sites.len()) };
-    assert_eq!(process_of(site, leaky.pid()).expect("its process")["sockets"], sockets, "{site:#}");
-    site.clone()
+    let site_of = |leaky: &Leaky| {
+        let sites = sites_of(&report, leaky.pid());
+        let [site] = sites[..] else { panic!("{} sites of {}: {sites:#?}", sites.len(), leaky.way.name) };
+        assert_eq!(process_of(site, leaky.pid()).expect("its process")["sockets"], sockets, "{site:#}");
+        site.clone()
+    };
+    programs.map(site_of).collect()
 }
 
 /// Kind, process, addresses and both code paths.

@@ -3,6 +3,7 @@
 use std::env;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a test needs of the host beside root and a kernel with BTF: these tools.
 ///
@@ -11,6 +12,19 @@ use std::path::{Path, PathBuf};
 pub fn needs(tools: &[&str]) {
     let missing = missing(tools);
     assert!(missing.is_empty(), "cannot run here: {}; `cargo xtask setup` installs the tools", missing.join(", "));
+}
+
+/// Of sockets without descriptors, and of those in one accept queue, a census of the host writes out only so many.
+static ROOM_OF_A_CENSUS: RwLock<()> = RwLock::new(());
+
+/// For tests that leave others no room in a census: while they hold this, none is complete.
+pub fn fills_the_census() -> RwLockWriteGuard<'static, ()> {
+    ROOM_OF_A_CENSUS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For tests that need a complete census.
+pub fn needs_the_whole_census() -> RwLockReadGuard<'static, ()> {
+    ROOM_OF_A_CENSUS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn missing(tools: &[&str]) -> Vec<String> {

@@ -38,12 +38,18 @@ pub fn patient(timeout: Duration) -> Duration {
     timeout * times.unwrap_or(1)
 }
 
+/// When to give up waiting for what a quiet machine does within `timeout`: a busy one takes longer, and where all is
+/// well nobody waits so long.
+pub(crate) fn in_vain(timeout: Duration) -> Duration {
+    patient(3 * timeout)
+}
+
 /// Calls `probe` until it gives a value.
 ///
 /// # Panics
-/// After `timeout`, made [`patient`], saying what was waited for.
+/// Long after `timeout`, saying what was waited for.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
-    let timeout = patient(timeout);
+    let timeout = in_vain(timeout);
     let end = Instant::now() + timeout;
     loop {
         if let Some(found) = probe() {

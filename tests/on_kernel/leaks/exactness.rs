@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{needs, root, tool};
+use tlsclose_tests::host::{needs, needs_the_whole_census, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
@@ -31,6 +31,7 @@ fn total(report: &Value, pid: u32, field: &str) -> u64 {
 
 #[test]
 fn a_thousand_leaks_in_a_churn_are_a_thousand_also_for_an_agent_that_comes_later() {
+    let _room = needs_the_whole_census();
     let namespace = Netns::new();
     let first = Agent::start();
     let count = connections();
@@ -240,6 +241,7 @@ fn a_close_that_the_census_finishes_is_in_the_account_and_not_the_agents() {
 /// where packets interrupt system calls, as those of another processor's cable do.
 #[test]
 fn events_that_the_kernel_skips_are_counted_and_cost_no_socket() {
+    let _room = needs_the_whole_census();
     needs(&["nginx", "wrk"]);
     let (here, there, quiet) = (Netns::new(), Netns::new(), Netns::new());
     let all = (1u64 << std::thread::available_parallelism().map_or(1, usize::from).min(32)) - 1;

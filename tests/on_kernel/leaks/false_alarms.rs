@@ -29,7 +29,7 @@ fn assert_nothing_leaks(agent: &Agent, server: &Child, load: &mut Child) {
         }
         std::thread::sleep(Duration::from_millis(300));
     };
-    let end = Instant::now() + seconds(25);
+    let end = Instant::now() + seconds(120);
     while load.try_wait().is_none() {
         assert!(Instant::now() < end, "the load has no end: {}", load.stdout());
         look();
@@ -213,7 +213,8 @@ fn what_waits_for_a_lost_peer_is_shown_as_what_it_is_and_no_leak() {
     for program in [&mut client, &mut server] {
         program.wait_for_line("ready ", seconds(10));
     }
-    std::thread::sleep(seconds(5));
+    // What is older than the 2 s of `--leak-after` would show by then.
+    agent.wait_for_censuses(10);
     let report = agent.leaks();
     for program in [&client, &server] {
         let sites = sites_of(&report, program.pid());
@@ -271,7 +272,7 @@ fn a_census_at_full_speed_beside_a_churn_accuses_nobody() {
     }
     let connections = churn.wait_for_line("connections ", seconds(1));
     let connections: u64 = connections.parse().expect("a number");
-    assert!(connections > 50_000, "{connections} in 15 s are no churn");
+    assert!(connections > 10_000, "{connections} in 15 s are no churn");
     assert!(sockets_of(&last, leaky.pid()) > 0, "{last:#}");
     let site = wait_for_site(&agent, &leaky, 7);
     assert_names_everything(&site, &mut leaky);

@@ -6,7 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::copy_of;
-use tlsclose_tests::expect::{assert_names_everything, assert_names_opening, assert_names_process, wait_for_site};
+use tlsclose_tests::expect::{
+    assert_names_everything, assert_names_opening, assert_names_process, wait_for_site, wait_for_sites,
+};
 use tlsclose_tests::host::{leaky_rust, needs};
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
@@ -21,11 +23,13 @@ fn check_ways(language: Language, arguments: &[&str]) {
     let agent = Agent::shared();
     let arguments = [&["--count", SOCKETS, "--for", "60"], arguments].concat();
     let start = |way: &Way| Leaky::start(&namespace, language, way, &arguments);
-    let programs: Vec<_> = WAYS.iter().map(start).collect();
-    for mut leaky in programs {
+    let mut programs: Vec<_> = WAYS.iter().map(start).collect();
+    for leaky in &mut programs {
         assert_eq!(leaky.ready(), 7);
-        let site = wait_for_site(&agent, &leaky, 7);
-        assert_names_everything(&site, &mut leaky);
+    }
+    let sites = wait_for_sites(&agent, &programs, 7);
+    for (leaky, site) in programs.iter_mut().zip(&sites) {
+        assert_names_everything(site, leaky);
     }
 }
 
@@ -66,12 +70,16 @@ fn addresses_are_shown_as_people_write_them() {
     let agent = Agent::shared();
     let families = [("4", "127.0.0.1"), ("6", "[::1]"), ("mapped", "127.0.0.1")];
     for (family, address) in families {
-        for way in ["eof_forget", "client_half_close"] {
-            let arguments = ["--count", "3", "--for", "40", "--family", family];
-            let mut leaky = Leaky::start(&namespace, Language::C, way_named(way), &arguments);
+        let arguments = ["--count", "3", "--for", "40", "--family", family];
+        let start = |way| Leaky::start(&namespace, Language::C, way_named(way), &arguments);
+        let mut programs = ["eof_forget", "client_half_close"].map(start);
+        for leaky in &mut programs {
             leaky.ready();
-            let site = wait_for_site(&agent, &leaky, 3);
-            assert_names_everything(&site, &mut leaky);
+        }
+        let sites = wait_for_sites(&agent, &programs, 3);
+        for (leaky, site) in programs.iter_mut().zip(&sites) {
+            let way = leaky.way.name;
+            assert_names_everything(site, leaky);
             for example in list(&site["examples"]) {
                 for side in ["local", "remote"] {
                     let shown = example[side].as_str().unwrap_or_default();

@@ -91,8 +91,8 @@ fn connections_that_are_only_quiet_are_not_half_open() {
         Leaky::start(&namespace, Language::C, way_named("eof_forget"), &["--count", "100", "--healthy", "--for", "30"]);
     idle.ready();
     healthy.ready();
-    std::thread::sleep(seconds(4));
-    agent.wait_for_censuses(2);
+    // What is older than the 2 s of `--leak-after` would show by then.
+    agent.wait_for_censuses(10);
     let report = agent.leaks();
     assert_eq!(half_open_of(&report, idle.pid()).len(), 0, "{report:#}");
     assert_eq!(half_open_of(&report, healthy.pid()).len(), 0, "{report:#}");

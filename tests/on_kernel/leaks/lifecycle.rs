@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::expect::{assert_names_everything, wait_for_site};
+use tlsclose_tests::expect::{assert_names_everything, wait_for_site, wait_for_sites};
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, way_named};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{is_leaking, sites_of, sockets_of};
@@ -18,13 +18,8 @@ fn series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &str)]) -> 
 }
 
 fn wait_for_series(agent: &Agent, name: &str, leaky: &Leaky, labels: &[(&str, &str)], value: f64) {
-    let end = Instant::now() + seconds(20);
-    while series(agent, name, leaky, labels) != Some(value) {
-        let metrics = agent.metrics();
-        let all = metrics.select(name, &[("comm", &leaky.comm)]);
-        assert!(Instant::now() < end, "{name} {labels:?} of {} is not {value}: {all:#?}", leaky.comm);
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    let what = format!("{name} {labels:?} of {} to be {value}", leaky.comm);
+    wait_for(&what, seconds(20), || (series(agent, name, leaky, labels) == Some(value)).then_some(()));
 }
 
 #[test]
@@ -113,8 +108,8 @@ fn sockets_older_than_the_agent_are_found_and_counted_apart() {
         leaky.ready();
     }
     let agent = Agent::start();
-    for leaky in &mut programs {
-        let site = wait_for_site(&agent, leaky, 5);
+    let sites = wait_for_sites(&agent, &programs, 5);
+    for (leaky, site) in programs.iter().zip(&sites) {
         assert_eq!(site["kind"], leaky.way.kind);
         assert_eq!(site["opened"], Value::Null, "{site:#}");
         assert_eq!(site["adopted"], 5, "{site:#}");

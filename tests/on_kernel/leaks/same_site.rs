@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::expect::wait_for_site;
+use tlsclose_tests::expect::{wait_for_site, wait_for_sites};
 use tlsclose_tests::host::unique_comm;
 use tlsclose_tests::leaky::{INLINED, Language, Leaky, WAYS, Way, way_named};
 use tlsclose_tests::netns::Netns;
@@ -46,10 +46,13 @@ fn assert_one_site(ways: &[&str], languages: &[Language]) {
     for _ in 0..2 {
         let agent = Agent::start();
         let start = |(way, language)| Leaky::start_as(&comm, &namespace, language, way, &ARGUMENTS);
-        let started: Vec<Leaky> = programs().map(start).collect();
-        for leaky in started {
+        let mut started: Vec<Leaky> = programs().map(start).collect();
+        for leaky in &mut started {
+            assert_eq!(leaky.ready(), 4);
+        }
+        let found = wait_for_sites(&agent, &started, 4);
+        for (leaky, site) in started.iter().zip(&found) {
             let name = leaky.way.name;
-            let site = site_of(&agent, leaky);
             for touch in ["opened", "touched"].map(|touch| &site[touch]) {
                 assert_eq!(touch["whole"], true, "{site:#}");
             }
@@ -88,9 +91,10 @@ fn every_cause_of_a_program_has_a_site_of_its_own() {
             leaky
         };
         let started: Vec<Leaky> = WAYS.iter().chain([&INLINED]).map(start).collect();
-        for leaky in started {
+        let found = wait_for_sites(&agent, &started, 4);
+        for (leaky, site) in started.iter().zip(&found) {
             let way = leaky.way.name;
-            let site = site_of(&agent, leaky)["site"].as_str().expect("a site").to_owned();
+            let site = site["site"].as_str().expect("a site").to_owned();
             assert_ne!(site, "unsampled");
             let before = ways.insert(site, way);
             assert_eq!(before, None, "{language:?}: {way} has the same site");

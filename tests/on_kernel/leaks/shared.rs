@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{needs, root};
+use tlsclose_tests::host::{fills_the_census, needs, needs_the_whole_census, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
@@ -192,6 +192,7 @@ fn looks_for_unheld(agent: &Agent) -> bool {
 
 #[test]
 fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder() {
+    let _room = needs_the_whole_census();
     let namespace = Netns::new();
     let agent = Agent::shared();
     if !looks_for_unheld(&agent) {
@@ -212,6 +213,7 @@ fn sockets_in_flight_or_registered_with_io_uring_are_held_by_an_unknown_holder()
 /// One census can write out 100 of them.
 #[test]
 fn of_more_unheld_sockets_than_fit_the_same_stay_and_the_count_says_that_some_are_missing() {
+    let _room = fills_the_census();
     let namespace = Netns::new();
     let agent = Agent::start();
     if !looks_for_unheld(&agent) {
@@ -240,6 +242,7 @@ fn of_more_unheld_sockets_than_fit_the_same_stay_and_the_count_says_that_some_ar
 /// A client of MPTCP that fell back to TCP: the descriptor leads to the one, and what is half-closed is the other.
 #[test]
 fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener() {
+    let _room = needs_the_whole_census();
     const SOURCE: &str = "tests/leaky/python/mptcp.py";
     let allowed = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1");
     if !allowed {
@@ -271,6 +274,7 @@ fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener()
 
 #[test]
 fn a_thread_that_waits_on_a_closed_socket_is_named() {
+    let _room = needs_the_whole_census();
     let namespace = Netns::new();
     let agent = Agent::shared();
     if !looks_for_unheld(&agent) {
