@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::leaky::{Language, Leaky};
-use crate::report::{frames_in, function, list, process_of, sites_of, sockets_of};
+use crate::report::{frames_in, function, line_in, list, process_of, sites_of, sockets_of};
 use crate::seconds;
 
 /// Waits until all `sockets` of the program linger, and no more do after two further censuses.
@@ -87,6 +87,13 @@ pub fn assert_names_touch(site: &Value, leaky: &Leaky) {
     }
     assert_innermost(touched, leaky, &way.touched_function(), way.line(leaky.language, "touched"));
     assert_called_by(touched, leaky, if way.is_client { "connect_all" } else { "serve" });
+}
+
+/// The innermost frame of a source file in a stack is this function, at the line that is marked so.
+pub fn assert_at(stack: &Value, source: &str, name: &str, marker: &str) {
+    let frames = frames_in(stack, source);
+    let innermost = frames.first().unwrap_or_else(|| panic!("no frame of {source}: {stack:#}"));
+    assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line_in(source, marker))), "{stack:#}");
 }
 
 /// The innermost frame of the program's own code: this function, at this line.

@@ -7,7 +7,7 @@ use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
 use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::report::{frames_in, function, line_in, list, process_of, sites_of, sockets_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/python/leaky.py";
@@ -22,7 +22,7 @@ fn script() -> PathBuf {
 }
 
 fn line(marker: &str) -> u64 {
-    marked_line(&std::fs::read_to_string(script()).expect("the source"), marker)
+    line_in(SOURCE, marker)
 }
 
 fn start(namespace: &Netns, interpreter: &Path, arguments: &[&str]) -> Child {

@@ -5,10 +5,11 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{kernel_version, needs, root, unique_comm};
+use tlsclose_tests::expect::assert_at;
+use tlsclose_tests::host::{kernel_version, needs, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::report::list;
 use tlsclose_tests::tls::{python, python_program};
 use tlsclose_tests::{seconds, wait_for};
 
@@ -48,11 +49,7 @@ fn assert_found(agent: &Agent, aborts: &mut Leaky, cause: &str, (name, marker): 
     };
     assert_eq!(agent.metrics().sum("tlsclose_aborted_closes_total", &[("comm", &comm)]), Some(count));
     assert_eq!(site["processes"][0]["pid"], aborts.pid(), "{site:#}");
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    let line = marked_line(&source, marker);
-    let own = frames_in(&site["closed"]["stack"], SOURCE);
-    let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-    assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line)), "{site:#}");
+    assert_at(&site["closed"]["stack"], SOURCE, name, marker);
     assert_eq!(sites_of(&report, "").iter().filter(|site| site["closed"] != Value::Null).count(), 0);
 }
 

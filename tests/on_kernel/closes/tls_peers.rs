@@ -1,14 +1,13 @@
 //! Real TLS programs, and how their connections end.
 
-use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::{Child, copy_of, run};
-use tlsclose_tests::host::{free_port, leaky_rust, needs, root, tool, unique_comm};
+use tlsclose_tests::host::{free_port, leaky_rust, needs, tool, unique_comm};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::marked_line;
+use tlsclose_tests::report::line_in;
 use tlsclose_tests::seconds;
 use tlsclose_tests::tls::{
     Certificate, after_data, assert_outcomes, python, python_program, wait_for_tls_site, watching,
@@ -220,7 +219,7 @@ fn the_code_path_that_hangs_up_is_named() {
         let mut rustls = Child::spawn(&mut command);
         let site = wait_for_tls_site(&agent, &comm);
         let frames = site["closed"]["stack"].as_array().expect("a stack").clone();
-        let line = marked_line(&fs::read_to_string(root().join("tests/leaky/rust/tls.rs")).unwrap(), "tls hang_up");
+        let line = line_in("tests/leaky/rust/tls.rs", "tls hang_up");
         let hang_up =
             frames.iter().find(|frame| frame["function"].as_str().is_some_and(|name| name.contains("hang_up")));
         let hang_up = hang_up.unwrap_or_else(|| panic!("no hang_up: {site:#}"));

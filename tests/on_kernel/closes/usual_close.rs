@@ -1,6 +1,5 @@
 //! Beside a leak stands where its siblings are closed, to the line.
 
-use std::fs;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -11,17 +10,13 @@ use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, named_by, sites_of};
+use tlsclose_tests::report::{frames_in, function, line_in, list, named_by, sites_of};
 use tlsclose_tests::seconds;
 
 /// Each program forgets one socket in ten.
 const ARGUMENTS: [&str; 6] = ["--count", "70", "--for", "60", "--leak-every", "10"];
 const LEAKED: u64 = 7;
 const CLOSED: u64 = 63;
-
-fn line(source: &str, marker: &str) -> u64 {
-    marked_line(&fs::read_to_string(root().join(source)).expect("the source"), marker)
-}
 
 /// Waits for the site of a process that shows its usual close: this function, at this line.
 fn assert_usual_close(agent: &Agent, pid: u32, name: &str, source: &str, line: u64) {
@@ -47,7 +42,7 @@ fn check(language: Language, ways: &[&str], place: (&str, &str, &str)) {
 
 fn check_with(arguments: &[&str], language: Language, ways: &[&str], (name, source, marker): (&str, &str, &str)) {
     let (namespace, agent) = (Netns::new(), Agent::shared());
-    let line = line(source, marker);
+    let line = line_in(source, marker);
     for way in ways {
         let mut leaky = Leaky::start(&namespace, language, way_named(way), arguments);
         assert_eq!(leaky.ready(), LEAKED);
@@ -87,7 +82,7 @@ fn a_leak_in_a_stripped_program_is_shown_beside_an_offset_that_names_its_usual_c
     assert!(frame["function"].is_null() && usual["whole"] == true, "{usual:#}");
     let (name, place) = named_by(&Language::FramelessC.program(), frame);
     assert_eq!(name, IN_C.0, "{usual:#}");
-    let expected = format!("holder.c:{}", line(IN_C.1, IN_C.2));
+    let expected = format!("holder.c:{}", line_in(IN_C.1, IN_C.2));
     assert!(place.contains(&expected), "{place} is not {expected}");
 }
 
@@ -120,7 +115,7 @@ fn a_leak_in_python_is_shown_beside_the_usual_close_of_its_siblings() {
     python.arg("-B").arg(root().join(SOURCE)).arg("eof_forget").args(ARGUMENTS).args(["--rate", "50"]);
     let mut child = Child::spawn(&mut python);
     assert_eq!(child.wait_for_line("ready ", seconds(30)), LEAKED.to_string());
-    assert_usual_close(&agent, child.pid(), "EofForget.finish", SOURCE, line(SOURCE, "eof_forget closed"));
+    assert_usual_close(&agent, child.pid(), "EofForget.finish", SOURCE, line_in(SOURCE, "eof_forget closed"));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::process::Command;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{leaky_c, needs, root, tool};
+use tlsclose_tests::expect::assert_at;
+use tlsclose_tests::host::{leaky_c, needs, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line};
+use tlsclose_tests::report::list;
 use tlsclose_tests::{seconds, wait_for};
 
 const ACTIVATE: &str = "systemd-socket-activate";
@@ -48,13 +49,6 @@ fn find<'a>(report: &'a Value, service: &Leaky, kind: &str, sockets: u64) -> Opt
     sites(report, service).into_iter().find(|site| site["kind"] == kind && site["sockets"] == sockets)
 }
 
-/// The innermost frame of the program's own code.
-fn assert_at(stack: &Value, name: &str, marker: &str) {
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    let frame = *frames_in(stack, SOURCE).first().unwrap_or_else(|| panic!("no frame of its own: {stack:#}"));
-    assert_eq!((function(frame), frame["line"].as_u64()), (name, Some(marked_line(&source, marker))), "{stack:#}");
-}
-
 fn pids(holders: &Value) -> Vec<u64> {
     let mut pids: Vec<u64> = list(holders).filter_map(|holder| holder["pid"].as_u64()).collect();
     pids.sort_unstable();
@@ -84,8 +78,8 @@ fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
     });
     assert_eq!(sites(&report, &service).len(), 2, "{report:#}");
     let forgotten = find(&report, &service, "close_wait_eof_read", 5).expect("a site");
-    assert_at(&forgotten["opened"]["stack"], "activated_accept", "activated accepted");
-    assert_at(&forgotten["touched"]["stack"], "activated_read", "activated read");
+    assert_at(&forgotten["opened"]["stack"], SOURCE, "activated_accept", "activated accepted");
+    assert_at(&forgotten["touched"]["stack"], SOURCE, "activated_read", "activated read");
     assert_eq!(list(&forgotten["examples"]).count(), 5, "{forgotten:#}");
     for example in list(&forgotten["examples"]) {
         assert_eq!(pids(&example["holders"]), both, "{forgotten:#}");
@@ -94,7 +88,7 @@ fn a_service_with_an_inherited_listener_and_its_helper_are_named_as_holders() {
     let [queue] = &list(&waiting["accept_queues"]).collect::<Vec<_>>()[..] else { panic!("{waiting:#}") };
     assert_eq!((&queue["length"], pids(&queue["holders"])), (&3.into(), both), "{waiting:#}");
     assert!(list(&queue["holders"]).all(|holder| holder["fd"] == 3), "as it was passed: {waiting:#}");
-    assert_at(&waiting["touched"]["stack"], "activated_accept", "activated accepted");
+    assert_at(&waiting["touched"]["stack"], SOURCE, "activated_accept", "activated accepted");
 }
 
 #[test]
@@ -117,7 +111,7 @@ fn a_connection_that_a_manager_accepted_is_its_services_and_names_who_holds_it_a
         assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
         let elsewhere = &site["closed_elsewhere"];
         assert!(lines.iter().any(|(_, service)| elsewhere["pid"] == *service), "{site:#}");
-        assert_at(&elsewhere["stack"], "activated_close", "activated closed");
+        assert_at(&elsewhere["stack"], SOURCE, "activated_close", "activated closed");
         found.extend(list(&site["examples"]).map(|example| pids(&example["holders"])));
     }
     let mut helpers: Vec<_> = lines.iter().map(|(helper, _)| vec![*helper]).collect();

@@ -8,7 +8,7 @@ use tlsclose_tests::host::{fills_the_census, needs, root, tool, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
+use tlsclose_tests::report::{frames_in, function, line_in, list, sites_of, sockets_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/c/queue.c";
@@ -36,8 +36,7 @@ fn place(touch: &Value) -> (&str, Option<u64>) {
 }
 
 fn line(what: &str) -> Option<u64> {
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    Some(marked_line(&source, what))
+    Some(line_in(SOURCE, what))
 }
 
 fn gauge(metrics: &Metrics, name: &str, comm: &str) -> Option<f64> {

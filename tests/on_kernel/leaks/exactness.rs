@@ -8,11 +8,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, run};
-use tlsclose_tests::host::{needs, needs_the_whole_census, root, tool};
+use tlsclose_tests::expect::assert_at;
+use tlsclose_tests::host::{needs, needs_the_whole_census, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::metrics::Metrics;
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::report::{frames_in, function, list, process_of, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
 /// `TLSCLOSE_TEST_CONNECTIONS=1000000` makes it the test of the documentation; it takes minutes.
@@ -111,12 +112,8 @@ fn again(namespace: &Netns, way: &str, count: &str) -> (Leaky, u32) {
 
 /// Every socket of the process was opened here.
 fn assert_opened(report: &Value, pid: u32, which: &str) {
-    let source = fs::read_to_string(root().join(AGAIN)).expect("the source");
     for site in sites_of(report, pid) {
-        let own = frames_in(&site["opened"]["stack"], AGAIN);
-        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-        let expected = (&*format!("again_accept_{which}"), Some(marked_line(&source, &format!("again {which}"))));
-        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+        assert_at(&site["opened"]["stack"], AGAIN, &format!("again_accept_{which}"), &format!("again {which}"));
     }
 }
 

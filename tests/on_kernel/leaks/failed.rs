@@ -1,10 +1,10 @@
 //! Sockets whose connect() failed.
 
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::host::root;
+use tlsclose_tests::expect::assert_at;
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
+use tlsclose_tests::report::{list, sites_of, sockets_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/c/failed.c";
@@ -17,7 +17,6 @@ const FAILED: Way =
 fn a_socket_whose_connect_failed_is_found_whether_or_not_the_call_blocked() {
     let namespace = Netns::new();
     let agent = Agent::shared();
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
     for (way, family) in [("blocking", "4"), ("polled", "4"), ("blocking", "6"), ("blocking", "mapped")] {
         let arguments = ["--way", way, "--count", "5", "--family", family, "--for", "60"];
         let mut failed = Leaky::start(&namespace, Language::C, &FAILED, &arguments);
@@ -29,10 +28,7 @@ fn a_socket_whose_connect_failed_is_found_whether_or_not_the_call_blocked() {
         let sites = sites_of(&report, pid);
         let [site] = sites[..] else { panic!("{sites:#?}") };
         assert_eq!((&site["kind"], &site["sockets"], &site["lingered"]), (&FAILED.kind.into(), &5.into(), &5.into()));
-        let own = frames_in(&site["opened"]["stack"], SOURCE);
-        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-        let expected = ("failed_connect", Some(marked_line(&source, "failed opened")));
-        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+        assert_at(&site["opened"]["stack"], SOURCE, "failed_connect", "failed opened");
         for example in list(&site["examples"]) {
             let remote = example["remote"].as_str().expect("an address");
             assert!(remote.ends_with(&port), "where it wanted to connect to: {site:#}");

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use tlsclose_tests::agent::{Agent, tlsclose_command};
 use tlsclose_tests::child::run;
-use tlsclose_tests::host::{needs, root};
+use tlsclose_tests::expect::assert_at;
+use tlsclose_tests::host::needs;
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
+use tlsclose_tests::report::{list, sites_of};
 use tlsclose_tests::{seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/aborts.c";
@@ -33,11 +34,7 @@ fn assert_found(agent: &Agent, silent: &mut Leaky, reason: &str) -> Value {
     let sites = half_open_of(&report, pid);
     let [site] = sites[..] else { panic!("{} sites: {sites:#?}", sites.len()) };
     assert_eq!((&site["sockets"], &site["processes"][0]["sockets"]), (&5.into(), &5.into()), "{site:#}");
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    let own = frames_in(&site["opened"]["stack"], SOURCE);
-    let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-    let expected = ("abort_accept", Some(marked_line(&source, "aborts opened")));
-    assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+    assert_at(&site["opened"]["stack"], SOURCE, "abort_accept", "aborts opened");
     for example in list(&site["examples"]) {
         assert_eq!(example["holder"]["pid"], pid, "{site:#}");
         assert!(example["local"].as_str().is_some_and(|local| local.ends_with(&format!(":{}", silent.port()))));

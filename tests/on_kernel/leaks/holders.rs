@@ -7,10 +7,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
+use tlsclose_tests::expect::assert_at;
 use tlsclose_tests::host::{leaky_c, needs, root, tool};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, process_of, sites_of, sockets_of};
+use tlsclose_tests::report::{list, process_of, sites_of, sockets_of};
 use tlsclose_tests::{seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/hands.c";
@@ -45,12 +46,8 @@ fn holders(example: &Value) -> Vec<(u64, &str)> {
 }
 
 fn assert_named(site: &Value) {
-    let source = fs::read_to_string(root().join(SOURCE)).expect("the source");
     for (which, name) in [("opened", "hands_accept"), ("touched", "hands_read")] {
-        let own = frames_in(&site[which]["stack"], SOURCE);
-        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-        let expected = (name, Some(marked_line(&source, &format!("hands {which}"))));
-        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+        assert_at(&site[which]["stack"], SOURCE, name, &format!("hands {which}"));
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Instant;
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::Child;
+use tlsclose_tests::expect::assert_at;
 use tlsclose_tests::host::{fills_the_census, needs, needs_the_whole_census, root};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of, sockets_of};
+use tlsclose_tests::report::{frames_in, function, line_in, list, sites_of, sockets_of};
 use tlsclose_tests::{patient, seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/c/shared.c";
@@ -47,8 +48,7 @@ fn share(agent: &Agent, namespace: &Netns, way: &str) -> (Leaky, Value) {
 }
 
 fn line(what: &str) -> Option<u64> {
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    Some(marked_line(&source, what))
+    Some(line_in(SOURCE, what))
 }
 
 /// The innermost frame of the program's own code.
@@ -81,6 +81,13 @@ fn assert_held_by(site: &Value, holder: u32) {
     }
 }
 
+/// The program closed it, and the helper that it tells of holds it.
+fn assert_given_to_its_helper(site: &Value, shared: &mut Leaky) {
+    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
+    assert_held_by(site, helper);
+    assert_closed_by(site, shared);
+}
+
 fn assert_held_by_nobody_known(site: &Value) {
     for example in list(&site["examples"]) {
         assert_eq!(list(&example["holders"]).count(), 0, "{site:#}");
@@ -99,9 +106,7 @@ fn a_socket_that_a_child_inherited_names_the_child_and_the_close_in_vain() {
     let agent = Agent::shared();
     let (mut shared, site) = share(&agent, &namespace, "fork");
     assert_eq!(site["kind"], "close_wait_shared_fd", "{site:#}");
-    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
-    assert_held_by(&site, helper);
-    assert_closed_by(&site, &shared);
+    assert_given_to_its_helper(&site, &mut shared);
     assert_opened(&site);
 }
 
@@ -112,9 +117,7 @@ fn a_socket_that_another_process_was_given_or_has_fetched_names_that_process_and
     for way in ["exec", "rights", "pidfd"] {
         let (mut shared, site) = share(&agent, &namespace, way);
         assert_eq!(site["kind"], "close_wait_shared_fd", "{way}: {site:#}");
-        let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
-        assert_held_by(&site, helper);
-        assert_closed_by(&site, &shared);
+        assert_given_to_its_helper(&site, &mut shared);
         assert_opened(&site);
         let holder = &site["examples"][0]["holders"][0];
         assert_eq!(holder["comm"] == "sleep", way == "exec", "{way}: {site:#}");
@@ -159,9 +162,7 @@ fn a_child_that_read_the_end_and_forgot_is_to_blame_and_not_its_parent() {
     let agent = Agent::shared();
     let (mut shared, site) = share(&agent, &namespace, "handler");
     assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
-    let helper = shared.child().wait_for_line("helper ", seconds(1)).parse().expect("a PID");
-    assert_held_by(&site, helper);
-    assert_closed_by(&site, &shared);
+    assert_given_to_its_helper(&site, &mut shared);
     assert_eq!(place(&site["touched"]["stack"], &site), ("shared_read", line("shared read")), "{site:#}");
 }
 
@@ -263,11 +264,7 @@ fn a_socket_below_another_is_held_by_an_unknown_holder_and_named_by_its_opener()
         assert_eq!(site["kind"], "close_wait_eof_read", "{site:#}");
         assert_held_by_nobody_known(site);
         if site["site"] != "unsampled" {
-            let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-            let own = frames_in(&site["opened"]["stack"], SOURCE);
-            let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-            let expected = ("connect", Some(marked_line(&source, "mptcp opened")));
-            assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{site:#}");
+            assert_at(&site["opened"]["stack"], SOURCE, "connect", "mptcp opened");
         }
     }
 }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::child::{Child, copy_of};
-use tlsclose_tests::host::{leaky_tls, root, unique_comm};
+use tlsclose_tests::expect::assert_at;
+use tlsclose_tests::host::{leaky_tls, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, list, marked_line, sites_of};
+use tlsclose_tests::report::{function, list, sites_of};
 use tlsclose_tests::seconds;
 
 const SOURCE: &str = "tests/leaky/c/spins.c";
@@ -59,11 +60,7 @@ fn loops_that_never_end_are_named_with_their_thread_and_line() {
         assert_eq!((&spin["pid"], &spin["tid"]), (&spinning.pid().into(), &spinning.pid().into()), "{site:#}");
         assert_eq!(spin["call"], call, "{way}: {site:#}");
         assert!(spin["per_second"].as_f64() >= Some(100.0), "{way}: {site:#}");
-        let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-        let own = frames_in(&spin["stack"], SOURCE);
-        let innermost = own.first().unwrap_or_else(|| panic!("no frame of its own: {site:#}"));
-        let expected = (name, Some(marked_line(&source, marker)));
-        assert_eq!((function(innermost), innermost["line"].as_u64()), expected, "{way}: {site:#}");
+        assert_at(&spin["stack"], SOURCE, name, marker);
         let why = site["why"].as_str().unwrap_or_default();
         assert!(why.contains(&format!("Thread {0} of {0} ", spinning.pid())), "{why}");
         assert_eq!(agent.metrics().sum(SPINNING, &[("comm", &spinning.comm)]), Some(3.0), "{way}");

@@ -3,10 +3,9 @@
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
 use tlsclose_tests::expect::wait_for_site;
-use tlsclose_tests::host::root;
 use tlsclose_tests::leaky::{Language, Leaky, Way, way_named};
 use tlsclose_tests::netns::Netns;
-use tlsclose_tests::report::{frames_in, function, marked_line};
+use tlsclose_tests::report::{frames_in, function, line_in};
 
 const SOURCE: &str = "tests/leaky/c/uring.c";
 
@@ -28,8 +27,7 @@ fn opened(site: &Value) -> (&str, &str, Option<u64>) {
 }
 
 fn line(what: &str) -> Option<u64> {
-    let source = std::fs::read_to_string(root().join(SOURCE)).expect("the source");
-    Some(marked_line(&source, what))
+    Some(line_in(SOURCE, what))
 }
 
 #[test]
