@@ -41,7 +41,7 @@ pub fn patient(timeout: Duration) -> Duration {
 /// When to give up waiting for what a quiet machine does within `timeout`: a busy one takes longer, and where all is
 /// well nobody waits so long.
 pub(crate) fn in_vain(timeout: Duration) -> Duration {
-    patient(3 * timeout)
+    patient(timeout).max(3 * timeout)
 }
 
 /// Calls `probe` until it gives a value.
