@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use crate::{patient, wait_for};
+use crate::{in_vain, patient, wait_for};
 
 /// A running process, in a process group of its own, with its output in files.
 /// Dropping it ends the group.
@@ -82,7 +82,10 @@ impl Child {
 
     /// The exit status, when the process ends in time, which is made [`patient`].
     pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + patient(timeout);
+        self.wait_until(Instant::now() + patient(timeout))
+    }
+
+    fn wait_until(&mut self, end: Instant) -> Option<ExitStatus> {
         while Instant::now() < end {
             if let Some(status) = self.try_wait() {
                 return Some(status);
@@ -161,13 +164,13 @@ fn parent(proc_entry: &Path) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Runs a command to its end, at most `timeout` long.
+/// Runs a command to its end, for which it needs `timeout` at most on a quiet machine.
 ///
 /// # Panics
-/// When it takes longer.
+/// When it takes far longer.
 pub fn run(command: &mut Command, timeout: Duration) -> Output {
     let mut child = Child::spawn(command);
-    let status = child.wait(timeout);
+    let status = child.wait_until(Instant::now() + in_vain(timeout));
     let status = status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
     Output { code: status.code(), stdout: child.stdout(), stderr: child.stderr() }
 }

@@ -62,7 +62,8 @@ fn a_running_agent_holds_no_capability_that_it_does_not_use() {
 fn watching_for_a_while_takes_what_the_agent_takes() {
     needs(&["setpriv"]);
     let namespace = Netns::new();
-    let arguments = ["--count", "6", "--rate", "1", "--for", "60"];
+    // For longer than it watches, however late it begins.
+    let arguments = ["--count", "120", "--rate", "2", "--for", "90"];
     let leaky = Leaky::start(&namespace, Language::C, way_named("eof_forget"), &arguments);
     let mut command = with(&of_unit());
     command.arg(tlsclose()).args(["leaks", "--standalone", "--for", "8s", "--leak-after", "1s", "-o", "json", "-p"]);

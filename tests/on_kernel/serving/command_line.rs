@@ -217,15 +217,15 @@ fn fail_on_makes_the_exit_code_4_when_something_leaks() {
 fn without_an_agent_leaks_watches_by_itself() {
     let namespace = Netns::new();
     let way = way_named("client_forget");
-    // Some sockets are there before, some come while it watches.
-    let arguments = ["--count", "8", "--rate", "2", "--for", "60"];
+    // Some sockets are there before, some come while it watches, however late it begins.
+    let arguments = ["--count", "8", "--rate", "1", "--for", "60"];
     let leaky = Leaky::start(&namespace, Language::C, way, &arguments);
     let pid = leaky.pid().to_string();
-    let words = ["leaks", "--standalone", "--for", "10s", "--leak-after", "2s", "-p", &pid, "-o", "json"];
+    let words = ["leaks", "--standalone", "--for", "12s", "--leak-after", "2s", "-p", &pid, "-o", "json"];
     let start = Instant::now();
-    let output = run(&mut tlsclose_command(&words), seconds(25));
+    let output = run(&mut tlsclose_command(&words), seconds(40));
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(start.elapsed() >= seconds(10), "it watches for as long as it was told to");
+    assert!(start.elapsed() >= seconds(12), "it watches for as long as it was told to");
     let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(sockets_of(&report, leaky.pid()), 8, "{report:#}");
     let sites = sites_of(&report, leaky.pid());
