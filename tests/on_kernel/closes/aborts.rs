@@ -65,15 +65,16 @@ fn resets_by_the_programs_own_calls_are_told_apart() {
         ("listener_closed", CLOSED),
         ("linger2", CLOSED),
     ];
-    for (cause, place) in causes {
-        let namespace = Netns::new();
-        assert_found(&agent, &mut start(&namespace, cause, &[]), cause, place);
-    }
-    let namespace = Netns::new();
-    assert_found(&agent, &mut start(&namespace, "unread_data", &["--family", "6"]), "unread_data", CLOSED);
+    let usual = causes.map(|(cause, place)| (cause, &[] as &[&str], place));
     // The name is the process's, whatever its threads are called.
-    let namespace = Netns::new();
-    assert_found(&agent, &mut start(&namespace, "linger_zero", &["--threads", "1"]), "linger_zero", CLOSED);
+    let others = [("unread_data", &["--family", "6"] as &[&str], CLOSED), ("linger_zero", &["--threads", "1"], CLOSED)];
+    let runs: Vec<_> = usual.into_iter().chain(others).collect();
+    let namespaces: Vec<Netns> = runs.iter().map(|_| Netns::new()).collect();
+    let start = |((cause, more, place), namespace)| (cause, start(namespace, cause, more), place);
+    let started: Vec<_> = runs.into_iter().zip(&namespaces).map(start).collect();
+    for (cause, mut aborts, place) in started {
+        assert_found(&agent, &mut aborts, cause, place);
+    }
 }
 
 #[test]
@@ -87,9 +88,11 @@ fn a_reset_by_the_peer_is_counted_when_the_program_closes() {
 #[test]
 fn timeouts_of_keepalive_and_of_retransmissions_are_told_apart() {
     let agent = Agent::shared();
-    for cause in ["keepalive_timeout", "retransmission_timeout"] {
-        let namespace = Netns::new();
-        assert_found(&agent, &mut start(&namespace, cause, &[]), cause, CLOSED);
+    let namespaces = [Netns::new(), Netns::new()];
+    let causes = ["keepalive_timeout", "retransmission_timeout"];
+    let started = [0, 1].map(|at| start(&namespaces[at], causes[at], &[]));
+    for (cause, mut aborts) in causes.into_iter().zip(started) {
+        assert_found(&agent, &mut aborts, cause, CLOSED);
     }
 }
 

@@ -21,9 +21,12 @@ fn every_way_to_lose_the_last_descriptor_ends_the_leak() {
     let namespace = Netns::new();
     let agent = Agent::shared();
     let closed = ["close", "close_range", "dup2", "exec", "io_uring"].map(|way| (way, "closed"));
-    for (way, how) in closed.into_iter().chain([("exit", "process_exit")]) {
+    let start = |(way, how)| {
         let arguments = ["--way", way, "--count", "5", "--for", "60"];
-        let mut leaky = Leaky::start(&namespace, Language::C, &LAST_CLOSE, &arguments);
+        (way, how, Leaky::start(&namespace, Language::C, &LAST_CLOSE, &arguments))
+    };
+    let programs: Vec<_> = closed.into_iter().chain([("exit", "process_exit")]).map(start).collect();
+    for (way, how, mut leaky) in programs {
         leaky.ready();
         let (pid, comm) = (leaky.pid(), leaky.comm.clone());
         agent.wait_for(way, seconds(20), |report| sockets_of(report, pid) == 5);

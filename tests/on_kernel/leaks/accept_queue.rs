@@ -144,7 +144,7 @@ fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
 fn what_is_accepted_and_closed_after_all_has_ended() {
     let namespace = Netns::new();
     let agent = Agent::shared();
-    let mut queue = start(&namespace, &["--count", "6", "--recover-after", "5"]);
+    let mut queue = start(&namespace, &["--count", "6", "--recover-after", "10"]);
     wait_for_site(&agent, &queue, 6);
     queue.recovered();
     agent.wait_for("no sockets", seconds(10), |report| sockets_of(report, queue.pid()) == 0);

@@ -18,9 +18,9 @@ fn a_connection_that_both_sides_have_ended_is_held_and_not_said_to_be_reset() {
         ("second", "Both sides have ended the connection; the last call was shutdown in ended_shutdown"),
         ("reset", "The connection is dead (reset or timed out); the last call was shutdown in ended_shutdown"),
     ];
-    for (way, expected) in ways {
-        let arguments = ["--way", way, "--count", "5", "--for", "60"];
-        let mut ended = Leaky::start(&namespace, Language::C, &ENDED, &arguments);
+    let programs = ways
+        .map(|(way, _)| Leaky::start(&namespace, Language::C, &ENDED, &["--way", way, "--count", "5", "--for", "60"]));
+    for ((way, expected), mut ended) in ways.into_iter().zip(programs) {
         ended.ready();
         let pid = ended.pid();
         let report = agent.wait_for(way, seconds(20), |report| sockets_of(report, pid) == 5);

@@ -17,9 +17,12 @@ const FAILED: Way =
 fn a_socket_whose_connect_failed_is_found_whether_or_not_the_call_blocked() {
     let namespace = Netns::new();
     let agent = Agent::shared();
-    for (way, family) in [("blocking", "4"), ("polled", "4"), ("blocking", "6"), ("blocking", "mapped")] {
+    let ways = [("blocking", "4"), ("polled", "4"), ("blocking", "6"), ("blocking", "mapped")];
+    let programs = ways.map(|(way, family)| {
         let arguments = ["--way", way, "--count", "5", "--family", family, "--for", "60"];
-        let mut failed = Leaky::start(&namespace, Language::C, &FAILED, &arguments);
+        Leaky::start(&namespace, Language::C, &FAILED, &arguments)
+    });
+    for ((way, family), mut failed) in ways.into_iter().zip(programs) {
         failed.ready();
         let (pid, port) = (failed.pid(), format!(":{}", failed.port()));
         agent.wait_for(&format!("5 sockets, {way}, {family}"), seconds(20), |report| sockets_of(report, pid) == 5);

@@ -126,10 +126,12 @@ fn sockets_older_than_the_agent_are_found_and_counted_apart() {
 fn sockets_closed_after_all_have_ended_by_close() {
     let namespace = Netns::new();
     let agent = Agent::shared();
-    for way in ["eof_forget", "half_close", "reset_forget"] {
-        let arguments = ["--count", "6", "--for", "60", "--recover-after", "6"];
-        let mut leaky = Leaky::start(&namespace, Language::C, way_named(way), &arguments);
-        wait_for_site(&agent, &leaky, 6);
+    let programs = ["eof_forget", "half_close", "reset_forget"].map(|way| {
+        let arguments = ["--count", "6", "--for", "60", "--recover-after", "12"];
+        Leaky::start(&namespace, Language::C, way_named(way), &arguments)
+    });
+    wait_for_sites(&agent, &programs, 6);
+    for mut leaky in programs {
         leaky.recovered();
         let ended = "tlsclose_lingering_ended_total";
         wait_for_series(&agent, ended, &leaky, &[("how", "closed")], 6.0);

@@ -77,8 +77,8 @@ fn loops_that_wait_or_work_are_not_accused() {
         ("elsewhere", "close_wait_unread"),
         ("seldom", "close_wait_eof_read"),
     ];
-    for (way, kind) in ways {
-        let healthy = start(&namespace, way, kind);
+    let programs = ways.map(|(way, kind)| start(&namespace, way, kind));
+    for ((way, kind), healthy) in ways.into_iter().zip(&programs) {
         println!("{way}");
         assert_no_spin(&agent, healthy.pid(), &healthy.comm, kind, 3);
     }

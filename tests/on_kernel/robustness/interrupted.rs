@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 use tlsclose_tests::agent::Agent;
-use tlsclose_tests::expect::wait_for_site;
+use tlsclose_tests::expect::wait_for_sites;
 use tlsclose_tests::host::root;
 use tlsclose_tests::leaky::{Language, Leaky, WAYS, Way};
 use tlsclose_tests::netns::Netns;
@@ -43,11 +43,13 @@ fn a_signal_handler_is_named_and_cut_where_the_signal_came() {
     ];
     for stack in ["same", "alternate"] {
         let (namespace, agent) = (Netns::new(), Agent::shared());
-        for language in languages {
+        let programs = languages.map(|language| {
             let arguments = ["--way", stack, "--count", "4", "--for", "60"];
             let mut leaky = Leaky::start(&namespace, language, &INTERRUPTED, &arguments);
             assert_eq!(leaky.ready(), 4);
-            let site = wait_for_site(&agent, &leaky, 4);
+            leaky
+        });
+        for (language, site) in languages.iter().zip(wait_for_sites(&agent, &programs, 4)) {
             let context = format!("{language:?}, {stack} stack");
             assert_ends_in_handler(&site["opened"], "opened", "interrupted_accept", &context);
             assert_ends_in_handler(&site["touched"], "touched", "interrupted_handle", &context);
