@@ -14,7 +14,7 @@ pub fn needs(tools: &[&str]) {
     assert!(missing.is_empty(), "cannot run here: {}; `cargo xtask setup` installs the tools", missing.join(", "));
 }
 
-/// Of sockets without descriptors, and of those in one accept queue, a census of the host writes out only so many.
+/// Of sockets without descriptors a census of the host writes out only so many.
 static ROOM_OF_A_CENSUS: RwLock<()> = RwLock::new(());
 
 /// For tests that leave others no room in a census: while they hold this, none is complete.

@@ -54,8 +54,16 @@ fn a_thousand_leaks_in_a_churn_are_a_thousand_also_for_an_agent_that_comes_later
         let (lingered, adopted) = (total(&report, pid, "lingered"), total(&report, pid, "adopted"));
         assert_eq!(lingered + adopted, LEAKS, "{report:#}");
         assert_eq!(adopted == 0, from_the_start, "{adopted}");
-        assert_eq!(report["complete"], true, "{report:#}");
+        assert_lost_nothing(&report);
     }
+}
+
+/// Where programs get no processor for a while, connections wait in their accept queues: the rest of a long one is in no
+/// site, and that is all that may be missing.
+fn assert_lost_nothing(report: &Value) {
+    let reasons = report["incomplete"].as_array().expect("the reasons");
+    assert!(reasons.iter().all(|reason| reason == "accept_queue_cut"), "{report:#}");
+    assert_eq!(report["complete"], reasons.is_empty(), "{report:#}");
 }
 
 /// The namespaces' own PIDs of a process, outermost first.
@@ -279,5 +287,5 @@ fn events_that_the_kernel_skips_are_counted_and_cost_no_socket() {
     agent.wait_for_censuses(3);
     let report = agent.leaks();
     assert_eq!((sockets_of(&report, pid), total(&report, pid, "lingered")), (500, 500), "{report:#}");
-    assert_eq!(report["complete"], true, "only sockets that are lost make counts wrong: {report:#}");
+    assert_lost_nothing(&report);
 }
