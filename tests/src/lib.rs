@@ -2,7 +2,8 @@
 //! its answers, and the programs that leak.
 //!
 //! Tests run in parallel on one host and the census sees all of it, so every assertion is about
-//! the PIDs and command names of the test's own processes.
+//! the PIDs and command names of the test's own processes. So one agent serves most of them
+//! ([`agent::Agent::shared`]); those that start, stop or measure one, or need flags, have their own.
 #![forbid(unsafe_code)]
 
 pub mod agent;

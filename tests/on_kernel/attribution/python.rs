@@ -31,6 +31,13 @@ fn start(namespace: &Netns, interpreter: &Path, arguments: &[&str]) -> Child {
     Child::spawn(command.arg("-B").arg(script()).args(arguments))
 }
 
+/// The same until it has leaked: the stacks of many at once are more than a busy machine can take.
+fn start_and_leak(namespace: &Netns, interpreter: &Path, arguments: &[&str]) -> Child {
+    let mut child = start(namespace, interpreter, arguments);
+    child.wait_for_line("ready ", seconds(30));
+    child
+}
+
 /// The one site of a process whose sockets all linger.
 fn site_of(agent: &Agent, child: &mut Child) -> Value {
     let sockets: u64 = child.wait_for_line("ready ", seconds(30)).parse().expect("a number");
@@ -143,7 +150,7 @@ fn a_python_client_is_named_to_the_line() {
 fn a_coroutine_that_connects_is_named_to_the_line() {
     needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::shared());
-    let start = |program: PathBuf| start(&namespace, &program, &["asyncio", "--for", "60"]);
+    let start = |program: PathBuf| start_and_leak(&namespace, &program, &["asyncio", "--for", "60"]);
     let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
         let site = site_of(&agent, child);
@@ -238,7 +245,8 @@ fn known() -> impl Iterator<Item = PathBuf> {
 fn every_installed_python_is_named_to_the_line() {
     needs(&["python3"]);
     let (namespace, agent) = (Netns::new(), Agent::shared());
-    let start = |program: PathBuf| start(&namespace, &program, &["eof_forget", "--for", "60", "--threads", "2"]);
+    let arguments = ["eof_forget", "--for", "60", "--threads", "2"];
+    let start = |program: PathBuf| start_and_leak(&namespace, &program, &arguments);
     let mut children: Vec<Child> = known().map(start).collect();
     for child in &mut children {
         let site = site_of(&agent, child);

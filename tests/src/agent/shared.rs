@@ -38,7 +38,7 @@ impl Agent {
     /// When it does not get ready, or has ended.
     #[must_use]
     pub fn shared() -> Shared {
-        // No more than this process holds the pipe to the caretaker: who is started by it closes it.
+        // This process alone holds the pipe to the caretaker: programs that it starts do not inherit it.
         static SHARED: OnceLock<(Agent, Process)> = OnceLock::new();
         let (agent, _) = SHARED.get_or_init(|| {
             let agent = Agent::start_with(&ROOM);
