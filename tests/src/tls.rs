@@ -96,7 +96,7 @@ impl Wire {
     #[must_use]
     pub fn command(&self, namespace: &Netns, arguments: &[&str]) -> Command {
         let mut command = namespace.command(python());
-        command.arg(python_program("tls_wire.py")).args(["--server", &self.server, "--client", &self.client]);
+        command.arg("-B").arg(python_program("tls_wire.py")).args(["--server", &self.server, "--client", &self.client]);
         command.args(arguments);
         command
     }

@@ -26,7 +26,7 @@ fn renamed(name: &str) -> (TempDir, PathBuf, String) {
 fn python_peers(namespace: &Netns, certificate: &Certificate, arguments: &[&str], count: u64) -> [String; 2] {
     let names = [unique_comm(), unique_comm()];
     let mut command = namespace.command(python());
-    command.arg(python_program("tls_peers.py")).args(["--server", &names[0], "--client", &names[1]]);
+    command.arg("-B").arg(python_program("tls_peers.py")).args(["--server", &names[0], "--client", &names[1]]);
     command.arg("--certificate").arg(certificate.both()).args(["--count", &count.to_string()]).args(arguments);
     let output = run(&mut command, seconds(120));
     assert_eq!(output.stdout, "done\n", "{arguments:?}: {}", output.stderr);
