@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{free_port, on_kernel, root, tlsclose, tool};
+use tlsclose_tests::host::{free_port, needs, root, tlsclose, tool};
 use tlsclose_tests::http::Server;
 use tlsclose_tests::machine::debian;
 use tlsclose_tests::{rights, seconds, wait_for};
@@ -33,9 +33,7 @@ impl Store {
 
 #[test]
 fn the_containerfile_makes_an_image_whose_agent_starts() {
-    if !on_kernel(&["buildah", "mmdebstrap"]) {
-        return;
-    }
+    needs(&["buildah", "mmdebstrap"]);
     let store = Store { directory: TempDir::new().expect("a directory") };
     let base = store.buildah(&["from", "scratch"]);
     store.buildah(&["add", "--quiet", &base, debian().to_str().expect("UTF-8"), "/"]);

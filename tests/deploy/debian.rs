@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use tlsclose_tests::child::Child;
-use tlsclose_tests::host::{on_kernel, root, tlsclose, tool, unique_comm};
+use tlsclose_tests::host::{needs, root, tlsclose, tool, unique_comm};
 use tlsclose_tests::http::Server;
 use tlsclose_tests::leaky::{Language, way_named};
 use tlsclose_tests::machine::Machine;
@@ -60,9 +60,7 @@ const SETTINGS: &str = "TLSCLOSE_LEAK_AFTER=2s\nTLSCLOSE_LEAK_WINDOW=10s\nTLSCLO
 
 #[test]
 fn installed_on_a_debian_its_service_finds_a_leak_from_within_its_sandbox() {
-    if !on_kernel(&["unshare", "mmdebstrap"]) {
-        return;
-    }
+    needs(&["unshare", "mmdebstrap"]);
     let directory = TempDir::new().expect("a directory");
     let namespace = Netns::new();
     let machine = Machine::start(&namespace);

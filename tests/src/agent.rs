@@ -1,4 +1,6 @@
-//! The released agent, running for one test.
+//! The released agent, running for one test or for many.
+
+mod shared;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -12,7 +14,9 @@ use crate::child::Child;
 use crate::host::{free_port, tlsclose};
 use crate::http::{Response, Server};
 use crate::metrics::Metrics;
-use crate::{patient, seconds, wait_for};
+use crate::{in_vain, seconds, wait_for};
+
+pub use self::shared::Shared;
 
 /// What the product promises for SIGTERM.
 const END: Duration = Duration::from_secs(2);
@@ -154,7 +158,7 @@ impl Agent {
     /// # Panics
     /// When none does in time; it prints the last report.
     pub fn wait_for(&self, what: &str, timeout: Duration, is_so: impl Fn(&Value) -> bool) -> Value {
-        let timeout = patient(timeout);
+        let timeout = in_vain(timeout);
         let end = Instant::now() + timeout;
         loop {
             let report = self.leaks();
@@ -183,7 +187,7 @@ impl Agent {
 
     fn ended(mut self) -> (ExitStatus, Place) {
         self.child.signal(Signal::TERM);
-        let status = self.child.wait(patient(END));
+        let status = self.child.wait(END);
         (status.unwrap_or_else(|| panic!("SIGTERM did not end the agent within {END:?}")), self.place)
     }
 }

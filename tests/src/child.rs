@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use crate::{patient, wait_for};
+use crate::{in_vain, patient, wait_for};
 
 /// A running process, in a process group of its own, with its output in files.
 /// Dropping it ends the group.
@@ -80,9 +80,12 @@ impl Child {
         kill_process(self.raw_pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.command));
     }
 
-    /// The exit status, when the process ends in time.
+    /// The exit status, when the process ends in time, which is made [`patient`].
     pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + timeout;
+        self.wait_until(Instant::now() + patient(timeout))
+    }
+
+    fn wait_until(&mut self, end: Instant) -> Option<ExitStatus> {
         while Instant::now() < end {
             if let Some(status) = self.try_wait() {
                 return Some(status);
@@ -99,6 +102,11 @@ impl Child {
     /// This process and all that descend from it, now.
     pub fn tree(&self) -> Vec<u32> {
         descendants(self.pid())
+    }
+
+    /// The directory with its output.
+    pub(crate) fn output(&self) -> &Path {
+        self.output.path()
     }
 
     fn raw_pid(&self) -> Pid {
@@ -127,6 +135,12 @@ impl Drop for Child {
     }
 }
 
+/// Whether a process has not ended; one that nobody has waited for yet has.
+pub fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
 /// A process and all that descend from it.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
@@ -150,13 +164,13 @@ fn parent(proc_entry: &Path) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Runs a command to its end, at most `timeout` long.
+/// Runs a command to its end, for which it needs `timeout` at most on a quiet machine.
 ///
 /// # Panics
-/// When it takes longer.
+/// When it takes far longer.
 pub fn run(command: &mut Command, timeout: Duration) -> Output {
     let mut child = Child::spawn(command);
-    let status = child.wait(patient(timeout));
+    let status = child.wait_until(Instant::now() + in_vain(timeout));
     let status = status.unwrap_or_else(|| panic!("{} takes longer than {timeout:?}", child.command));
     Output { code: status.code(), stdout: child.stdout(), stderr: child.stderr() }
 }
@@ -209,12 +223,6 @@ mod tests {
             wait_for("two processes", Duration::from_secs(5), || Some(child.tree()).filter(|tree| tree.len() == 2));
         drop(child);
         wait_for("both to be gone", Duration::from_secs(5), || tree.iter().all(|pid| !is_running(*pid)).then_some(()));
-    }
-
-    /// A zombie that init has not reaped yet has ended, too.
-    fn is_running(pid: u32) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
     #[test]

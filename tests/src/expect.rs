@@ -4,20 +4,35 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::leaky::{Language, Leaky};
-use crate::report::{frames_in, function, list, process_of, sites_of, sockets_of};
+use crate::report::{frames_in, function, line_in, list, process_of, sites_of, sockets_of};
 use crate::seconds;
 
 /// Waits until all `sockets` of the program linger, and no more do after two further censuses.
 /// Gives the one site that holds them.
 pub fn wait_for_site(agent: &Agent, leaky: &Leaky, sockets: u64) -> Value {
-    let what = format!("{sockets} sockets of {} ({})", leaky.way.name, leaky.pid());
-    agent.wait_for(&what, seconds(20), |report| sockets_of(report, leaky.pid()) >= sockets);
+    wait_for_sites(agent, [leaky], sockets).remove(0)
+}
+
+/// The same of several programs, each with so many sockets.
+pub fn wait_for_sites<'a>(
+    agent: &Agent,
+    programs: impl IntoIterator<Item = &'a Leaky, IntoIter: Clone>,
+    sockets: u64,
+) -> Vec<Value> {
+    let programs = programs.into_iter();
+    for leaky in programs.clone() {
+        let what = format!("{sockets} sockets of {} ({})", leaky.way.name, leaky.pid());
+        agent.wait_for(&what, seconds(20), |report| sockets_of(report, leaky.pid()) >= sockets);
+    }
     agent.wait_for_censuses(2);
     let report = agent.leaks();
-    let sites = sites_of(&report, leaky.pid());
-    let [site] = sites[..] else { panic!("{} sites for {what}: {sites:#?}", sites.len()) };
-    assert_eq!(process_of(site, leaky.pid()).expect("its process")["sockets"], sockets, "{site:#}");
-    site.clone()
+    let site_of = |leaky: &Leaky| {
+        let sites = sites_of(&report, leaky.pid());
+        let [site] = sites[..] else { panic!("{} sites of {}: {sites:#?}", sites.len(), leaky.way.name) };
+        assert_eq!(process_of(site, leaky.pid()).expect("its process")["sockets"], sockets, "{site:#}");
+        site.clone()
+    };
+    programs.map(site_of).collect()
 }
 
 /// Kind, process, addresses and both code paths.
@@ -72,6 +87,13 @@ pub fn assert_names_touch(site: &Value, leaky: &Leaky) {
     }
     assert_innermost(touched, leaky, &way.touched_function(), way.line(leaky.language, "touched"));
     assert_called_by(touched, leaky, if way.is_client { "connect_all" } else { "serve" });
+}
+
+/// The innermost frame of a source file in a stack is this function, at the line that is marked so.
+pub fn assert_at(stack: &Value, source: &str, name: &str, marker: &str) {
+    let frames = frames_in(stack, source);
+    let innermost = frames.first().unwrap_or_else(|| panic!("no frame of {source}: {stack:#}"));
+    assert_eq!((function(innermost), innermost["line"].as_u64()), (name, Some(line_in(source, marker))), "{stack:#}");
 }
 
 /// The innermost frame of the program's own code: this function, at this line.

@@ -3,27 +3,28 @@
 use std::env;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Says a test is skipped. Only on request: a machine that cannot run the tests fails them.
-pub const SKIP: &str = "TLSCLOSE_SKIP_KERNEL";
-
-/// Whether this test can run here: root, a kernel with BTF, and the given tools.
+/// What a test needs of the host beside root and a kernel with BTF: these tools.
 ///
 /// # Panics
-/// When it cannot, unless `TLSCLOSE_SKIP_KERNEL` holds a reason; then it says `skipped` and why.
-#[must_use]
-pub fn on_kernel(tools: &[&str]) -> bool {
-    if let Some(reason) = env::var(SKIP).ok().filter(|reason| !reason.is_empty()) {
-        println!("skipped: {reason}");
-        return false;
-    }
+/// When something is missing, in one line: whether the tests on the kernel run at all is decided before they start.
+pub fn needs(tools: &[&str]) {
     let missing = missing(tools);
-    assert!(
-        missing.is_empty(),
-        "cannot run here: {}. `cargo xtask setup` installs the tools; {SKIP}=reason skips the tests",
-        missing.join(", ")
-    );
-    true
+    assert!(missing.is_empty(), "cannot run here: {}; `cargo xtask setup` installs the tools", missing.join(", "));
+}
+
+/// Of sockets without descriptors a census of the host writes out only so many.
+static ROOM_OF_A_CENSUS: RwLock<()> = RwLock::new(());
+
+/// For tests that leave others no room in a census: while they hold this, none is complete.
+pub fn fills_the_census() -> RwLockWriteGuard<'static, ()> {
+    ROOM_OF_A_CENSUS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For tests that need a complete census.
+pub fn needs_the_whole_census() -> RwLockReadGuard<'static, ()> {
+    ROOM_OF_A_CENSUS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn missing(tools: &[&str]) -> Vec<String> {
@@ -52,7 +53,7 @@ pub fn find_tool(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The path of a tool that `on_kernel` has found.
+/// The path of a tool.
 ///
 /// # Panics
 /// When it is not there.
@@ -71,8 +72,12 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
 }
 
-/// The released binary.
+/// The released binary, which can do nothing without what all tests on the kernel need.
+///
+/// # Panics
+/// When that is missing, or the binary is not built.
 pub fn tlsclose() -> PathBuf {
+    needs(&[]);
     built("TLSCLOSE_BIN", "release/tlsclose")
 }
 

@@ -2,7 +2,8 @@
 //! its answers, and the programs that leak.
 //!
 //! Tests run in parallel on one host and the census sees all of it, so every assertion is about
-//! the PIDs and command names of the test's own processes.
+//! the PIDs and command names of the test's own processes. So one agent serves most of them
+//! ([`agent::Agent::shared`]); those that start, stop or measure one, or need flags, have their own.
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -38,12 +39,18 @@ pub fn patient(timeout: Duration) -> Duration {
     timeout * times.unwrap_or(1)
 }
 
+/// When to give up waiting for what a quiet machine does within `timeout`: a busy one takes longer, and where all is
+/// well nobody waits so long.
+pub(crate) fn in_vain(timeout: Duration) -> Duration {
+    patient(timeout).max(3 * timeout)
+}
+
 /// Calls `probe` until it gives a value.
 ///
 /// # Panics
-/// After `timeout`, made [`patient`], saying what was waited for.
+/// Long after `timeout`, saying what was waited for.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
-    let timeout = patient(timeout);
+    let timeout = in_vain(timeout);
     let end = Instant::now() + timeout;
     loop {
         if let Some(found) = probe() {

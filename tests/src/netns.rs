@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::child::run;
-use crate::host::tool;
+use crate::host::{needs, tool};
 use crate::{seconds, wait_for};
 
 /// Gone when dropped. Declare it before the processes that run in it.
@@ -21,6 +21,7 @@ impl Netns {
     /// When the namespace cannot be made.
     #[allow(clippy::new_without_default, reason = "it changes the host")]
     pub fn new() -> Netns {
+        needs(&[]);
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = Netns { name: format!("tlsclose-{}-{number}", std::process::id()) };

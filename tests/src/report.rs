@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::host::root;
+
 /// An array's members; none for null.
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
@@ -74,6 +76,14 @@ pub fn function(frame: &Value) -> &str {
     // Legacy mangling leaves a hash as the last part.
     let is_hash = |part: &str| part.len() == 17 && part.starts_with('h');
     name.rsplit("::").find(|part| !is_hash(part)).unwrap_or(name)
+}
+
+/// The line that is marked so in a file of the repository.
+///
+/// # Panics
+/// When there is not exactly one.
+pub fn line_in(source: &str, marker: &str) -> u64 {
+    marked_line(&std::fs::read_to_string(root().join(source)).expect("the source"), marker)
 }
 
 /// The line in a source file that is marked `LINE: marker`, counted from 1.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -11,7 +12,7 @@ use crate::agent::Agent;
 use crate::child::run;
 use crate::host::{root, tool, unique_comm};
 use crate::netns::Netns;
-use crate::{seconds, wait_for};
+use crate::{patient, seconds, wait_for};
 
 /// A self-signed certificate for `localhost`, with its key.
 pub struct Certificate {
@@ -95,7 +96,7 @@ impl Wire {
     #[must_use]
     pub fn command(&self, namespace: &Netns, arguments: &[&str]) -> Command {
         let mut command = namespace.command(python());
-        command.arg(python_program("tls_wire.py")).args(["--server", &self.server, "--client", &self.client]);
+        command.arg("-B").arg(python_program("tls_wire.py")).args(["--server", &self.server, "--client", &self.client]);
         command.args(arguments);
         command
     }
@@ -171,10 +172,10 @@ pub fn after_data(agent: &Agent, comm: &str) -> u64 {
 pub fn assert_outcomes(agent: &Agent, comm: &str, local: &[(&str, u64)], remote: &[(&str, u64)], what: &str) -> u64 {
     let total: u64 = local.iter().map(|(_, count)| count).sum();
     let all_there = || outcomes(agent, comm, "local").iter().map(|(_, count)| count).sum::<u64>() >= total;
-    let mut patience = 200;
-    while !all_there() && patience > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        patience -= 1;
+    // What a kernel has skipped never comes.
+    let end = Instant::now() + patient(seconds(20));
+    while !all_there() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
     }
     agent.wait_for_censuses(1);
     let metrics = agent.metrics();

@@ -33,6 +33,7 @@ const TESTS: [&str; 21] = [
     "a_thousand_leaks_in_a_churn",
     "aborts::",
     "accept_queue::",
+    "btf::",
     "descriptors::",
     "doctor::",
     "findings::",
@@ -41,7 +42,7 @@ const TESTS: [&str; 21] = [
     "maps_take_their_memory",
     "no_program_takes_a_verifier",
     "python::",
-    "reads::",
+    "read_hooks::",
     "rights::",
     "shared::",
     "sigterm_ends_it",
@@ -50,7 +51,6 @@ const TESTS: [&str; 21] = [
     "the_capabilities_of_the_unit",
     "the_doctor_finds",
     "tls::",
-    "types::",
 ];
 
 /// How the kernel of this machine is called on the command line.
@@ -103,7 +103,7 @@ const FEW: [(&str, On); 17] = [
     ("maps_take_their_memory", On::All),
     ("no_program_takes_a_verifier", On::All),
     ("python::a_python_server_is_named", On::Ends),
-    ("reads::without_their_tracepoints", On::Oldest),
+    ("read_hooks::without_their_tracepoints", On::Oldest),
     ("rights::a_running_agent", On::Ends),
     ("shared::a_socket_that_a_child_inherited", On::All),
     ("sigterm_ends_it", On::All),

@@ -10,6 +10,8 @@ import ssl
 import struct
 import sys
 
+import peers
+
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--server", required=True, help="name of the server's process")
 arguments.add_argument("--client", required=True, help="name of the client's process")
@@ -22,11 +24,6 @@ arguments.add_argument("--unread", action="store_true", help="the server of one_
 arguments.add_argument("--count", type=int, default=1)
 options = arguments.parse_args()
 RESPONSE = 3000
-
-
-def call_myself(name):
-    with open("/proc/self/comm", "w") as comm:
-        comm.write(name)
 
 
 VERSIONS = {
@@ -156,16 +153,7 @@ def say_goodbye(connection):
 _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-child = os.fork()
-if child == 0:
-    call_myself(options.client)
-    port = listener.getsockname()[1]
-    listener.close()
-    connect(port)
-    sys.exit()
-call_myself(options.server)
-serve(listener)
-_, ended = os.waitpid(child, 0)
+ended = peers.run(options, listener, serve, connect)
 if ended != (signal.SIGKILL if options.end == "kill" else 0):
     sys.exit(f"the client ended by {ended:#x}")
 print("done", flush=True)

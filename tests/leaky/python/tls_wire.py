@@ -8,8 +8,9 @@ import os
 import select
 import socket
 import struct
-import sys
 import time
+
+import peers
 
 MARKER = b"Zq7~vK3!xW9@pJ5#hB2$nM8%tD4"
 
@@ -49,11 +50,6 @@ if options.send == "sendmmsg_full":
 if options.send == "many":
     # More records than one call is followed for.
     CLIENT += [record(23, 41)] * 2000
-
-
-def call_myself(name):
-    with open("/proc/self/comm", "w") as comm:
-        comm.write(name)
 
 
 def chunks(data, size):
@@ -271,14 +267,5 @@ def connect(port):
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 if options.send == "sendmmsg_full":
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-child = os.fork()
-if child == 0:
-    call_myself(options.client)
-    port = listener.getsockname()[1]
-    listener.close()
-    connect(port)
-    sys.exit()
-call_myself(options.server)
-serve(listener)
-os.waitpid(child, 0)
+peers.run(options, listener, serve, connect)
 print("done", flush=True)

@@ -1,0 +1,62 @@
+//! What sampling may cost, however busy the programs are, and who comes first.
+
+use std::time::Instant;
+
+use tlsclose_tests::agent::Agent;
+use tlsclose_tests::leaky::{Language, Leaky, way_named};
+use tlsclose_tests::netns::Netns;
+use tlsclose_tests::report::{sites_of, sockets_of};
+use tlsclose_tests::seconds;
+
+/// Stack copies per second and CPU.
+const COPIES: u64 = 5;
+/// A quiet time saves up for so many seconds.
+const BURST_SECONDS: u64 = 5;
+
+/// Without frame pointers every stack is a copy. Three busy programs ask for hundreds of times what
+/// may be had; one that leaks asks seldom.
+#[test]
+fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
+    let flag = format!("--max-stack-copies-per-second={COPIES}");
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&[&flag]));
+    let begun = Instant::now();
+    let start = |arguments: &[&str]| Leaky::start(&namespace, Language::FramelessC, way_named("eof_forget"), arguments);
+    let busy = ["--healthy", "--rate", "200", "--count", "4000", "--for", "20"];
+    let busy = [start(&busy), start(&busy), start(&busy)];
+    // Its stacks are needed while the others ask for theirs.
+    let mut leaky = start(&["--rate", "2", "--count", "30", "--for", "60"]);
+    assert_eq!(leaky.ready(), 30);
+    let report = agent.wait_for("its sockets", seconds(20), |report| sockets_of(report, leaky.pid()) >= 30);
+    let mut connections = 0;
+    for mut busy in busy {
+        connections += busy.ready();
+    }
+    let lost = agent.metrics().sum("tlsclose_lost_total", &[("what", "stacks")]).expect("a count") as u64;
+    let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
+    let may_be_copied = COPIES * cpus * (begun.elapsed().as_secs() + 1 + BURST_SECONDS);
+    assert!(connections > 4 * may_be_copied, "{connections} connections are not busy");
+    assert!(lost >= connections - may_be_copied, "{lost} of {connections} lost, {may_be_copied} may be copied");
+    let sites = sites_of(&report, leaky.pid());
+    let of = |site: &&&serde_json::Value| site["opened"]["stack"].to_string().contains("eof_forget_accept");
+    let named = sites.iter().find(of).unwrap_or_else(|| panic!("not named: {sites:#?}"));
+    // By its share of all that is asked for it would have one. Programs of other tests that leak come first, too.
+    assert!(named["stack_samples"].as_u64() >= Some(6), "it did not come first: {named:#}");
+}
+
+/// The same with a budget that is as good as none: a program with frame pointers asks for copies only until it is known.
+#[test]
+fn a_program_with_frame_pointers_is_not_copied() {
+    const COUNT: u64 = 300;
+    // What the loads of other tests take of the budget for all stacks is not the question.
+    let flags = ["--max-stack-copies-per-second=1", "--max-stacks-per-second=100000"];
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&flags));
+    let [walked, copied] = [Language::OptimisedC, Language::FramelessC].map(|language| {
+        let arguments = ["--count", &COUNT.to_string(), "--rate", "50", "--for", "60"];
+        let mut leaky = Leaky::start(&namespace, language, way_named("eof_forget"), &arguments);
+        assert_eq!(leaky.ready(), COUNT);
+        let report = agent.wait_for("its sockets", seconds(20), |report| sockets_of(report, leaky.pid()) >= COUNT);
+        let sites = sites_of(&report, leaky.pid());
+        sites.iter().filter_map(|site| site["stack_samples"].as_u64()).sum::<u64>()
+    });
+    assert!(walked > COUNT / 2 && copied < COUNT / 4, "{walked} of {COUNT} paths were walked, and {copied} copied");
+}
