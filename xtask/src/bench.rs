@@ -9,19 +9,21 @@ mod kernel;
 mod load;
 mod names;
 mod observer;
+mod plan;
 mod process;
 mod report;
+mod round;
 mod slices;
 mod statistics;
 mod stolen;
 mod throughput;
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use self::plan::Plan;
 use self::stolen::Stolen;
 use crate::compile;
 use crate::progress::say;
@@ -70,14 +72,6 @@ enum What {
     Names,
     /// All of these
     All,
-}
-
-/// What every measurement needs to know.
-struct Plan {
-    rounds: u32,
-    load: Duration,
-    /// For configurations and logs.
-    directory: PathBuf,
 }
 
 pub fn run(options: &Options) -> Result<()> {

@@ -21,7 +21,7 @@ use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
 pub use self::kernels::{ARM64, Apt, KERNELS, image};
-use self::table::Table;
+use self::table::Tested;
 use crate::compile;
 use crate::progress::say;
 use crate::run::Log;
@@ -144,7 +144,7 @@ pub fn run(options: &Options) -> Result<()> {
     if is_here {
         outcomes.push(here::run(&filters)?);
     }
-    let table = Table::of(&outcomes);
+    let table = Tested::of(&outcomes);
     println!("\n{}", table.text());
     if options.write {
         table::write(&workspace::root().join("docs/kernels.md"), table, options.filters.is_empty())?;
@@ -172,7 +172,7 @@ pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
     let locked = lockable.map(|kernel| plan(kernel, true, &LOCKED_DOWN[..]));
     let outcomes = outcomes(&open.chain(locked).collect::<Vec<_>>(), limit, total)?;
-    println!("\n{}", Table::of(&outcomes).text());
+    println!("\n{}", Tested::of(&outcomes).text());
     Ok(outcomes)
 }
 

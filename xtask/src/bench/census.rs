@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Plan;
+use super::plan::Plan;
 use super::report::{Goal, Section, Table};
 use super::statistics::{median, percentile};
 use super::{kernel, process};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Plan;
+use super::plan::Plan;
 use super::report::{Goal, Section};
 use super::statistics::median;
 use super::{kernel, process};

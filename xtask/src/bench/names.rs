@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Plan;
 use super::kernel::{self, Statistics};
+use super::plan::Plan;
 use super::report::{Goal, Section};
 use crate::agent::Agent;
 use crate::background::Background;
