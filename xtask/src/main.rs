@@ -16,6 +16,7 @@ mod run;
 mod setup;
 mod summary;
 mod test;
+mod tidy;
 #[path = "../../tlsclose-agent/build/toolchain.rs"]
 mod toolchain;
 mod tools;
@@ -43,6 +44,7 @@ enum Command {
     Setup(setup::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Tidy(tidy::Options),
     Bench(bench::Options),
     Vm(vm::Options),
     Btf(btf::Options),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Tidy(options) => tidy::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Btf(options) => btf::run(&options),

@@ -13,6 +13,7 @@ use crate::progress::{Progress, say};
 use crate::run::{self, Log, Output};
 use crate::setup::{self, BPF_TARGET};
 use crate::summary::{self, Summary};
+use crate::tidy;
 use crate::toolchain::Toolchain;
 use crate::tools;
 use crate::vm;
@@ -21,6 +22,7 @@ use crate::workspace;
 /// Tests on this kernel that run at once. They wait most of their time: three keep two processors half busy.
 const AT_ONCE: &str = "3";
 
+const ORDER: &str = "order of the house";
 const FOR_AARCH64: &str = "the agent for aarch64";
 
 /// More than so many failures are no accident of a busy machine.
@@ -55,6 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
         filter: options.filter.clone(),
     };
     if options.filter.is_none() {
+        tests.check_order()?;
         tests.check_source()?;
         tests.check_fuzz_targets()?;
         if !options.quick {
@@ -86,6 +89,16 @@ struct Tests {
 }
 
 impl Tests {
+    /// The rules of the house, in a second.
+    fn check_order(&mut self) -> Result<()> {
+        let checking = Progress::start(ORDER, true);
+        let findings = tidy::check(workspace::root())?;
+        findings.iter().for_each(|finding| eprintln!("    {finding}"));
+        let elapsed = if findings.is_empty() { checking.done() } else { checking.failed() };
+        self.summary.checked(ORDER, findings.is_empty(), elapsed);
+        Ok(())
+    }
+
     fn check_source(&mut self) -> Result<()> {
         let mut format = workspace::cargo("fmt");
         format.args(["--all", "--check"]);
