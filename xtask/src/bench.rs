@@ -26,6 +26,7 @@ use anyhow::{Context, Result, bail};
 use self::plan::Plan;
 use self::stolen::Stolen;
 use crate::compile;
+use crate::leaky;
 use crate::progress::say;
 use crate::run::Log;
 use crate::setup;
@@ -84,8 +85,8 @@ pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
-    compile::leaky_c(&mut log)?;
-    compile::leaky_c_variants(&mut log)?;
+    leaky::c(&mut log)?;
+    leaky::c_variants(&mut log)?;
 
     let load = Duration::from_secs(options.seconds);
     let plan = Plan { rounds: options.rounds, load, directory };

@@ -5,15 +5,19 @@ mod aarch64;
 mod agent;
 mod background;
 mod bench;
+mod beside;
 mod btf;
 mod compile;
 mod debian;
 mod demo;
+mod fuzz;
 mod http;
 mod interrupt;
+mod leaky;
 mod progress;
 mod run;
 mod setup;
+mod stamp;
 mod summary;
 mod test;
 mod tidy;
@@ -48,6 +52,9 @@ enum Command {
     Bench(bench::Options),
     Vm(vm::Options),
     Btf(btf::Options),
+    Fuzz(fuzz::Options),
+    #[command(hide = true)]
+    Beside(beside::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +67,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Btf(options) => btf::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Beside(options) => beside::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

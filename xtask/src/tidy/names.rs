@@ -15,21 +15,7 @@ const ONE_HOUSE: &str = "tlsclose-agent/";
 const SHARED: [(&[&str], &str); 3] = [
     (&["lib"], "cargo's name for a library"),
     (
-        &[
-            "aborts",
-            "accept_queues",
-            "census",
-            "close_calls",
-            "fd_exhaustion",
-            "half_open",
-            "host",
-            "neighbours",
-            "self_check",
-            "sites",
-            "spins",
-            "tls",
-            "tls_outcome",
-        ],
+        &["aborts", "census", "close_calls", "half_open", "host", "neighbours", "sites", "spins", "tls", "tls_outcome"],
         "one feature, the same in each layer",
     ),
     (

@@ -121,6 +121,7 @@ mod tests {
             kernel: kernel.to_owned(),
             release: release.to_owned(),
             tests: tests.iter().map(|(name, passed)| ((*name).to_owned(), *passed)).collect(),
+            flaky: Vec::new(),
             ended: true,
             complaints: Vec::new(),
             seconds: 1.0,
