@@ -74,8 +74,11 @@ pub fn run(options: &Options) -> Result<()> {
 /// Tests with a name, at once.
 fn matching(tests: &mut Tests, filter: &str, quick: bool) -> Result<()> {
     let matching = Matching::of(filter)?;
-    if matching.units || quick {
-        tests.units()?;
+    if matching.is_empty() {
+        bail!("no test has '{filter}' in its name");
+    }
+    for package in &matching.units {
+        tests.units_of(package)?;
     }
     if matching.on_kernel && !quick {
         if why_not_on_kernel().is_none() {

@@ -1,5 +1,6 @@
 //! Where tests with a name are: looked up in the sources, so that nothing is built in vain.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,42 +8,64 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Which tests match a filter.
-#[derive(Debug, PartialEq, Eq)]
+/// Directories without tests of the workspace.
+const LEFT_OUT: [&str; 3] = ["target", "fuzz", "leaky"];
+
+/// Where tests match a filter.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Matching {
-    pub units: bool,
+    /// Packages with such unit tests.
+    pub units: BTreeSet<String>,
     pub on_kernel: bool,
 }
 
 impl Matching {
-    /// By the names of functions and of their files; where none matches, any test may be meant (macros make some).
+    /// By the names of functions and of their files: a test that a macro makes is not found.
     pub fn of(filter: &str) -> Result<Matching> {
-        let mut found = Matching { units: false, on_kernel: false };
-        look(workspace::root(), workspace::root(), filter, &mut found)?;
-        let none = !found.units && !found.on_kernel;
-        Ok(if none { Matching { units: true, on_kernel: true } } else { found })
+        let mut found = Matching::default();
+        found.look(workspace::root(), "", filter)?;
+        Ok(found)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty() && !self.on_kernel
+    }
+
+    /// Looks into a directory of this package.
+    fn look(&mut self, directory: &Path, package: &str, filter: &str) -> Result<()> {
+        let own = package_of(directory);
+        let package = own.as_deref().unwrap_or(package);
+        let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        for entry in entries.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_ours =
+                !LEFT_OUT.iter().any(|left_out| name == *left_out) && !name.to_string_lossy().starts_with('.');
+            if path.is_dir() && is_ours {
+                self.look(&path, package, filter)?;
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let below = path.strip_prefix(workspace::root()).unwrap_or(&path).with_extension("");
+                let below = below.to_string_lossy();
+                if !matches(&below, &text, filter) {
+                    continue;
+                }
+                if ["tests/on_kernel", "tests/deploy"].iter().any(|tests| below.starts_with(tests)) {
+                    self.on_kernel = true;
+                } else {
+                    self.units.insert(package.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-fn look(root: &Path, directory: &Path, filter: &str, found: &mut Matching) -> Result<()> {
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    for entry in entries.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let is_ours = name != "target" && !name.to_string_lossy().starts_with('.');
-        if path.is_dir() && is_ours {
-            look(root, &path, filter, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let below = path.strip_prefix(root).unwrap_or(&path).with_extension("");
-            let below = below.to_string_lossy();
-            if matches(&below, &text, filter) {
-                let on_kernel = ["tests/on_kernel", "tests/deploy"].iter().any(|tests| below.starts_with(tests));
-                found.on_kernel |= on_kernel;
-                found.units |= !on_kernel;
-            }
-        }
-    }
-    Ok(())
+/// The name in a directory's manifest.
+fn package_of(directory: &Path) -> Option<String> {
+    let manifest = fs::read_to_string(directory.join("Cargo.toml")).ok()?;
+    let (_, package) = manifest.split_once("[package]")?;
+    let name = package.lines().find_map(|line| line.strip_prefix("name = "))?;
+    Some(name.trim().trim_matches('"').to_owned())
 }
 
 /// Whether a file has a test whose whole name may contain the filter.
@@ -81,9 +104,10 @@ mod tests {
     #[test]
     fn tests_of_this_checkout_are_found_where_they_are() {
         let of = |filter| Matching::of(filter).expect("a checkout");
-        assert_eq!(of("names_and_modules_match"), Matching { units: true, on_kernel: false });
-        assert_eq!(of("sigterm_ends_it"), Matching { units: false, on_kernel: true });
-        let any = Matching { units: true, on_kernel: true };
-        assert_eq!(of("no test is called so"), any);
+        let here = of("names_and_modules_match");
+        assert_eq!((here.units, here.on_kernel), (["xtask".to_owned()].into(), false));
+        let there = of("sigterm_ends_it");
+        assert_eq!((there.units.len(), there.on_kernel), (0, true));
+        assert!(of("no test is called so").is_empty());
     }
 }

@@ -40,9 +40,17 @@ impl Tests {
     }
 
     pub fn units(&mut self) -> Result<()> {
+        self.test_units(&["--workspace", "--exclude", "tlsclose-ebpf", "--exclude", "tlsclose-tests"])
+    }
+
+    /// Those of one package.
+    pub fn units_of(&mut self, package: &str) -> Result<()> {
+        self.test_units(&["--package", package])
+    }
+
+    fn test_units(&mut self, packages: &[&str]) -> Result<()> {
         let mut test = workspace::cargo("test");
-        test.args(["--workspace", "--exclude", "tlsclose-ebpf", "--exclude", "tlsclose-tests"]);
-        test.args(["--no-fail-fast", "--"]).args(&self.filter);
+        test.args(packages).args(["--no-fail-fast", "--"]).args(&self.filter);
         let finished = self.log.run("unit tests", test, Output::Shown)?;
         self.summary.tested("unit tests", &finished.lines, finished.status.success(), finished.elapsed);
         Ok(())
