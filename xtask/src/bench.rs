@@ -9,21 +9,24 @@ mod kernel;
 mod load;
 mod names;
 mod observer;
+mod plan;
 mod process;
 mod report;
+mod round;
 mod slices;
 mod statistics;
 mod stolen;
 mod throughput;
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use self::plan::Plan;
 use self::stolen::Stolen;
 use crate::compile;
+use crate::leaky;
 use crate::progress::say;
 use crate::run::Log;
 use crate::setup;
@@ -72,14 +75,6 @@ enum What {
     All,
 }
 
-/// What every measurement needs to know.
-struct Plan {
-    rounds: u32,
-    load: Duration,
-    /// For configurations and logs.
-    directory: PathBuf,
-}
-
 pub fn run(options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root may load programs into the kernel: run 'cargo xtask bench' as root");
@@ -90,8 +85,8 @@ pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
-    compile::leaky_c(&mut log)?;
-    compile::leaky_c_variants(&mut log)?;
+    leaky::c(&mut log)?;
+    leaky::c_variants(&mut log)?;
 
     let load = Duration::from_secs(options.seconds);
     let plan = Plan { rounds: options.rounds, load, directory };

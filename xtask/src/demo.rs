@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::background::Background;
 use crate::compile;
 use crate::interrupt;
+use crate::leaky;
 use crate::progress::{Progress, say};
 use crate::run::{self, Log};
 use crate::setup;
@@ -38,13 +39,13 @@ pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
     compile::release(&mut log)?;
-    compile::leaky_c(&mut log)?;
+    leaky::c(&mut log)?;
 
     let mut agent =
         Agent::start(&directory, &["--leak-after", "3s", "--census-interval", "1s", "--leak-window", "10s"])?;
     say(&format!("the agent runs (pid {}); metrics on http://{}/metrics", agent.pid(), agent.address));
 
-    let mut server = Command::new(compile::leaky_c_program());
+    let mut server = Command::new(leaky::c_program());
     let connections = CONNECTIONS_PER_SECOND * options.patience;
     server.args(["eof_forget", "--comm", COMM]);
     server.args(["--rate", &CONNECTIONS_PER_SECOND.to_string()]);

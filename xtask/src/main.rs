@@ -5,17 +5,22 @@ mod aarch64;
 mod agent;
 mod background;
 mod bench;
+mod beside;
 mod btf;
 mod compile;
 mod debian;
 mod demo;
+mod fuzz;
 mod http;
 mod interrupt;
+mod leaky;
 mod progress;
 mod run;
 mod setup;
+mod stamp;
 mod summary;
 mod test;
+mod tidy;
 #[path = "../../tlsclose-agent/build/toolchain.rs"]
 mod toolchain;
 mod tools;
@@ -43,9 +48,13 @@ enum Command {
     Setup(setup::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Tidy(tidy::Options),
     Bench(bench::Options),
     Vm(vm::Options),
     Btf(btf::Options),
+    Fuzz(fuzz::Options),
+    #[command(hide = true)]
+    Beside(beside::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,9 +63,12 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Tidy(options) => tidy::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Btf(options) => btf::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Beside(options) => beside::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -138,18 +138,27 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// The same command, run only when nobody else wants a processor.
 pub fn when_idle(command: &Command) -> Command {
-    let mut idle = Command::new("chrt");
-    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+    through(&["chrt", "--idle", "0"], command)
+}
+
+/// The same command, run after all others that want a processor, but always a little.
+pub fn patiently(command: &Command) -> Command {
+    through(&["nice", "-n", "19"], command)
+}
+
+fn through(starter: &[&str], command: &Command) -> Command {
+    let mut started = Command::new(starter[0]);
+    started.args(&starter[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => idle.env(name, value),
-            None => idle.env_remove(name),
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
         };
     }
     if let Some(directory) = command.get_current_dir() {
-        idle.current_dir(directory);
+        started.current_dir(directory);
     }
-    idle
+    started
 }
 
 /// Asks a child to end, then makes it, and reaps it.

@@ -5,6 +5,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Summary {
     steps: Vec<Step>,
+    /// Tests that passed only when they were tried again.
+    flaky: Vec<String>,
 }
 
 struct Step {
@@ -56,6 +58,15 @@ impl Summary {
         self.add(what, counts, format!("{passed} passed, {failed} failed{ignored}, {seconds:.1} s"));
     }
 
+    /// A test failed, and passed when it was tried again: somebody has to find out why.
+    pub fn flaky(&mut self, test: &str) {
+        self.flaky.push(test.to_owned());
+    }
+
+    pub fn flaky_tests(&self) -> &[String] {
+        &self.flaky
+    }
+
     /// A step that could not be made.
     pub fn skipped(&mut self, what: &str, why: &str, is_failure: bool) {
         let outcome = if is_failure { "FAILED, not run" } else { "skipped" };
@@ -74,7 +85,9 @@ impl Summary {
         }
         let passed: u64 = self.steps.iter().map(|step| step.counts.passed).sum();
         let failed: u64 = self.steps.iter().map(|step| step.counts.failed).sum();
-        println!("\n{passed} passed, {failed} failed");
+        println!();
+        self.flaky.iter().for_each(|test| println!("flaky: {test}"));
+        println!("{passed} passed, {failed} failed, {} flaky", self.flaky.len());
     }
 
     fn add(&mut self, what: &str, counts: Counts, outcome: String) {

@@ -1,5 +1,6 @@
 //! `cargo xtask vm`: the tests on other kernels, each in a virtual machine of its own.
 
+mod beside;
 mod guest;
 mod here;
 mod initramfs;
@@ -13,16 +14,18 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+pub use self::beside::Guests;
 use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
 pub use self::kernels::{ARM64, Apt, KERNELS, image};
-use self::table::Table;
+use self::table::Tested;
 use crate::compile;
+use crate::leaky;
 use crate::progress::say;
 use crate::run::Log;
 use crate::setup;
@@ -119,6 +122,9 @@ const CONNECTIONS: u32 = 10_000;
 /// The same in `cargo xtask test`, where a minute of each guest is too much for that.
 const FEW_CONNECTIONS: u32 = 2_000;
 
+/// What a guest of `cargo xtask test` may take at most. What is stuck is noticed long before, by its silence.
+const PATIENCE: Duration = Duration::from_secs(2700);
+
 /// Tests for kernels that are locked down; no others are told to run them.
 const LOCKED_DOWN: [&str; 2] = ["--ignored", "lockdown::"];
 
@@ -140,11 +146,11 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let guest = |kernel| Plan { kernel, is_locked: options.lockdown, filters: &filters, connections: CONNECTIONS };
     let plans: Vec<Plan> = wanted.into_iter().map(guest).collect();
-    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60), Duration::MAX)?;
+    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60), false)?;
     if is_here {
         outcomes.push(here::run(&filters)?);
     }
-    let table = Table::of(&outcomes);
+    let table = Tested::of(&outcomes);
     println!("\n{}", table.text());
     if options.write {
         table::write(&workspace::root().join("docs/kernels.md"), table, options.filters.is_empty())?;
@@ -156,9 +162,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a few tests on all kernels, and on some of them once more, locked down; each no longer than `limit`, and no longer
-/// than `total` together. Prints the table.
-pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
+/// Runs a few tests on all kernels, and on some of them once more, locked down. Prints the table.
+pub fn on_all() -> Result<Vec<Outcome>> {
     let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
     let runs = |number: usize, on: On| match (number == 0, number == KERNELS.len() - 1) {
         (true, _) => on != On::Newest,
@@ -171,9 +176,17 @@ pub fn on_all(limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
     let open = KERNELS.iter().enumerate().map(|(number, kernel)| plan(kernel, false, &few[number][..]));
     let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
     let locked = lockable.map(|kernel| plan(kernel, true, &LOCKED_DOWN[..]));
-    let outcomes = outcomes(&open.chain(locked).collect::<Vec<_>>(), limit, total)?;
-    println!("\n{}", Table::of(&outcomes).text());
+    let outcomes = outcomes(&open.chain(locked).collect::<Vec<_>>(), PATIENCE, true)?;
+    println!("\n{}", Tested::of(&outcomes).text());
     Ok(outcomes)
+}
+
+/// Fetches all kernels that are not there.
+pub fn fetch() -> Result<()> {
+    let directory = workspace::target("vm");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut log = Log::create(directory.join("fetch.log"))?;
+    KERNELS.iter().try_for_each(|kernel| image(&mut log, &directory, kernel).map(drop))
 }
 
 /// What one guest is for.
@@ -195,13 +208,12 @@ impl Plan<'_> {
     }
 }
 
-fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outcome>> {
+/// `beside` says that other work goes on meanwhile.
+fn outcomes(plans: &[Plan], limit: Duration, beside: bool) -> Result<Vec<Outcome>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
-    for build in
-        [compile::release, compile::leaky_c, compile::leaky_c_variants, compile::leaky_rust, compile::leaky_tls]
-    {
+    for build in [compile::release, leaky::c, leaky::c_variants, leaky::rust, leaky::tls] {
         build(&mut log)?;
     }
     if plans.is_empty() {
@@ -215,7 +227,6 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
     let kernels: Vec<&Kernel> = plans.iter().map(|plan| plan.kernel).collect();
     let modules = kernels::modules(&directory, &kernels);
     let initramfs = initramfs::make(&mut log, &directory, &tests, &modules)?;
-    let started = Instant::now();
     // Each guest takes one processor. Those with most to do begin.
     guests.sort_by_key(|guest| Reverse(guest.filters.len()));
     let at_once = thread::available_parallelism().map_or(1, NonZero::get).min(guests.len());
@@ -225,8 +236,7 @@ fn outcomes(plans: &[Plan], limit: Duration, total: Duration) -> Result<Vec<Outc
         let in_turn = || -> Result<Vec<Outcome>> {
             let mut outcomes = Vec::new();
             while let Some(guest) = next() {
-                let left = limit.min(total.saturating_sub(started.elapsed()));
-                let outcome = guest.run(&directory, &initramfs, &tests, at_once == 1, left)?;
+                let outcome = guest.run(&directory, &initramfs, &tests, at_once == 1 && !beside, limit)?;
                 say(&outcome.in_words());
                 if !outcome.is_good() {
                     guest.show_console(&directory)?;

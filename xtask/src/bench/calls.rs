@@ -5,10 +5,10 @@ use std::net::UdpSocket;
 
 use anyhow::{Context, Result, bail};
 
-use super::Plan;
 use super::kernel::{Runs, Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
+use super::plan::Plan;
 use super::report::{Goal, Section, Table};
 use super::statistics::median;
 use crate::progress::say;

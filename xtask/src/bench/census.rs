@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Plan;
+use super::plan::Plan;
 use super::report::{Goal, Section, Table};
 use super::statistics::{median, percentile};
 use super::{kernel, process};
 use crate::agent::Agent;
 use crate::background::Background;
-use crate::compile;
 use crate::http;
 use crate::interrupt;
+use crate::leaky;
 use crate::progress::say;
 
 const HOLDERS: u32 = 6;
@@ -97,7 +97,7 @@ impl Usage {
 
 fn hold_sockets(plan: &Plan) -> Result<Background> {
     say(&format!("opening {SOCKETS} sockets whose peers close them"));
-    let mut command = Command::new(compile::leaky_c_program());
+    let mut command = Command::new(leaky::c_program());
     command.args(["hog", "--processes", &HOLDERS.to_string()]);
     command.args(["--count", &SOCKETS_EACH.to_string(), "--for", "300"]);
     let mut hog = Background::start("the hog", command, &plan.directory.join("hog.log"))?;
@@ -185,7 +185,7 @@ fn time_to_finding(plan: &Plan) -> Result<Delay> {
     let flags = ["--leak-after", leak_after.as_str(), "--census-interval", "1s"];
     let agent = Agent::start(&plan.directory.join("agent"), &flags)?;
     for round in 1..=plan.rounds {
-        let mut command = Command::new(compile::leaky_c_program());
+        let mut command = Command::new(leaky::c_program());
         command.args(["eof_forget", "--count", "5", "--for", "30"]);
         let mut leaky = Background::start("a leak", command, &plan.directory.join("leaky.log"))?;
         leaky.wait_for_line("ready", Duration::from_secs(10))?;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Plan;
+use super::plan::Plan;
 use super::report::{Goal, Section};
 use super::statistics::median;
 use super::{kernel, process};
 use crate::agent::Agent;
 use crate::background::Background;
-use crate::compile;
 use crate::interrupt;
+use crate::leaky;
 use crate::progress::say;
 
 const DESCRIPTORS: u64 = 1_000_000;
@@ -53,7 +53,7 @@ pub fn measure(plan: &Plan) -> Result<Section> {
 
 fn gather(plan: &Plan) -> Result<Background> {
     say(&format!("opening {DESCRIPTORS} descriptors, starting {} tasks", PROCESSES + THREADS));
-    let mut command = Command::new(compile::leaky_c_program());
+    let mut command = Command::new(leaky::c_program());
     command.args(["crowd", "--count", &DESCRIPTORS.to_string(), "--processes", &PROCESSES.to_string()]);
     command.args(["--idle-threads", &THREADS.to_string(), "--for", "240"]);
     let mut crowd = Background::start("the crowd", command, &plan.directory.join("crowd.log"))?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::background::Background;
 use crate::interrupt;
 use crate::run;

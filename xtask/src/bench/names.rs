@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Plan;
 use super::kernel::{self, Statistics};
+use super::plan::Plan;
 use super::report::{Goal, Section};
 use crate::agent::Agent;
 use crate::background::Background;
-use crate::compile;
 use crate::http;
+use crate::leaky;
 use crate::progress::say;
 use crate::run::{Log, Output};
 use crate::workspace;
@@ -82,7 +82,7 @@ fn copied_stack(plan: &Plan) -> Result<f64> {
         let accept = accept.context("the agent has no program exit_accept4")?;
         Ok((accept.count, accept.nanoseconds))
     };
-    let mut frameless = std::process::Command::new(compile::leaky_c_program().with_file_name("leaky-frameless"));
+    let mut frameless = std::process::Command::new(leaky::c_program().with_file_name("leaky-frameless"));
     let (count, rate) = (ACCEPTED.to_string(), PER_SECOND.to_string());
     frameless.args(["eof_forget", "--healthy", "--count", &count, "--rate", &rate, "--for", "60"]);
     let before = run()?;

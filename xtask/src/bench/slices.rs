@@ -13,9 +13,10 @@ use anyhow::{Context, Result};
 
 use super::hooks::{Hooks, Part};
 use super::load::{Connections, Load, Server, Transport};
+use super::plan::Plan;
+use super::process;
+use super::round::{Round, ratios};
 use super::statistics::median;
-use super::throughput::{Round, ratios};
-use super::{Plan, process};
 use crate::agent::Agent;
 use crate::interrupt;
 use crate::progress::say;

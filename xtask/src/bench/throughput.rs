@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::Plan;
 use super::awake::Awake;
 use super::hooks::Part;
 use super::kernel::{Statistics, runs};
 use super::load::{Connections, Server, Transport};
 use super::observer::{Observer, Watching};
+use super::plan::Plan;
 use super::report::{Goal, Section, Table};
+use super::round::{Round, ratios};
 use super::slices;
 use super::statistics::{median, median_interval, percentile};
 use crate::progress::say;
@@ -93,17 +94,6 @@ impl Plan {
             self.load.as_secs()
         )
     }
-}
-
-/// Requests per second in one round: the sums of two loads with nobody watching, around two with
-/// somebody. What slows the machine steadily, for a while or for good, cancels out.
-pub struct Round {
-    pub without: f64,
-    pub with: f64,
-}
-
-pub fn ratios(rounds: &[Round]) -> Vec<f64> {
-    rounds.iter().map(|round| round.with / round.without).collect()
 }
 
 /// The rounds of each who watched.

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::mpsc;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::run;
 
 const MEMORY_MIB: &str = "2048";
 
-/// A guest that says nothing for this long has stalled.
-const SILENCE: Duration = Duration::from_secs(180);
+/// A guest that says nothing for this long has stalled, even one that gets little of the processors.
+const SILENCE: Duration = Duration::from_secs(420);
 
 /// Lines of a bad guest's console that are shown: all of it is in its file.
 const TAIL: usize = 120;
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub release: String,
     /// Names of tests, and whether each passed.
     pub tests: Vec<(String, bool)>,
+    /// Those that failed first, and passed when they were tried again.
+    pub flaky: Vec<String>,
     /// The guest came to its end by itself.
     pub ended: bool,
     /// The kernel warned of something.
@@ -98,7 +100,7 @@ impl Guest<'_> {
 
     /// Boots the kernel and follows its console.
     ///
-    /// `alone` says that no other guest runs meanwhile.
+    /// `alone` says that nothing else is shown meanwhile.
     pub fn run(
         &self,
         directory: &Path,
@@ -108,7 +110,28 @@ impl Guest<'_> {
         limit: Duration,
     ) -> Result<Outcome> {
         interrupt::check()?;
-        let mut qemu = qemu::command();
+        let mut child = self.machine(initramfs, tests).spawn().context("QEMU does not start")?;
+        let console = child.stdout.take().context("no console")?;
+        let log = self.console(directory);
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let progress = Progress::start(&format!("tests on {}", self.name), alone);
+        let start = Instant::now();
+        let followed = follow(lines_of(console), file, &progress, limit);
+        run::end(&mut child);
+        followed?;
+        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let outcome = read(&self.name, &text, start.elapsed());
+        if outcome.is_good() {
+            progress.done()
+        } else {
+            progress.failed()
+        };
+        Ok(outcome)
+    }
+
+    /// It takes what others leave of the processors, so it may run beside anything.
+    fn machine(&self, initramfs: &Path, tests: &Path) -> Command {
+        let mut qemu = run::patiently(&qemu::command());
         // Both processors take turns in one thread. Where each has a thread, one may translate a breakpoint that the other
         // just takes away, as kernels do when they patch their code, and go on with it.
         qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", MEMORY_MIB]);
@@ -122,45 +145,38 @@ impl Guest<'_> {
             self.filters.join(" ")
         ));
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = qemu.spawn().context("QEMU does not start")?;
-        let console = child.stdout.take().context("no console")?;
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        let log = self.console(directory);
-        let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let progress = Progress::start(&format!("tests on {}", self.name), alone);
-        let (start, mut heard) = (Instant::now(), Instant::now());
-        while start.elapsed() < limit && heard.elapsed() < SILENCE {
-            if let Err(asked_to_end) = interrupt::check() {
-                run::end(&mut child);
-                return Err(asked_to_end);
-            }
-            match lines.recv_timeout(Duration::from_millis(200)) {
-                Ok(line) => {
-                    heard = Instant::now();
-                    progress.show(&line);
-                    writeln!(file, "{line}").context("cannot write the console")?;
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => progress.show(""),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        qemu
+    }
+}
+
+fn lines_of(console: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                return;
             }
         }
-        run::end(&mut child);
-        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-        let outcome = read(&self.name, &text, start.elapsed());
-        if outcome.is_good() {
-            progress.done()
-        } else {
-            progress.failed()
-        };
-        Ok(outcome)
+    });
+    lines
+}
+
+/// Keeps what a guest says until it ends, falls silent, or has taken too long.
+fn follow(lines: Receiver<String>, mut file: File, progress: &Progress, limit: Duration) -> Result<()> {
+    let (start, mut heard) = (Instant::now(), Instant::now());
+    while start.elapsed() < limit && heard.elapsed() < SILENCE {
+        interrupt::check()?;
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                heard = Instant::now();
+                progress.show(&line);
+                writeln!(file, "{line}").context("cannot write the console")?;
+            }
+            Err(RecvTimeoutError::Timeout) => progress.show(""),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
     }
+    Ok(())
 }
 
 /// Reads a console: libtest's lines, and those that the guest's init writes.
@@ -169,6 +185,7 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
         kernel: kernel.to_owned(),
         release: String::new(),
         tests: Vec::new(),
+        flaky: Vec::new(),
         ended: false,
         complaints: Vec::new(),
         seconds: took.as_secs_f64(),
@@ -185,9 +202,13 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
         } else if let Some((name, verdict)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
             && matches!(verdict, "ok" | "FAILED")
         {
-            // The last word counts: what fails is tried once more.
+            // The last word counts: what fails is tried once more. That it failed is told, too.
+            let passed = verdict == "ok";
+            if passed && outcome.tests.iter().any(|(other, passed)| other == name && !passed) {
+                outcome.flaky.push(name.to_owned());
+            }
             outcome.tests.retain(|(other, _)| other != name);
-            outcome.tests.push((name.to_owned(), verdict == "ok"));
+            outcome.tests.push((name.to_owned(), passed));
         }
     }
     outcome
@@ -215,10 +236,11 @@ guest: tests ended
     }
 
     #[test]
-    fn what_passes_alone_has_passed() {
+    fn what_passes_alone_has_passed_and_is_flaky() {
         let console = "test a ... FAILED\ntest b ... ok\ntest a ... ok\nguest: tests ended\n";
         let outcome = read("6.1", console, Duration::ZERO);
         assert!(outcome.is_good() && outcome.passed() == 2);
+        assert_eq!(outcome.flaky, ["a"]);
     }
 
     #[test]

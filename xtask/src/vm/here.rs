@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::guest::{self, Outcome};
 use crate::compile;
+use crate::leaky;
 use crate::run::{Log, Output};
 use crate::setup;
 use crate::workspace;
@@ -19,8 +20,8 @@ pub fn run(filters: &[&str]) -> Result<Outcome> {
     let mut test = std::process::Command::new(compile::on_kernel_tests()?);
     test.args(["--test-threads", "2"]).args(filters).current_dir(workspace::root());
     test.env("TLSCLOSE_BIN", workspace::program());
-    test.env("TLSCLOSE_LEAKY_C", compile::leaky_c_program());
-    test.env("TLSCLOSE_LEAKY_RUST", compile::leaky_rust_program());
+    test.env("TLSCLOSE_LEAKY_C", leaky::c_program());
+    test.env("TLSCLOSE_LEAKY_RUST", leaky::rust_program());
     let finished = log.run(&format!("tests on {name}"), test, Output::Shown)?;
     let outcome = guest::read(&name, &finished.lines.join("\n"), finished.elapsed);
     Ok(Outcome { release: release.to_owned(), ended: true, ..outcome })

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::compile;
+use crate::leaky;
 use crate::run::{self, Log};
 use crate::workspace;
 
@@ -36,10 +36,10 @@ pub fn make(log: &mut Log, directory: &Path, tests: &Path, modules: &[(String, P
     for part in ["applets", "bin", "proc", "sys", "dev", "tmp", "run", "root", "etc", "var"] {
         fs::create_dir_all(root.join(part)).with_context(|| format!("cannot create {}", root.join(part).display()))?;
     }
-    let mut programs = vec![workspace::program(), tests.to_owned(), compile::leaky_rust_program()];
+    let mut programs = vec![workspace::program(), tests.to_owned(), leaky::rust_program()];
     let c_programs = workspace::target("leaky/c");
     programs.extend(files_in(&c_programs)?);
-    programs.extend(compile::leaky_tls_programs());
+    programs.extend(leaky::tls_programs());
     programs.extend(TOOLS.map(PathBuf::from));
     programs.push(PYTHON.into());
     let modules_of_python = python_library()?;

@@ -17,7 +17,7 @@ const NOT_RUN: &str = "not run";
 
 /// A row for each test, a column for each kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Table(BTreeMap<Name, Column>);
+pub struct Tested(BTreeMap<Name, Column>);
 
 /// Versions in their order, each before the same locked down.
 type Name = (Vec<u64>, String);
@@ -29,7 +29,7 @@ struct Column {
     cells: BTreeMap<String, String>,
 }
 
-impl Table {
+impl Tested {
     pub fn of(outcomes: &[Outcome]) -> Self {
         let cell = |(name, passed): &(String, bool)| (name.clone(), if *passed { "ok" } else { "FAILED" }.to_owned());
         let column = |outcome: &Outcome| {
@@ -40,7 +40,7 @@ impl Table {
         Self(outcomes.iter().filter(|outcome| !outcome.tests.is_empty()).map(column).collect())
     }
 
-    /// Reads what [`Table::text`] wrote; what is no table gives an empty one.
+    /// Reads what [`Tested::text`] wrote; what is no table gives an empty one.
     fn parse(text: &str) -> Self {
         let mut rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).map(|line| {
             let mut cells = line.split(" | ").map(str::to_owned);
@@ -97,17 +97,17 @@ pub fn name(kernel: &str) -> Name {
 }
 
 /// Puts what was tested into the table between its marks, in place of what that says of the same kernels.
-pub fn write(path: &Path, tested: Table, whole: bool) -> Result<()> {
+pub fn write(path: &Path, tested: Tested, whole: bool) -> Result<()> {
     let page = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let page = updated(&page, tested, whole).with_context(|| format!("no table is in {}", path.display()))?;
     fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn updated(page: &str, tested: Table, whole: bool) -> Result<String> {
+fn updated(page: &str, tested: Tested, whole: bool) -> Result<String> {
     let (Some(begin), Some(end)) = (page.find(BEGIN), page.find(END)) else {
         bail!("there are no marks for one");
     };
-    let mut table = Table::parse(&page[begin..end]);
+    let mut table = Tested::parse(&page[begin..end]);
     table.update(tested, whole);
     Ok(format!("{}{BEGIN}\n\n{}\n{}", &page[..begin], table.text(), &page[end..]))
 }
@@ -121,6 +121,7 @@ mod tests {
             kernel: kernel.to_owned(),
             release: release.to_owned(),
             tests: tests.iter().map(|(name, passed)| ((*name).to_owned(), *passed)).collect(),
+            flaky: Vec::new(),
             ended: true,
             complaints: Vec::new(),
             seconds: 1.0,
@@ -137,17 +138,17 @@ mod tests {
 Releases: 5.10.9, 6.1.9, 6.1.9.
 ";
 
-    fn table() -> Table {
+    fn table() -> Tested {
         let open = outcome("6.1", "6.1.9", &[("a", true), ("b", false)]);
         let locked = outcome("6.1 locked down", "6.1.9", &[("c", true)]);
-        Table::of(&[locked, open, outcome("5.10", "5.10.9", &[("a", true)])])
+        Tested::of(&[locked, open, outcome("5.10", "5.10.9", &[("a", true)])])
     }
 
     #[test]
     fn every_test_has_a_row_and_every_kernel_a_column() {
         assert_eq!(table().text(), TABLE);
-        assert_eq!(Table::parse(TABLE), table());
-        assert_eq!(Table::parse("\nno table\n"), Table::default());
+        assert_eq!(Tested::parse(TABLE), table());
+        assert_eq!(Tested::parse("\nno table\n"), Tested::default());
     }
 
     #[test]
@@ -155,11 +156,11 @@ Releases: 5.10.9, 6.1.9, 6.1.9.
         let page = format!("before\n{BEGIN}\n{END}\nafter\n");
         let page = updated(&page, table(), true).unwrap();
         assert_eq!(page, format!("before\n{BEGIN}\n\n{TABLE}\n{END}\nafter\n"));
-        let again = Table::of(&[outcome("6.1", "6.1.10", &[("b", true)])]);
+        let again = Tested::of(&[outcome("6.1", "6.1.10", &[("b", true)])]);
         let single = updated(&page, again, false).unwrap();
         assert!(single.contains("| a | ok | ok | not run |\n| b | not run | ok | not run |\n"), "{single}");
         assert!(single.contains("\nReleases: 5.10.9, 6.1.10, 6.1.9.\n"), "{single}");
-        let whole = updated(&page, Table::of(&[outcome("6.1", "6.1.10", &[("b", true)])]), true).unwrap();
+        let whole = updated(&page, Tested::of(&[outcome("6.1", "6.1.10", &[("b", true)])]), true).unwrap();
         assert!(whole.contains("| a | ok | not run | not run |\n| b | not run | ok | not run |\n"), "{whole}");
         assert!(updated("no marks", table(), true).is_err());
     }

@@ -105,11 +105,13 @@ impl CopiedStack<'_> {
         // Just as far for every stack pointer, so that a stack that does not fit is always cut at
         // the same frame.
         let reach = self.bytes.len().saturating_sub(PAGE) as u64;
-        if address - self.header.sp > reach.saturating_sub(8) {
-            self.left.set(self.left.get() || address - self.header.sp < STACK_SPAN);
+        let above = address - self.header.sp;
+        if above > reach.saturating_sub(8) {
+            self.left.set(self.left.get() || above < STACK_SPAN);
             return None;
         }
-        self.reach.set(self.reach.get().max(address + 8 - self.header.sp));
+        // The process chose the stack pointer: an address may be the last there is, what lies above it never is.
+        self.reach.set(self.reach.get().max(above + 8));
         let at = usize::try_from(address - page_start).ok()?;
         let end = at + 8;
         let word = self.bytes.get(at..end)?;

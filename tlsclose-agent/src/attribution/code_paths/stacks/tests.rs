@@ -189,3 +189,15 @@ proptest! {
         prop_assert!(walk_copy(&header, &bytes, leaf_only(none())).pcs.len() <= FRAMES_MAX);
     }
 }
+
+#[test]
+fn a_stack_pointer_at_the_end_of_the_address_space_is_no_overflow() {
+    // The process chose it, and no word that it could name lies in the copy.
+    let header = StackHeader { pc: PC, sp: u64::MAX - 3, fp: u64::MAX, filled: 0b111, ..StackHeader::default() };
+    for pages in [1, 3] {
+        for by in [rule(leaf::FROM_STACK_POINTER, 0, leaf::UNCHANGED), rule(leaf::FROM_STACK_POINTER, 0, 0), none()] {
+            let walk = walk_copy(&header, &vec![0xff; pages * PAGE], leaf_only(by));
+            assert_eq!(walk.pcs, [PC]);
+        }
+    }
+}
