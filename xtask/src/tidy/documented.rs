@@ -18,7 +18,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         let todo = "add '#![warn(missing_docs)]': others use what is public here".to_owned();
         Finding::new(root, 1, "documented", "", todo)
     };
-    BOUNDARY.into_iter().filter(|root| unchecked(&root)).map(finding).collect()
+    BOUNDARY.into_iter().filter(unchecked).map(finding).collect()
 }
 
 /// The lints of the tests make a warning an error.

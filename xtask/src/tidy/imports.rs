@@ -40,8 +40,8 @@ pub struct Named {
 
 impl Named {
     pub fn of(source: &Source) -> Named {
-        let mut named = Named::default();
-        named.items = source.syntax.items.iter().filter_map(name).collect();
+        let items = source.syntax.items.iter().filter_map(name).collect();
+        let mut named = Named { items, ..Named::default() };
         named.visit_file(&source.syntax);
         named
     }

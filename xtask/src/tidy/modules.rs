@@ -1,6 +1,7 @@
 //! The modules of all crates, and to which file a path leads.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use super::imports::{Named, Written};
 use super::source::Source;
@@ -50,7 +51,7 @@ impl<'a> Modules<'a> {
             .filter_map(|source| Some(Module { source, named: Named::of(source), address: address(&source.path)? }));
         let mut all: Vec<Module> = modules.collect();
         let for_tests = all.iter().flat_map(|module| {
-            module.named.for_tests.iter().map(|name| [&module.address[..], &[name.clone()]].concat())
+            module.named.for_tests.iter().map(|name| [&module.address[..], slice::from_ref(name)].concat())
         });
         let for_tests: Vec<Vec<String>> = for_tests.collect();
         all.retain(|module| !for_tests.iter().any(|address| module.address.starts_with(address)));
@@ -111,7 +112,7 @@ impl<'a> Modules<'a> {
             _ => return self.relative(from, path, steps),
         };
         while let Some((word, further)) = rest.split_first() {
-            let below = [&at[..], &[word.clone()]].concat();
+            let below = [&at[..], slice::from_ref(word)].concat();
             if !self.by_address.contains_key(&below) {
                 return self.within(*self.by_address.get(&at)?, word, further, path, steps);
             }
