@@ -3,11 +3,12 @@
 mod aborts;
 mod counts;
 mod half_open;
+mod rounding;
 mod series;
 mod sites;
 mod tls;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use tlsclose_core::model::{Loss, Lossy, State};
 
@@ -102,15 +103,6 @@ fn incomplete(view: &View, lost_sockets: u64) -> Vec<Incomplete> {
 /// Whole seconds are enough for people, and sort.
 fn rfc3339(at: jiff::Timestamp) -> String {
     at.round(jiff::Unit::Second).unwrap_or(at).to_string()
-}
-
-/// Tenths of a second.
-fn seconds(span: Duration) -> f64 {
-    tenths(span.as_secs_f64())
-}
-
-fn tenths(number: f64) -> f64 {
-    (number * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod census_log;
 mod placing;
 mod resolve;
 mod spinning;
+mod spinning_now;
 pub mod view;
 
 use std::{
@@ -16,7 +17,7 @@ use tlsclose_common::facts::holder;
 
 pub use self::{
     census_log::CensusLog,
-    spinning::SpinningNow,
+    spinning_now::SpinningNow,
     view::{Evidence, KnownProcess, View},
 };
 use crate::{

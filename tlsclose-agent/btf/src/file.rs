@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::{BtfError, MAGIC};
+use crate::{error::BtfError, types::MAGIC};
 
 /// More is not read, in bytes; distributions' kernels have 3 to 8 MiB.
 const MOST: u64 = 256 << 20;

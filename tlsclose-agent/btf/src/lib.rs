@@ -14,8 +14,5 @@ mod types;
 
 pub use self::{
     error::BtfError,
-    types::{Btf, Member, Type},
+    types::{Btf, MAGIC, Member, Type},
 };
-
-/// The first two bytes of BTF, in the byte order of its host.
-pub const MAGIC: u16 = 0xeb9f;

@@ -1,6 +1,6 @@
 //! What is asked of a kernel's types: offsets, and what there is.
 
-use crate::{Btf, BtfError, kind};
+use crate::{error::BtfError, kind, types::Btf};
 
 impl Btf<'_> {
     /// The kernel has this tracepoint, for programs of type `tp_btf`.
@@ -65,7 +65,7 @@ impl Btf<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MAGIC;
+    use crate::types::MAGIC;
 
     /// `struct outer { int a; struct { int b; int c:3; }; typedef-of-struct-with-d e; }` by hand.
     fn sample() -> Vec<u8> {

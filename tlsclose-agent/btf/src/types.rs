@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::{BtfError, MAGIC, kind};
+use crate::{error::BtfError, kind};
+
+/// The first two bytes of BTF, in the byte order of its host.
+pub const MAGIC: u16 = 0xeb9f;
 
 /// Members without a name that a member is looked for in, one inside the other.
 const DEPTH: u32 = 8;

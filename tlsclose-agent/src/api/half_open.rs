@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use tlsclose_core::model::{Container, HalfOpenReason, Kind, Touch};
 
-use super::HolderInfo;
+use super::report::HolderInfo;
 
 /// A code path that opened connections whose peer may be gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

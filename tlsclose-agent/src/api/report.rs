@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tlsclose_core::model::{CommonPath, Container, Death, Ended, Frame, Kind, State, Status, Touch};
 
-use super::{AbortSite, HalfOpenSite, Spinning, TlsSite, TlsStanding};
+use super::{
+    aborts::AbortSite,
+    half_open::HalfOpenSite,
+    spinning::Spinning,
+    tls::{TlsSite, TlsStanding},
+};
 
 /// Version of the JSON below. Fields may be added within a version.
 pub const SCHEMA: u32 = 1;

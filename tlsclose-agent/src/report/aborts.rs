@@ -5,7 +5,7 @@ use tlsclose_core::{
     model::Kind,
 };
 
-use super::tenths;
+use super::rounding::tenths;
 use crate::{
     api::{AbortProcess, AbortSite, PROCESSES_SHOWN},
     watch::View,

@@ -11,7 +11,7 @@ use tlsclose_core::{
     },
 };
 
-use super::seconds;
+use super::rounding::seconds;
 use crate::{
     api::{HalfOpenExample, HalfOpenProcess, HalfOpenSeries, HalfOpenSite, HolderInfo, PROCESSES_SHOWN},
     watch::{KnownProcess, View},

@@ -7,7 +7,7 @@ use tlsclose_core::model::{
     series_limit::{OTHER, UNSAMPLED},
 };
 
-use super::seconds;
+use super::rounding::seconds;
 use crate::{
     api::{ProcessSeries, QueueSeries, SiteInfo, SiteSeries},
     watch::View,

@@ -11,7 +11,10 @@ use tlsclose_core::{
     model::{Death, HeldBy, Kind, Moment, ProcessId, State, Status, Touch},
 };
 
-use super::{seconds, tenths, tls::standing};
+use super::{
+    rounding::{seconds, tenths},
+    tls::standing,
+};
 use crate::{
     api::{AcceptQueue, Example, HolderInfo, LastHour, PROCESSES_SHOWN, Process, Site},
     watch::{Evidence, View},

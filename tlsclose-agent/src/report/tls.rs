@@ -7,7 +7,7 @@ use tlsclose_core::{
     model::{Death, Kind},
 };
 
-use super::tenths;
+use super::rounding::tenths;
 use crate::{
     api::{Goodbye, PROCESSES_SHOWN, TlsProcess, TlsSite, TlsStanding},
     watch::View,

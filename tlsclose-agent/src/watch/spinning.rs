@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
+use super::spinning_now::SpinningNow;
 use crate::{
     api::Spinning,
     attribution::process::{epoll_targets, thread_cpu},
@@ -12,22 +13,13 @@ use tlsclose_core::{
         sites::SiteKey,
         spins::{Spin, polls_per_second},
     },
-    model::{Kind, ProcessId, Thread, Workload},
+    model::{Kind, ProcessId, Thread},
 };
 
 /// How long suspects are looked at. Reads, sends and polls of everybody are a little slower meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 /// Processes whose threads are looked through after one census.
 const PROCESSES: usize = 64;
-
-/// What spins, after one census.
-#[derive(Debug, Default)]
-pub struct SpinningNow {
-    /// The fastest of each site.
-    pub sites: BTreeMap<SiteKey, Spinning>,
-    /// Sockets that something spins around, by workload: each that has a lingering one.
-    pub sockets: BTreeMap<Workload, u64>,
-}
 
 impl Watch {
     pub(super) fn look_for_spins(&mut self) {

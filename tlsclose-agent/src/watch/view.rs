@@ -13,7 +13,7 @@ use tlsclose_core::{
     model::{CloseResult, CommonPath, Container, Loss, Moment, ProcessId, Touch, Workload},
 };
 
-use super::{CensusLog, spinning::SpinningNow};
+use super::{census_log::CensusLog, spinning_now::SpinningNow};
 use crate::{
     api::{BadCloses, BlockedThread, ClosedElsewhere, Feature, MapUse},
     attribution::process::{Identity, Vitals},

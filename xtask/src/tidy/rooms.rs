@@ -17,8 +17,9 @@ const LEVELS: &[&[Room]] = &[
     ],
     &[Room { name: "core", paths: &["tlsclose-agent/core/src/lib.rs"] }],
     &[
-        Room { name: "symbols", paths: &["tlsclose-agent/symbols/src/", "tlsclose-agent/src/attribution/symbols"] },
+        Room { name: "symbols", paths: &["tlsclose-agent/symbols/src/"] },
         Room { name: "host", paths: &["tlsclose-agent/src/host"] },
+        Room { name: "config", paths: &["tlsclose-agent/src/config"] },
     ],
     &[Room { name: "api", paths: &["tlsclose-agent/src/api"] }],
     &[Room { name: "kernel", paths: &["tlsclose-agent/src/kernel"] }],
@@ -27,10 +28,7 @@ const LEVELS: &[&[Room]] = &[
     &[Room { name: "watch", paths: &["tlsclose-agent/src/watch"] }],
     &[Room { name: "report", paths: &["tlsclose-agent/src/report"] }],
     &[Room { name: "output", paths: &["tlsclose-agent/src/output"] }],
-    &[Room {
-        name: "cli",
-        paths: &["tlsclose-agent/src/cli", "tlsclose-agent/src/config", "tlsclose-agent/src/explain.rs"],
-    }],
+    &[Room { name: "cli", paths: &["tlsclose-agent/src/cli", "tlsclose-agent/src/explain.rs"] }],
     &[Room { name: "commands", paths: &["tlsclose-agent/src/commands", "tlsclose-agent/src/logging.rs"] }],
     &[Room { name: "the agent", paths: &["tlsclose-agent/src/lib.rs", "tlsclose-agent/src/main.rs"] }],
 ];
@@ -138,7 +136,7 @@ mod tests {
         let source = [Source::parse("tlsclose-agent/src/attic.rs", "").expect("no Rust")];
         assert_eq!(check(&Modules::of(&source))[0].path, "tlsclose-agent/src/attic.rs");
         assert_eq!(place("tlsclose-agent/src/apiary.rs").map(|place| place.name), None);
-        assert_eq!(place("tlsclose-agent/src/attribution/symbols.rs").map(|place| place.name), Some("symbols"));
+        assert_eq!(place("tlsclose-agent/src/attribution/symbols.rs").map(|place| place.name), Some("attribution"));
         assert_eq!(place("tlsclose-agent/src/attribution/java.rs").map(|place| place.name), Some("attribution"));
     }
 }
