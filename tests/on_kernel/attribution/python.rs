@@ -8,7 +8,7 @@ use tlsclose_tests::child::Child;
 use tlsclose_tests::host::{needs, root};
 use tlsclose_tests::netns::Netns;
 use tlsclose_tests::report::{frames_in, function, line_in, list, process_of, sites_of, sockets_of};
-use tlsclose_tests::seconds;
+use tlsclose_tests::{seconds, wait_for};
 
 const SOURCE: &str = "tests/leaky/python/leaky.py";
 
@@ -264,8 +264,9 @@ fn a_python_server_that_ended_is_named_to_the_line() {
     for child in &mut children {
         let heir: u32 = child.wait_for_line("heir ", seconds(20)).parse().expect("a PID");
         assert!(child.wait(seconds(5)).is_some(), "{heir}'s parent stays");
-        let sockets: u64 = child.wait_for_line("ready ", seconds(20)).parse().expect("a number");
-        let sites = sites_with(&agent, heir, sockets);
+        // The heir says it, when its parent has ended.
+        let ready = || child.stdout().lines().find_map(|line| line.strip_prefix("ready ")?.trim().parse::<u64>().ok());
+        let sites = sites_with(&agent, heir, wait_for("the heir to be ready", seconds(20), ready));
         let [site] = &sites[..] else { panic!("{} sites: {sites:#?}", sites.len()) };
         assert_names_server(site, heir, false);
     }

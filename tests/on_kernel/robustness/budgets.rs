@@ -47,9 +47,7 @@ fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
 #[test]
 fn a_program_with_frame_pointers_is_not_copied() {
     const COUNT: u64 = 300;
-    // What the loads of other tests take of the budget for all stacks is not the question.
-    let flags = ["--max-stack-copies-per-second=1", "--max-stacks-per-second=100000"];
-    let (namespace, agent) = (Netns::new(), Agent::start_with(&flags));
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-stack-copies-per-second=1"]));
     let [walked, copied] = [Language::OptimisedC, Language::FramelessC].map(|language| {
         let arguments = ["--count", &COUNT.to_string(), "--rate", "50", "--for", "60"];
         let mut leaky = Leaky::start(&namespace, language, way_named("eof_forget"), &arguments);
