@@ -13,67 +13,61 @@ fn found(file: &str) -> Vec<(&'static str, String)> {
     all.map(|one| (one.runtime.name(), one.id.replace(A, "A").replace(B, "B"))).collect()
 }
 
+/// What stands in `/proc/PID/cgroup`, the runtime and the id.
+const CASES: &[(&str, &str, &str)] = &[
+    // Docker: cgroupfs and systemd, v1 and v2, rootless.
+    ("1:name=systemd:/docker/{A}", "docker", "A"),
+    ("0::/docker/{A}", "docker", "A"),
+    ("0::/system.slice/docker-{A}.scope", "docker", "A"),
+    ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope", "docker", "A"),
+    // Kubernetes with cri-dockerd.
+    ("0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0f_1.slice/docker-{A}.scope", "docker", "A"),
+    // Kubernetes with containerd.
+    (
+        "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod9_f.slice/cri-containerd-{A}.scope",
+        "containerd",
+        "A",
+    ),
+    ("11:memory:/kubepods.slice/kubepods-pod9_f.slice/cri-containerd-{A}.scope", "containerd", "A"),
+    (
+        "5:cpu,cpuacct:/system.slice/containerd.service/kubepods-burstable-pod9_f.slice:cri-containerd:{A}",
+        "containerd",
+        "A",
+    ),
+    ("0::/kubepods/burstable/pod9-f/{A}", "", "A"),
+    ("0::/k8s.io/{A}", "containerd", "A"),
+    ("0::/system.slice/nerdctl-{A}.scope", "containerd", "A"),
+    // CRI-O.
+    ("0::/kubepods.slice/kubepods-pod9_f.slice/crio-{A}.scope", "cri-o", "A"),
+    ("0::/kubepods.slice/kubepods-pod9_f.slice/crio-{A}.scope/container", "cri-o", "A"),
+    ("4:pids:/kubepods/pod9-f/crio-{A}", "cri-o", "A"),
+    // Podman: root, rootless, cgroupfs.
+    ("0::/machine.slice/libpod-{A}.scope/container", "podman", "A"),
+    ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope/container", "podman", "A"),
+    ("3:memory:/libpod_parent/libpod-{A}", "podman", "A"),
+    ("0::/machine.slice/libpod-{A}.scope/{A}", "podman", "A"),
+    // systemd-nspawn, as a service and from a shell.
+    ("0::/machine.slice/systemd-nspawn@debian.service/payload/system.slice/ssh.service", "systemd-nspawn", "debian"),
+    ("0::/machine.slice/machine-my\\x2dbox.scope/payload", "systemd-nspawn", "my-box"),
+    // LXC, and plain runc.
+    ("0::/lxc.payload.web/system.slice", "lxc", "web"),
+    ("2:memory:/lxc/web", "lxc", "web"),
+    ("0::/system.slice/runc-web.scope", "runc", "web"),
+    ("0::/web1", "runc", "web1"),
+    ("6:freezer:/user.slice/web1", "runc", "web1"),
+    // Seen from inside another container's cgroup namespace, and after the end of its own.
+    ("0::/../../pod9_f.slice/cri-containerd-{A}.scope", "containerd", "A"),
+    ("0::/../cri-containerd-{A}.scope/init", "containerd", "A"),
+    ("0::/system.slice/docker-{A}.scope (deleted)", "docker", "A"),
+    // Other parents.
+    ("0::/actions_job/{A}", "", "A"),
+    ("8:pids:/ecs/1234/{A}", "", "A"),
+];
+
 #[test]
 fn containers_of_every_runtime_driver_and_version() {
-    let cases = [
-        // Docker: cgroupfs and systemd, v1 and v2, rootless.
-        ("1:name=systemd:/docker/{A}", "docker", "A"),
-        ("0::/docker/{A}", "docker", "A"),
-        ("0::/system.slice/docker-{A}.scope", "docker", "A"),
-        ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope", "docker", "A"),
-        // Kubernetes with cri-dockerd.
-        (
-            "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod0f_1.slice/docker-{A}.scope",
-            "docker",
-            "A",
-        ),
-        // Kubernetes with containerd.
-        (
-            "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod9_f.slice/cri-containerd-{A}.scope",
-            "containerd",
-            "A",
-        ),
-        ("11:memory:/kubepods.slice/kubepods-pod9_f.slice/cri-containerd-{A}.scope", "containerd", "A"),
-        (
-            "5:cpu,cpuacct:/system.slice/containerd.service/kubepods-burstable-pod9_f.slice:cri-containerd:{A}",
-            "containerd",
-            "A",
-        ),
-        ("0::/kubepods/burstable/pod9-f/{A}", "", "A"),
-        ("0::/k8s.io/{A}", "containerd", "A"),
-        ("0::/system.slice/nerdctl-{A}.scope", "containerd", "A"),
-        // CRI-O.
-        ("0::/kubepods.slice/kubepods-pod9_f.slice/crio-{A}.scope", "cri-o", "A"),
-        ("0::/kubepods.slice/kubepods-pod9_f.slice/crio-{A}.scope/container", "cri-o", "A"),
-        ("4:pids:/kubepods/pod9-f/crio-{A}", "cri-o", "A"),
-        // Podman: root, rootless, cgroupfs.
-        ("0::/machine.slice/libpod-{A}.scope/container", "podman", "A"),
-        ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope/container", "podman", "A"),
-        ("3:memory:/libpod_parent/libpod-{A}", "podman", "A"),
-        ("0::/machine.slice/libpod-{A}.scope/{A}", "podman", "A"),
-        // systemd-nspawn, as a service and from a shell.
-        (
-            "0::/machine.slice/systemd-nspawn@debian.service/payload/system.slice/ssh.service",
-            "systemd-nspawn",
-            "debian",
-        ),
-        ("0::/machine.slice/machine-my\\x2dbox.scope/payload", "systemd-nspawn", "my-box"),
-        // LXC, and plain runc.
-        ("0::/lxc.payload.web/system.slice", "lxc", "web"),
-        ("2:memory:/lxc/web", "lxc", "web"),
-        ("0::/system.slice/runc-web.scope", "runc", "web"),
-        ("0::/web1", "runc", "web1"),
-        ("6:freezer:/user.slice/web1", "runc", "web1"),
-        // Seen from inside another container's cgroup namespace, and after the end of its own.
-        ("0::/../../pod9_f.slice/cri-containerd-{A}.scope", "containerd", "A"),
-        ("0::/../cri-containerd-{A}.scope/init", "containerd", "A"),
-        ("0::/system.slice/docker-{A}.scope (deleted)", "docker", "A"),
-        // Other parents.
-        ("0::/actions_job/{A}", "", "A"),
-        ("8:pids:/ecs/1234/{A}", "", "A"),
-    ];
-    for (file, runtime, id) in cases {
-        assert_eq!(found(file), [(runtime, id.to_owned())], "{file}");
+    for (file, runtime, id) in CASES {
+        assert_eq!(found(file), [(*runtime, (*id).to_owned())], "{file}");
     }
 }
 
