@@ -15,8 +15,24 @@ const ONE_HOUSE: &str = "tlsclose-agent/";
 const SHARED: [(&[&str], &str); 3] = [
     (&["lib"], "cargo's name for a library"),
     (
-        &["aborts", "census", "close_calls", "half_open", "host", "neighbours", "sites", "spins", "tls", "tls_outcome"],
-        "one feature, the same in each layer",
+        &[
+            "aborts",
+            "census",
+            "clock",
+            "closes",
+            "half_open",
+            "host",
+            "jit",
+            "neighbours",
+            "process",
+            "sites",
+            "spinning",
+            "spins",
+            "stacks",
+            "tls",
+            "tls_outcome",
+        ],
+        "one feature or idea, the same in each layer",
     ),
     (
         &["agent", "doctor", "explain", "leaks", "states", "top"],
