@@ -7,7 +7,7 @@ use core::{ffi::c_void, ptr::addr_of};
 
 use tlsclose_common::layout::SystemCalls;
 
-use crate::kernel::{access, global};
+use super::{access, globals::global};
 
 /// Indices, in 8-byte words, of the program counter, stack pointer and frame pointer in
 /// `struct pt_regs` (x86-64: arch/x86/include/asm/ptrace.h; arm64: arch/arm64/include/asm/ptrace.h).

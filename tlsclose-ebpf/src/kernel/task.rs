@@ -5,7 +5,12 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use tlsclose_common::{facts::Comm, layout::ABSENT};
 
-use super::{LAYOUT, Stray, access, field, global, reads_by_address, word_at};
+use super::{
+    access,
+    fields::{field, reads_by_address, word_at},
+    globals::{LAYOUT, global},
+    untyped_sock::Stray,
+};
 
 const PF_EXITING: u32 = 0x4;
 const PF_IO_WORKER: u32 = 0x10;

@@ -4,7 +4,11 @@ use core::ffi::c_void;
 
 use tlsclose_common::layout::ABSENT;
 
-use super::{AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, access, field, global, references, words};
+use super::{
+    access,
+    fields::{AF_INET, AF_INET6, IPPROTO_TCP, field, references, words},
+    globals::{LAYOUT, global},
+};
 
 /// A TCP socket: `struct sock *` with `sk_protocol == IPPROTO_TCP`.
 ///

@@ -6,9 +6,9 @@
 use tlsclose_common::facts::Holder;
 
 use super::{
-    AF_INET, AF_INET6, IPPROTO_TCP, LAYOUT, global, references_at,
+    fields::{AF_INET, AF_INET6, IPPROTO_TCP, references_at, word_at},
+    globals::{LAYOUT, global},
     tcp::{fold_peer, fold_v6},
-    word_at,
 };
 
 /// The address of what was a TCP socket when it was found.

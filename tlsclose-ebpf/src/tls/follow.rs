@@ -35,7 +35,7 @@ pub fn follow(sk: Tcp, sequences: Sequences, entry: *mut TlsSocket, bytes: u32, 
         direction.skip(bytes);
     } else if !(in_step
         && direction.is_between_records()
-        && Source::plain_header(bytes, which).is_some_and(|header| is_one_record(direction, header, bytes)))
+        && Source::plain_header(bytes, which).is_some_and(|header| take_whole_record(direction, header, bytes)))
     {
         return follow_closely(sk, entry, bytes, which, in_memory);
     } else if which == call::SEND {
@@ -48,7 +48,7 @@ pub fn follow(sk: Tcp, sequences: Sequences, entry: *mut TlsSocket, bytes: u32, 
 /// Takes in `bytes` bytes that begin with this header, if they are one record or its begin. False, and
 /// nothing is changed, where they are more.
 #[inline(always)]
-fn is_one_record(direction: &mut Direction, header: [u8; 5], bytes: u32) -> bool {
+fn take_whole_record(direction: &mut Direction, header: [u8; 5], bytes: u32) -> bool {
     let [kind, major, minor, high, low] = header;
     let rest = bytes - HEADER;
     if rest > u16::from_be_bytes([high, low]) as u32 {
@@ -183,7 +183,7 @@ fn follow_headers(which: u8, direction: &mut Direction, begin: Source, bytes: u3
         }
         return;
     }
-    if !header.is_some_and(|header| is_one_record(direction, header, bytes)) {
+    if !header.is_some_and(|header| take_whole_record(direction, header, bytes)) {
         record_walk::follow(which, direction, begin, bytes);
     }
 }

@@ -6,7 +6,7 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 
-use crate::kernel::{LAYOUT, global};
+use crate::kernel::globals::{LAYOUT, global};
 
 /// Offset of `task_struct.stack`.
 #[unsafe(no_mangle)]
