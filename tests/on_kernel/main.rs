@@ -10,7 +10,7 @@ mod leaks;
 mod robustness;
 mod serving;
 
-use tlsclose_tests::agent::{Agent, Shared};
+use tlsclose_tests::agent::{Agent, shared::Shared};
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::leaky::{Language, Leaky, way_named};
 use tlsclose_tests::netns::Netns;

@@ -1,6 +1,6 @@
 //! The released agent, running for one test or for many.
 
-mod shared;
+pub mod shared;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -15,8 +15,6 @@ use crate::host::{free_port, tlsclose};
 use crate::http::{Response, Server};
 use crate::metrics::Metrics;
 use crate::{in_vain, seconds, wait_for};
-
-pub use self::shared::Shared;
 
 /// What the product promises for SIGTERM.
 const END: Duration = Duration::from_secs(2);

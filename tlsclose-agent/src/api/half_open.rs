@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use tlsclose_core::model::{Container, HalfOpenReason, Kind, Touch};
 
-use super::report::HolderInfo;
+use super::holder_info::HolderInfo;
 
 /// A code path that opened connections whose peer may be gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

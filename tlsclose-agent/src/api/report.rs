@@ -8,6 +8,7 @@ use tlsclose_core::model::{CommonPath, Container, Death, Ended, Frame, Kind, Sta
 use super::{
     aborts::AbortSite,
     half_open::HalfOpenSite,
+    holder_info::HolderInfo,
     spinning::Spinning,
     tls::{TlsSite, TlsStanding},
 };
@@ -252,11 +253,4 @@ pub struct AcceptQueue {
     pub syn_recv_unanswered: u32,
     /// Who could accept them.
     pub holders: Vec<HolderInfo>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderInfo {
-    pub pid: u32,
-    pub comm: String,
-    pub fd: u32,
 }

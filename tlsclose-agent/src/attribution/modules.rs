@@ -9,6 +9,7 @@ pub mod contents;
 pub mod debug;
 mod mapped;
 pub mod maps;
+mod module_id;
 pub mod open;
 
 use std::collections::{HashMap, HashSet};
@@ -25,13 +26,11 @@ use super::process::procfs::Procfs;
 use contents::Contents;
 use debug::{DebugSearch, Root};
 pub use mapped::MappedModules;
-use mapped::Range;
 use maps::{Backing, Mapping};
+use module_id::Range;
+pub use module_id::{CodePlace, MODULES_MAX, ModuleId};
 use open::{FileVersion, FoundMapping};
 use tlsclose_core::model::{ProcessId, printable};
-
-/// Modules remembered; beyond, those not seen for longest are forgotten.
-pub const MODULES_MAX: usize = 1024;
 
 /// Files kept open.
 const FILES_MAX: usize = 256;
@@ -47,18 +46,6 @@ const OPENS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Processes remembered for having hung.
 const HUNG_MAX: usize = 1024;
-
-/// Number of a module. Never used again for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModuleId(pub u32);
-
-impl ModuleId {
-    /// Code that no file holds: a JIT compiler's. Its offsets are addresses.
-    pub const JIT: Self = Self(u32::MAX - 1);
-}
-
-/// Where code lies: an offset in a module.
-pub type CodePlace = (ModuleId, u64);
 
 /// A file that processes execute, or the kernel's vDSO.
 #[derive(Debug)]

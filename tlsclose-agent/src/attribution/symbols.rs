@@ -23,6 +23,8 @@ mod debug_files;
 mod frames;
 mod helper_backoff;
 mod jit;
+mod jit_name;
+mod known_debug_files;
 mod loading;
 mod loads;
 
@@ -43,10 +45,10 @@ use cache::Cache;
 use client::{Helper, Launch, nonsense};
 use copies::Copies;
 use deadlines::{CALL_DEADLINE, FIRST_DEADLINE, LEAF_DEADLINE, NAMES_DEADLINE};
-use debug_files::DebugFiles;
 use frames::{checked, clean, frames};
 use helper_backoff::{Starts, Strikes};
-pub use jit::JitName;
+pub use jit_name::JitName;
+use known_debug_files::DebugFiles;
 use loads::{DebugFile, DebugId, Load};
 use tlsclose_core::model::Frame;
 

@@ -4,6 +4,7 @@
 //! that makes system calls needs for unwinding is learned here once per file and handed down.
 
 mod unwound;
+mod unwound_stack;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -34,7 +35,7 @@ use crate::attribution::{
 use tlsclose_core::model::ProcessId;
 use tlsclose_core::model::site_id::is_runtime_module;
 use tlsclose_core::model::{CodePath, PathId};
-use unwound::Unwound;
+use unwound_stack::Unwound;
 
 /// Places remembered for programs and threads to start at.
 const MAX_ROOTS: usize = 8_192;

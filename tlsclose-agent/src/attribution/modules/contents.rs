@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contents remembered before those are dropped that no module holds any more.
-const TIDY_AT: usize = 2 * super::MODULES_MAX;
+const TIDY_AT: usize = 2 * super::module_id::MODULES_MAX;
 
 /// SHA-256 over all bytes that are used of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,22 +1,14 @@
 //! Which address of a process belongs to which module.
 
-use super::ModuleId;
 #[cfg(test)]
 use super::Modules;
+use super::module_id::{ModuleId, Range};
 
 /// Where a process has mapped its modules, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct MappedModules {
     /// By ascending address.
     pub(super) ranges: Vec<Range>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
-    pub start: u64,
-    pub end: u64,
-    pub offset: u64,
-    pub module: ModuleId,
 }
 
 impl MappedModules {

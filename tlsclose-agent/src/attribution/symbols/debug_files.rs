@@ -4,53 +4,14 @@
 //! of a process, and whoever owns that would else name the functions of everybody who runs the
 //! same program. So a name is known by the contents and by the debug file that it came from.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::time::Instant;
-
-use rustc_hash::FxHashMap;
 
 use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE};
 use super::loads::{Copy, DebugFile, DebugId, Load};
 use super::{Symbolizer, copy};
-use crate::attribution::modules::contents::Digest;
-use crate::attribution::modules::{MODULES_MAX, ModuleId, Modules};
+use crate::attribution::modules::{ModuleId, Modules};
 use tlsclose_core::model::site_id::is_runtime_module;
-
-/// Debug files whose numbers are remembered.
-const NUMBERS_MAX: usize = 4096;
-
-#[derive(Debug, Default)]
-pub struct DebugFiles {
-    numbers: HashMap<Digest, u32>,
-    next: u32,
-    /// What was found for a module last.
-    of: FxHashMap<ModuleId, DebugFile>,
-}
-
-impl DebugFiles {
-    pub fn of(&self, module: ModuleId) -> DebugFile {
-        self.of.get(&module).copied().unwrap_or(DebugFile::Unknown)
-    }
-
-    fn id(&mut self, digest: Digest, debug_info: bool) -> DebugId {
-        if self.numbers.len() >= NUMBERS_MAX {
-            self.numbers.clear();
-        }
-        let number = *self.numbers.entry(digest).or_insert_with(|| {
-            self.next += 1;
-            self.next
-        });
-        DebugId { number, debug_info }
-    }
-
-    fn remember(&mut self, module: ModuleId, debug: DebugFile, modules: &Modules) {
-        if self.of.len() >= 2 * MODULES_MAX {
-            self.of.retain(|module, _| modules.get(*module).is_some());
-        }
-        self.of.insert(module, debug);
-    }
-}
 
 impl Symbolizer {
     /// Sees to it that what was loaded for a module has the module's debug file, if there is one.

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tlsclose_symbols::protocol::Name;
@@ -10,18 +9,12 @@ use tlsclose_symbols::protocol::Name;
 use super::client::Helper;
 use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE, NAMES_DEADLINE};
 use super::frames::clean;
+use super::jit_name::JitName;
 use super::{Symbolizer, copy};
 use tlsclose_core::model::ProcessId;
 
 /// Processes remembered for maps that cost a helper.
 const JIT_STRUCK_MAX: usize = 1024;
-
-/// A function that a JIT compiler made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct JitName {
-    pub function: Arc<str>,
-    pub file: Option<Arc<str>>,
-}
 
 impl Symbolizer {
     /// Whether the helper has the map of the process's JIT compiler.

@@ -3,26 +3,12 @@
 use tlsclose_common::facts::StackHeader;
 use tlsclose_symbols::rule::{Caller, NO_TABLES};
 
-use super::{Paths, caller_of};
+use super::{Paths, caller_of, unwound_stack::Unwound};
 use crate::attribution::{
     code_paths::stacks::{Normalized, Step, Walk, normalize, walk_copy},
-    modules::{CodePlace, MappedModules, ModuleId, Modules},
+    modules::{MappedModules, ModuleId, Modules},
     symbols::Symbolizer,
 };
-
-/// What a copied stack holds.
-pub struct Unwound {
-    /// Innermost first, up to the first address that belongs to no file.
-    pub path: Vec<CodePlace>,
-    /// How to get from each frame to its caller; None where that cannot be said now.
-    pub callers: Vec<Option<Caller>>,
-    /// It ends at the start of the program or of a thread.
-    pub is_whole: bool,
-    /// It ended because the copy did.
-    pub left_copy: bool,
-    /// How far above the stack pointer words were used, in bytes.
-    pub reach: u64,
-}
 
 impl Paths {
     /// Unwinds a copy, and does so again where it met a library that was loaded after the mappings
