@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use tlsclose_btf::{Btf, kind};
+use tlsclose_btf::{Btf, type_kind};
 
 /// Where the kernel shows its types.
 pub const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
@@ -15,7 +15,7 @@ pub const OF_THIS_KERNEL: &str = "/sys/kernel/btf/vmlinux";
 /// When there is no such member.
 pub fn with_moved_member(structure: &str, member: &str, bytes: i32, to: &Path) {
     let types = Btf::parse(of_this_kernel()).expect("the kernel's types");
-    let of = types.named(kind::STRUCT, structure);
+    let of = types.named(type_kind::STRUCT, structure);
     let way = of.and_then(|of| types.way_to(of, member)).unwrap_or_else(|| panic!("no {structure}.{member}"));
     // The top byte of a structure with bit fields is the size of one.
     let at = way.last().expect("a member").at + 8;

@@ -7,13 +7,13 @@
 mod aborts;
 mod half_open;
 mod holder_info;
+mod leaks;
 mod listed;
-mod report;
 mod snapshot;
 mod spinning;
 mod tls;
 
-pub use self::{aborts::*, half_open::*, holder_info::*, listed::*, report::*, snapshot::*, spinning::*, tls::*};
+pub use self::{aborts::*, half_open::*, holder_info::*, leaks::*, listed::*, snapshot::*, spinning::*, tls::*};
 
 /// Processes shown for one site.
 pub const PROCESSES_SHOWN: usize = 20;

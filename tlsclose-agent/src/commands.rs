@@ -13,7 +13,7 @@ use crate::{
     cli::shared::Places,
     host::rights,
     kernel::{Kernel, LoadError, Options},
-    output::client::ClientError,
+    output::agent_client::ClientError,
 };
 
 /// The host cannot do it.

@@ -12,7 +12,7 @@ use self::{
     closes::Closes,
     controls::Controls,
     counters::CounterMaps,
-    features::{Feature, is_available},
+    features::{ProbedFeature, is_available},
     hook::Hook,
     runs::Run,
     sends::Sends,
@@ -73,7 +73,7 @@ pub struct Kernel {
     pub stream: Stream,
     pub tls: Tls,
     /// What is attached and what is not, and why.
-    pub features: Vec<Feature>,
+    pub features: Vec<ProbedFeature>,
 }
 
 impl Kernel {
@@ -81,7 +81,7 @@ impl Kernel {
     fn of(
         mut programs: Programs,
         options: &Options,
-        features: Vec<Feature>,
+        features: Vec<ProbedFeature>,
         send_hook: Option<sends::Loaded>,
     ) -> Result<Self, LoadError> {
         let maps = &mut programs;

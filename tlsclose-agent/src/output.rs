@@ -1,6 +1,6 @@
 //! What the agent says, and to whom. Everything here is made from a snapshot and calls nobody upstream.
 
-pub mod client;
+pub mod agent_client;
 pub mod doctor;
 pub mod filter;
 pub mod http;

@@ -8,8 +8,8 @@
 
 mod error;
 pub mod file;
-pub mod kind;
 mod questions;
+pub mod type_kind;
 mod types;
 
 pub use self::{

@@ -1,11 +1,11 @@
 //! What is asked of a kernel's types: offsets, and what there is.
 
-use crate::{error::BtfError, kind, types::Btf};
+use crate::{error::BtfError, type_kind, types::Btf};
 
 impl Btf<'_> {
     /// The kernel has this tracepoint, for programs of type `tp_btf`.
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        self.named(kind::TYPEDEF, &format!("btf_trace_{name}")).is_some()
+        self.named(type_kind::TYPEDEF, &format!("btf_trace_{name}")).is_some()
     }
 
     /// The kernel's programs may call this helper (`enum bpf_func_id`, include/uapi/linux/bpf.h).
@@ -15,15 +15,15 @@ impl Btf<'_> {
 
     /// The names of an enumeration's values; none where there is no such enumeration.
     pub fn enumerators(&self, enumeration: &str) -> impl Iterator<Item = &[u8]> {
-        let ty = self.named(kind::ENUM, enumeration).into_iter();
+        let ty = self.named(type_kind::ENUM, enumeration).into_iter();
         ty.flat_map(move |ty| (0..ty.len()).filter_map(move |i| Some(self.name(self.word(ty.at + 12 + 8 * i)?))))
     }
 
     /// How many parameters a function has; None where there is no such function.
     pub fn parameters(&self, function: &str) -> Option<u32> {
-        let function = self.named(kind::FUNC, function)?;
+        let function = self.named(type_kind::FUNC, function)?;
         let prototype = self.by_id(function.size_or_type)?;
-        (prototype.kind() == kind::FUNC_PROTO).then_some(prototype.len() as u32)
+        (prototype.kind() == type_kind::FUNC_PROTO).then_some(prototype.len() as u32)
     }
 
     /// The structure exists and has the field.
@@ -36,7 +36,7 @@ impl Btf<'_> {
     /// # Errors
     /// When there is no such structure.
     pub fn size(&self, structure: &str) -> Result<u32, BtfError> {
-        let ty = self.named(kind::STRUCT, structure);
+        let ty = self.named(type_kind::STRUCT, structure);
         ty.map(|ty| ty.size_or_type).ok_or_else(|| BtfError::NoType(structure.to_owned()))
     }
 
@@ -46,7 +46,7 @@ impl Btf<'_> {
     /// # Errors
     /// When there is no such structure or field, or the field does not begin at a byte.
     pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
-        let ty = self.named(kind::STRUCT, structure);
+        let ty = self.named(type_kind::STRUCT, structure);
         let mut ty = ty.ok_or_else(|| BtfError::NoType(structure.to_owned()))?;
         let missing = || BtfError::NoField { structure: structure.to_owned(), path: path.to_owned() };
         let mut bits = 0u32;
@@ -75,18 +75,18 @@ mod tests {
             strings.windows(wanted.len()).position(|w| w == wanted).unwrap() as u32
         };
         let mut types: Vec<u32> = Vec::new();
-        types.extend([0, kind::INT << 24, 4, 32]); // 1: int
-        types.extend([0, kind::STRUCT << 24 | 2 | 1 << 31, 8]); // 2: anonymous
+        types.extend([0, type_kind::INT << 24, 4, 32]); // 1: int
+        types.extend([0, type_kind::STRUCT << 24 | 2 | 1 << 31, 8]); // 2: anonymous
         types.extend([name("b"), 1, 0, name("c"), 1, 3 << 24 | 33]);
-        types.extend([0, kind::STRUCT << 24 | 1, 8]); // 3: holds d
+        types.extend([0, type_kind::STRUCT << 24 | 1, 8]); // 3: holds d
         types.extend([name("d"), 1, 32]);
-        types.extend([name("t"), kind::TYPEDEF << 24, 3]); // 4: typedef of 3
-        types.extend([name("outer"), kind::STRUCT << 24 | 3, 24]); // 5
+        types.extend([name("t"), type_kind::TYPEDEF << 24, 3]); // 4: typedef of 3
+        types.extend([name("outer"), type_kind::STRUCT << 24 | 3, 24]); // 5
         types.extend([name("a"), 1, 0, 0, 2, 32, name("e"), 4, 128]);
-        types.extend([name("btf_trace_x"), kind::TYPEDEF << 24, 1]); // 6
-        types.extend([0, kind::FUNC_PROTO << 24 | 2, 1, name("a"), 1, name("b"), 1]); // 7
-        types.extend([name("call"), kind::FUNC << 24, 7]); // 8
-        types.extend([name("bpf_func_id"), kind::ENUM << 24 | 1, 4, name("BPF_FUNC_y"), 0]); // 9
+        types.extend([name("btf_trace_x"), type_kind::TYPEDEF << 24, 1]); // 6
+        types.extend([0, type_kind::FUNC_PROTO << 24 | 2, 1, name("a"), 1, name("b"), 1]); // 7
+        types.extend([name("call"), type_kind::FUNC << 24, 7]); // 8
+        types.extend([name("bpf_func_id"), type_kind::ENUM << 24 | 1, 4, name("BPF_FUNC_y"), 0]); // 9
         let types: Vec<u8> = types.iter().flat_map(|w| w.to_ne_bytes()).collect();
         let mut file = Vec::new();
         file.extend(MAGIC.to_ne_bytes());

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{error::BtfError, kind};
+use crate::{error::BtfError, type_kind};
 
 /// The first two bytes of BTF, in the byte order of its host.
 pub const MAGIC: u16 = 0xeb9f;
@@ -48,7 +48,7 @@ pub struct Member {
 }
 
 impl Type {
-    /// One of [`kind`].
+    /// One of [`type_kind`].
     pub fn kind(self) -> u32 {
         (self.info >> 24) & 0x1f
     }
@@ -99,10 +99,10 @@ impl<'a> Btf<'a> {
         while at < end {
             let ty = self.type_at(at).ok_or(BtfError::Damaged("a type is cut short"))?;
             let more = match ty.kind() {
-                kind::INT | kind::VAR | kind::DECL_TAG => 4,
-                kind::ARRAY => 12,
-                kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => ty.len() * 12,
-                kind::ENUM | kind::FUNC_PROTO => ty.len() * 8,
+                type_kind::INT | type_kind::VAR | type_kind::DECL_TAG => 4,
+                type_kind::ARRAY => 12,
+                type_kind::STRUCT | type_kind::UNION | type_kind::DATASEC | type_kind::ENUM64 => ty.len() * 12,
+                type_kind::ENUM | type_kind::FUNC_PROTO => ty.len() * 8,
                 _ => 0,
             };
             self.starts.push(at);
@@ -150,7 +150,11 @@ impl<'a> Btf<'a> {
         for _ in 0..32 {
             let ty = self.by_id(id)?;
             match ty.kind() {
-                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => id = ty.size_or_type,
+                type_kind::TYPEDEF
+                | type_kind::VOLATILE
+                | type_kind::CONST
+                | type_kind::RESTRICT
+                | type_kind::TYPE_TAG => id = ty.size_or_type,
                 _ => return Some(ty),
             }
         }
@@ -159,7 +163,7 @@ impl<'a> Btf<'a> {
 
     /// A member of a structure or union.
     pub fn member(&self, of: Type, index: usize) -> Option<Member> {
-        if !matches!(of.kind(), kind::STRUCT | kind::UNION) || index >= of.len() {
+        if !matches!(of.kind(), type_kind::STRUCT | type_kind::UNION) || index >= of.len() {
             return None;
         }
         let at = of.at + 12 + 12 * index;

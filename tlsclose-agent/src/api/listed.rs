@@ -2,7 +2,7 @@
 
 use tlsclose_core::model::{Container, Kind};
 
-use super::{aborts::AbortSite, half_open::HalfOpenSite, report::Site, tls::TlsSite};
+use super::{aborts::AbortSite, half_open::HalfOpenSite, leaks::Site, tls::TlsSite};
 
 /// A process of a site.
 #[derive(Clone, Copy, Debug)]

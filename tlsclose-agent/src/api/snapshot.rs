@@ -9,7 +9,7 @@ use tlsclose_core::{
     model::{CloseResult, Ended, HalfOpenReason, Kind, Loss, State, Workload},
 };
 
-use super::report::{CensusInfo, LostTotals, Report, SCHEMA};
+use super::leaks::{CensusInfo, LostTotals, Report, SCHEMA};
 use crate::host::{facts::HostFact, neighbours::Conntrack};
 
 /// One exported series of a site: (identity, kind, site), after `--max-sites` and `--max-series`.

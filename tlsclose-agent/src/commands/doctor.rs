@@ -7,7 +7,7 @@ use crate::{
     api::{Feature, SCHEMA},
     cli::{DoctorArgs, shared::OutputFormat},
     host::{self, facts},
-    kernel::{Options, features::Feature as Missing, hook::Hook},
+    kernel::{Options, features::ProbedFeature, hook::Hook},
     logging,
     output::doctor::{self, Doctor},
 };
@@ -33,6 +33,6 @@ pub fn run(args: DoctorArgs) -> Done {
 
 /// Nothing could be loaded, so every feature is missing.
 fn refused() -> Vec<Feature> {
-    let feature = |&hook: &Hook| Missing { hook, available: false, probe: "not loaded".to_owned() }.described();
+    let feature = |&hook: &Hook| ProbedFeature { hook, available: false, probe: "not loaded".to_owned() }.described();
     Hook::ALL.iter().map(feature).collect()
 }

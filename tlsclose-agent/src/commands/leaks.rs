@@ -21,7 +21,7 @@ use crate::{
     kernel::Options,
     logging,
     output::{
-        client::{ClientError, Target, leaks_path},
+        agent_client::{ClientError, Target, leaks_path},
         filter::{Filter, select},
         table::{self, Colour, Layout},
     },

@@ -15,9 +15,9 @@ use crate::{
     api::Report,
     cli::TopArgs,
     output::{
-        client::{ClientError, Target, leaks_path},
+        agent_client::{ClientError, Target, leaks_path},
         table::Colour,
-        top::{Next, Top, view},
+        top::{Next, Top, screen},
     },
 };
 
@@ -53,7 +53,7 @@ pub fn run(args: &TopArgs) -> Done {
 
     let colour = Colour::of_stdout();
     let mut terminal = ratatui::try_init()?;
-    let mut draw = |top: &mut Top| terminal.draw(|frame| view::draw(frame, top, colour)).map(drop);
+    let mut draw = |top: &mut Top| terminal.draw(|frame| screen::draw(frame, top, colour)).map(drop);
     let mut drawn = draw(&mut top);
     while drawn.is_ok() {
         match happenings.recv() {

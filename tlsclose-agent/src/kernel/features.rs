@@ -4,14 +4,14 @@ use super::hook::Hook;
 
 /// A hook and whether it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feature {
+pub struct ProbedFeature {
     pub hook: Hook,
     pub available: bool,
     /// How that was found out.
     pub probe: String,
 }
 
-impl Feature {
+impl ProbedFeature {
     /// As the outputs show it.
     pub fn described(&self) -> crate::api::Feature {
         let spec = self.hook.spec();
@@ -45,6 +45,6 @@ impl Feature {
 }
 
 /// The hook is among these, and does its work.
-pub(super) fn is_available(features: &[Feature], hook: Hook) -> bool {
+pub(super) fn is_available(features: &[ProbedFeature], hook: Hook) -> bool {
     features.iter().any(|one| one.hook == hook && one.available)
 }

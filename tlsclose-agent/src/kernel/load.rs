@@ -11,12 +11,12 @@ use super::{
     attach::Programs,
     btf::{self, Btf},
     census,
-    features::Feature,
+    features::ProbedFeature,
     hook::Hook,
     layout::{self, Resolved},
     load_error::{AnyError, LoadError, one_line, refused},
     lockdown, map_prealloc,
-    object::{Access, Object},
+    object::{MemoryAccess, Object},
     options::{BTF, Options},
     reads::{self, Place},
     sends, spins,
@@ -64,7 +64,7 @@ fn load(options: &Options) -> Result<Kernel, LoadError> {
 /// What this kernel's types say.
 struct Types {
     resolved: Resolved,
-    access: Access,
+    access: MemoryAccess,
     allocates: bool,
     place: Place,
     functions: Functions,
@@ -90,7 +90,7 @@ impl Types {
                 return Err(LoadError::NoTracepoint(hook.attach_point()));
             }
         }
-        let (access, allocates) = (Access::of(&types), map_prealloc::may_wait(&types));
+        let (access, allocates) = (MemoryAccess::of(&types), map_prealloc::may_wait(&types));
         let (place, functions) = (Place::of(&types), Functions::of(&types));
         // Both ways of looking at the types need memory.
         drop(types);
@@ -106,7 +106,7 @@ impl Types {
 fn choose_access(types: &Types) -> Result<bool, LoadError> {
     let by_address = lockdown::is_allowed();
     match (types.access, by_address) {
-        (Access::Probed(missing), false) => Err(LoadError::LockedDown(missing)),
+        (MemoryAccess::Probed(missing), false) => Err(LoadError::LockedDown(missing)),
         _ => Ok(by_address),
     }
 }
@@ -114,9 +114,9 @@ fn choose_access(types: &Types) -> Result<bool, LoadError> {
 /// The loaded programs, with the tracepoints and the hook at reads attached.
 struct Attached {
     programs: Programs,
-    access: Access,
+    access: MemoryAccess,
     place: Place,
-    tracepoints: Vec<Feature>,
+    tracepoints: Vec<ProbedFeature>,
     reads: Result<(), AnyError>,
 }
 
@@ -127,10 +127,10 @@ impl Attached {
         let mut attached = Self::of(&object, types)?;
         attached.attach_reads(types.place, types);
         if attached.reads.is_err() && types.place == Place::Exit && by_address && reads::has_probes(types.functions) {
-            if types.access == Access::Typed {
+            if types.access == MemoryAccess::Typed {
                 // Gone before the other is loaded: the two would take twice the memory.
                 drop(attached);
-                attached = Self::of(&Object { access: Access::AtProbes, ..object }, types)?;
+                attached = Self::of(&Object { access: MemoryAccess::AtProbes, ..object }, types)?;
             }
             attached.attach_reads(Place::Probe, types);
         }
@@ -155,7 +155,7 @@ impl Attached {
         options: &Options,
         types: &Types,
         by_address: bool,
-    ) -> Result<(Programs, Vec<Feature>, Option<sends::Loaded>), LoadError> {
+    ) -> Result<(Programs, Vec<ProbedFeature>, Option<sends::Loaded>), LoadError> {
         let Self { mut programs, access, place, tracepoints, reads } = self;
         let (functions, btf) = (types.functions, &types.btf);
         let mut features = vec![found_unheld(access)];
@@ -167,13 +167,17 @@ impl Attached {
         features.extend(system_calls::attach_openings(&mut programs, options, functions, btf));
         features.extend(system_calls::attach_closes(&mut programs, options, by_address, functions, btf)?);
         features.push(spins::load(&mut programs, btf));
-        features.push(Feature::attached(Hook::Census));
+        features.push(ProbedFeature::attached(Hook::Census));
         Ok((programs, features, send_hook.ok()))
     }
 }
 
 /// All of [`TRACEPOINTS`] that are `present`.
-fn attach_tracepoints(programs: &mut Programs, present: &[bool], btf: &AyaBtf) -> Result<Vec<Feature>, LoadError> {
+fn attach_tracepoints(
+    programs: &mut Programs,
+    present: &[bool],
+    btf: &AyaBtf,
+) -> Result<Vec<ProbedFeature>, LoadError> {
     let mut features = Vec::new();
     for ((hook, is_needed), is_present) in TRACEPOINTS.into_iter().zip(present) {
         let outcome = match is_present {
@@ -181,28 +185,32 @@ fn attach_tracepoints(programs: &mut Programs, present: &[bool], btf: &AyaBtf) -
             false => Err("not in this kernel".into()),
         };
         match outcome {
-            Ok(()) => features.push(Feature::attached(hook)),
+            Ok(()) => features.push(ProbedFeature::attached(hook)),
             Err(error) if is_needed => return Err(refused(hook.attach_point(), &error)),
-            Err(error) => features.push(Feature::missing(hook, &one_line(&error))),
+            Err(error) => features.push(ProbedFeature::missing(hook, &one_line(&error))),
         }
     }
     Ok(features)
 }
 
 /// What sockets that no descriptor table shows are looked for with.
-fn found_unheld(access: Access) -> Feature {
+fn found_unheld(access: MemoryAccess) -> ProbedFeature {
     match access {
-        Access::Typed => Feature::works(Hook::Unheld, "loaded"),
-        Access::Probed(missing) => Feature::missing(Hook::Unheld, &format!("this kernel has no BPF helper {missing}")),
-        Access::AtProbes => Feature::missing(Hook::Unheld, "not used by the programs that take kprobes for reads"),
+        MemoryAccess::Typed => ProbedFeature::works(Hook::Unheld, "loaded"),
+        MemoryAccess::Probed(missing) => {
+            ProbedFeature::missing(Hook::Unheld, &format!("this kernel has no BPF helper {missing}"))
+        }
+        MemoryAccess::AtProbes => {
+            ProbedFeature::missing(Hook::Unheld, "not used by the programs that take kprobes for reads")
+        }
     }
 }
 
 /// What goes by fields that not every kernel has.
-fn found_fields(resolved: &Resolved) -> [Feature; 2] {
+fn found_fields(resolved: &Resolved) -> [ProbedFeature; 2] {
     let found = |hook, is_there| match is_there {
-        true => Feature::works(hook, "found"),
-        false => Feature::missing(hook, "not in this kernel"),
+        true => ProbedFeature::works(hook, "found"),
+        false => ProbedFeature::missing(hook, "not in this kernel"),
     };
     [
         found(Hook::Unanswered, resolved.tcp_retransmits != ABSENT && resolved.tcp_probes_out != ABSENT),

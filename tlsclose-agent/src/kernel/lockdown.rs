@@ -7,7 +7,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 
-use super::{features::Feature, hook::Hook};
+use super::{features::ProbedFeature, hook::Hook};
 
 pub(super) const FORBIDDEN: &str = "this host forbids bpf_probe_read_kernel (lockdown=confidentiality)";
 
@@ -23,15 +23,15 @@ pub(super) fn is_allowed() -> bool {
 }
 
 /// Adds what all this costs; of the hooks at accept, what is left are the calls that fail.
-pub(super) fn judge(features: &mut Vec<Feature>, is_allowed: bool) {
+pub(super) fn judge(features: &mut Vec<ProbedFeature>, is_allowed: bool) {
     if is_allowed {
-        features.extend([Hook::AcceptQueues, Hook::Callers].map(|hook| Feature::works(hook, "allowed")));
+        features.extend([Hook::AcceptQueues, Hook::Callers].map(|hook| ProbedFeature::works(hook, "allowed")));
         return;
     }
-    features.push(Feature::missing(Hook::AcceptQueues, FORBIDDEN));
-    features.push(Feature::missing(Hook::Callers, TAKEN_AWAY));
+    features.push(ProbedFeature::missing(Hook::AcceptQueues, FORBIDDEN));
+    features.push(ProbedFeature::missing(Hook::Callers, TAKEN_AWAY));
     for feature in features.iter_mut().filter(|one| one.available && BY_ADDRESS.contains(&one.hook)) {
-        *feature = Feature::missing(feature.hook, FORBIDDEN);
+        *feature = ProbedFeature::missing(feature.hook, FORBIDDEN);
     }
 }
 
@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn what_needs_addresses_is_missing_where_they_may_not_be_read() {
-        let attached = || [Hook::Accept4, Hook::Socket, Hook::Census].map(Feature::attached).to_vec();
-        let available = |features: &[Feature]| features.iter().map(|one| one.available).collect::<Vec<_>>();
+        let attached = || [Hook::Accept4, Hook::Socket, Hook::Census].map(ProbedFeature::attached).to_vec();
+        let available = |features: &[ProbedFeature]| features.iter().map(|one| one.available).collect::<Vec<_>>();
         let mut features = attached();
         judge(&mut features, true);
         assert_eq!(available(&features), [true; 5]);

@@ -22,7 +22,7 @@ const TYPING: [&str; 4] = ["task_pt_regs", "for_each_map_elem", "sock_from_file"
 
 /// How the programs read kernel memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum MemoryAccess {
     /// Through pointers whose types the verifier knows.
     Typed,
     /// With a helper for each field: the kernel lacks this one, which came with 5.15 or before.
@@ -31,16 +31,16 @@ pub enum Access {
     AtProbes,
 }
 
-impl Access {
+impl MemoryAccess {
     pub fn of(btf: &Btf) -> Self {
-        TYPING.into_iter().find(|helper| !btf.has_helper(helper)).map_or(Access::Typed, Access::Probed)
+        TYPING.into_iter().find(|helper| !btf.has_helper(helper)).map_or(MemoryAccess::Typed, MemoryAccess::Probed)
     }
 }
 
 /// What is loaded.
 pub struct Object<'a> {
     pub options: &'a Options,
-    pub access: Access,
+    pub access: MemoryAccess,
     /// Programs may call `bpf_probe_read_kernel`.
     pub by_address: bool,
     /// Maps get their memory as they need it.
@@ -53,8 +53,8 @@ impl Object<'_> {
     pub fn load(&self, resolved: &Resolved) -> Result<Ebpf, LoadError> {
         let options = self.options;
         let (bytes, is_probed) = match self.access {
-            Access::Typed => (TYPED, false),
-            Access::Probed(_) | Access::AtProbes => (PROBED, true),
+            MemoryAccess::Typed => (TYPED, false),
+            MemoryAccess::Probed(_) | MemoryAccess::AtProbes => (PROBED, true),
         };
         let bytes = match self.allocates {
             true => Cow::Borrowed(bytes),

@@ -11,7 +11,7 @@ use aya::{
 use super::{
     attach::Programs,
     btf::Btf,
-    features::Feature,
+    features::ProbedFeature,
     hook::Hook,
     load_error::{AnyError, one_line},
     system_calls::Functions,
@@ -79,21 +79,21 @@ pub(super) fn attach(
 }
 
 /// How the outputs show it.
-pub(super) fn feature(place: Place, functions: Functions, outcome: &Result<(), AnyError>) -> Feature {
+pub(super) fn feature(place: Place, functions: Functions, outcome: &Result<(), AnyError>) -> ProbedFeature {
     match (outcome, place) {
-        (Err(error), _) => Feature::missing(Hook::Reads, &place.refused(error)),
-        (Ok(()), Place::Tracepoint) => Feature::attached(Hook::Reads),
-        (Ok(()), Place::Exit) => Feature::replaced(Hook::Reads, TCP_RECVMSG),
+        (Err(error), _) => ProbedFeature::missing(Hook::Reads, &place.refused(error)),
+        (Ok(()), Place::Tracepoint) => ProbedFeature::attached(Hook::Reads),
+        (Ok(()), Place::Exit) => ProbedFeature::replaced(Hook::Reads, TCP_RECVMSG),
         (Ok(()), Place::Probe) => {
             let function = functions.after_read.unwrap_or_default();
-            Feature::replaced(Hook::Reads, &format!("a kprobe at {function}"))
+            ProbedFeature::replaced(Hook::Reads, &format!("a kprobe at {function}"))
         }
     }
 }
 
 /// The function that the probe is at has become a part of those that call it.
-pub(super) fn miss(features: &mut Vec<Feature>) {
-    let missing = Feature::missing(Hook::Reads, "this kernel's reads do not come by the kprobe that sees them");
+pub(super) fn miss(features: &mut Vec<ProbedFeature>) {
+    let missing = ProbedFeature::missing(Hook::Reads, "this kernel's reads do not come by the kprobe that sees them");
     features.retain(|feature| ![Hook::Reads, Hook::TlsRecords].contains(&feature.hook));
     features.push(missing);
     features.push(tls::feature(features));

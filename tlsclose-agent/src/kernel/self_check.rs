@@ -20,7 +20,7 @@ use self::{
 };
 use super::{
     Kernel,
-    features::{Feature, is_available},
+    features::{ProbedFeature, is_available},
     hook::Hook,
     load_error::LoadError,
     options::Options,
@@ -77,8 +77,8 @@ impl Kernel {
         }
         let took = start.elapsed().as_secs_f64() * 1000.0;
         self.features.push(match outcome {
-            Ok(()) => Feature::works(Hook::SelfCheck, &format!("read right, in {took:.0} ms")),
-            Err(Trouble::NotPossible(why)) => Feature::missing(Hook::SelfCheck, &why),
+            Ok(()) => ProbedFeature::works(Hook::SelfCheck, &format!("read right, in {took:.0} ms")),
+            Err(Trouble::NotPossible(why)) => ProbedFeature::missing(Hook::SelfCheck, &why),
             Err(Trouble::Wrong(what)) => return Err(LoadError::Misread(what)),
         });
         Ok(())

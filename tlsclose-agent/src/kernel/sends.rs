@@ -12,7 +12,7 @@ use tlsclose_common::{facts::Control, limits::CENSUSES_REMEMBERED};
 
 use super::{
     attach::{Links, Programs},
-    features::Feature,
+    features::ProbedFeature,
     hook::Hook,
     load_error::{AnyError, LoadError, one_line},
     reads::Place,
@@ -28,14 +28,14 @@ const PROBES: [&str; 2] = ["send_probe", "send_return"];
 const TCP_SENDMSG: &str = "tcp_sendmsg";
 
 /// How the outputs show it.
-pub(super) fn feature(place: Place, outcome: &Result<Loaded, AnyError>) -> Feature {
+pub(super) fn feature(place: Place, outcome: &Result<Loaded, AnyError>) -> ProbedFeature {
     let feature = match (outcome, place) {
-        (Err(error), _) => return Feature::missing(Hook::Sends, &place.refused(error)),
-        (Ok(_), Place::Tracepoint) => Feature::attached(Hook::Sends),
-        (Ok(_), Place::Exit) => Feature::replaced(Hook::Sends, TCP_SENDMSG),
-        (Ok(_), Place::Probe) => Feature::replaced(Hook::Sends, &format!("kprobes at {TCP_SENDMSG}")),
+        (Err(error), _) => return ProbedFeature::missing(Hook::Sends, &place.refused(error)),
+        (Ok(_), Place::Tracepoint) => ProbedFeature::attached(Hook::Sends),
+        (Ok(_), Place::Exit) => ProbedFeature::replaced(Hook::Sends, TCP_SENDMSG),
+        (Ok(_), Place::Probe) => ProbedFeature::replaced(Hook::Sends, &format!("kprobes at {TCP_SENDMSG}")),
     };
-    Feature { probe: format!("{} while needed", feature.probe), ..feature }
+    ProbedFeature { probe: format!("{} while needed", feature.probe), ..feature }
 }
 
 /// The loaded hook.

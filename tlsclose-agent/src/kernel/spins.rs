@@ -10,7 +10,7 @@ use tlsclose_common::facts::{EofSpin, Suspect};
 
 use super::{
     attach::Programs,
-    features::Feature,
+    features::ProbedFeature,
     hook::Hook,
     load_error::{AnyError, LoadError, one_line},
     pod::Fact,
@@ -21,14 +21,14 @@ use super::{
 const HOOK: Hook = Hook::SystemCallExits;
 
 /// Loads the program, and leaves it there until somebody is suspect.
-pub(super) fn load(programs: &mut Programs, btf: &AyaBtf) -> Feature {
+pub(super) fn load(programs: &mut Programs, btf: &AyaBtf) -> ProbedFeature {
     let loaded = programs
         .get::<BtfTracePoint>(HOOK.spec().program)
         .map_err(AnyError::from)
         .and_then(|program| Ok(program.load(HOOK.attach_point(), btf)?));
     match loaded {
-        Ok(()) => Feature::works(HOOK, "loaded"),
-        Err(error) => Feature::missing(HOOK, &one_line(&error)),
+        Ok(()) => ProbedFeature::works(HOOK, "loaded"),
+        Err(error) => ProbedFeature::missing(HOOK, &one_line(&error)),
     }
 }
 

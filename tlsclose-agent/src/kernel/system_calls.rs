@@ -10,7 +10,7 @@ use super::{
     arch::HERE,
     attach::Programs,
     btf::Btf,
-    features::Feature,
+    features::ProbedFeature,
     hook::Hook,
     load_error::{AnyError, LoadError, one_line, refused},
     lockdown,
@@ -59,12 +59,12 @@ pub(super) fn attach_openings(
     options: &Options,
     functions: Functions,
     btf: &AyaBtf,
-) -> Vec<Feature> {
+) -> Vec<ProbedFeature> {
     let attached = OPENINGS.map(|hook| {
         if hook == Hook::Socket && !options.socket_errors {
-            return Feature::missing(hook, "not wanted");
+            return ProbedFeature::missing(hook, "not wanted");
         }
-        attach(programs, hook, functions, btf).unwrap_or_else(|error| Feature::missing(hook, &one_line(&error)))
+        attach(programs, hook, functions, btf).unwrap_or_else(|error| ProbedFeature::missing(hook, &one_line(&error)))
     });
     attached.into()
 }
@@ -76,11 +76,11 @@ pub(super) fn attach_closes(
     by_address: bool,
     functions: Functions,
     btf: &AyaBtf,
-) -> Result<Vec<Feature>, LoadError> {
+) -> Result<Vec<ProbedFeature>, LoadError> {
     let mut features = Vec::new();
     for hook in CLOSES.into_iter().filter(|hook| HERE.has_dup2 || *hook != Hook::Dup2) {
         if options.close_calls == CloseCalls::Off {
-            features.push(Feature::missing(hook, "not wanted (--close-calls)"));
+            features.push(ProbedFeature::missing(hook, "not wanted (--close-calls)"));
             continue;
         }
         let attached = match by_address {
@@ -92,19 +92,19 @@ pub(super) fn attach_closes(
             Err(error) if options.close_calls == CloseCalls::On && hook == CLOSES[0] => {
                 return Err(refused(hook.attach_point(), &error));
             }
-            Err(error) => features.push(Feature::missing(hook, &one_line(&error))),
+            Err(error) => features.push(ProbedFeature::missing(hook, &one_line(&error))),
         }
     }
     Ok(features)
 }
 
 /// Attaches the program of a system call, which its tracepoint names.
-fn attach(programs: &mut Programs, hook: Hook, functions: Functions, btf: &AyaBtf) -> Result<Feature, AnyError> {
+fn attach(programs: &mut Programs, hook: Hook, functions: Functions, btf: &AyaBtf) -> Result<ProbedFeature, AnyError> {
     let tracepoint = hook.attach_point();
     match attach_directly(programs, tracepoint, functions, btf) {
         Ok(function) => {
             let probe = format!("{function}: loaded and attached, in place of {tracepoint}");
-            return Ok(Feature { probe, ..Feature::attached(hook) });
+            return Ok(ProbedFeature { probe, ..ProbedFeature::attached(hook) });
         }
         Err(error) => log::debug!("{tracepoint} is not attached as a function: {}", one_line(&error)),
     }
@@ -112,7 +112,7 @@ fn attach(programs: &mut Programs, hook: Hook, functions: Functions, btf: &AyaBt
     program.load()?;
     let link = program.attach("syscalls", tracepoint).and_then(|id| program.take_link(id))?;
     programs.keep(link);
-    Ok(Feature::attached(hook))
+    Ok(ProbedFeature::attached(hook))
 }
 
 fn attach_directly(

@@ -8,7 +8,7 @@ use tlsclose_common::facts::{Comm, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKe
 use super::{
     attach::Programs,
     counted,
-    features::{Feature, is_available},
+    features::{ProbedFeature, is_available},
     hook::Hook,
     load_error::LoadError,
     pod::Fact,
@@ -23,10 +23,10 @@ const STAYS: Duration = Duration::from_secs(15 * 60);
 const NEEDED: [Hook; 2] = [Hook::Reads, Hook::Sends];
 
 /// Whether TLS can be followed where these hooks are, or are not.
-pub(super) fn feature(hooks: &[Feature]) -> Feature {
+pub(super) fn feature(hooks: &[ProbedFeature]) -> ProbedFeature {
     match NEEDED.into_iter().find(|hook| !is_available(hooks, *hook)) {
-        Some(hook) => Feature::missing(Hook::TlsRecords, &format!("without {}", hook.attach_point())),
-        None => Feature::works(Hook::TlsRecords, "loaded"),
+        Some(hook) => ProbedFeature::missing(Hook::TlsRecords, &format!("without {}", hook.attach_point())),
+        None => ProbedFeature::works(Hook::TlsRecords, "loaded"),
     }
 }
 

@@ -3,14 +3,14 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
-    client::ClientError,
+    agent_client::ClientError,
     filter::{Sort, order},
 };
 use crate::api::{Report, Site};
 use tlsclose_core::model::Kind;
 
+pub mod screen;
 mod search;
-pub mod view;
 
 use self::search::contains;
 

@@ -23,8 +23,8 @@ pub mod rule;
 pub mod runtime;
 pub mod unwind;
 
-mod code;
 mod elf;
+mod instructions;
 mod names;
 mod return_scan;
 mod sandbox;

@@ -11,7 +11,7 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 use object::read::ReadRef;
 use tlsclose_common::facts::{LeafRule, leaf};
 
-use crate::code::Code;
+use crate::instructions::Code;
 use crate::rule::FRAME_MAX;
 
 /// Instructions read for one place.

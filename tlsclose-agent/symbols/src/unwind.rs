@@ -14,9 +14,9 @@ use object::read::ReadRef;
 use object::{Architecture, Object, ObjectSection};
 use tlsclose_common::facts::{LeafRule, leaf};
 
-use crate::code::Code;
 use crate::elf::{address_of, section};
 use crate::entry_points::EntryPoints;
+use crate::instructions::Code;
 use crate::return_scan::{Return, returns};
 use crate::rule::{Caller, FRAME_MAX};
 

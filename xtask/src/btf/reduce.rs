@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use tlsclose_btf::{Btf, MAGIC, Type, kind};
+use tlsclose_btf::{Btf, MAGIC, Type, type_kind};
 
 /// What is kept; a kernel need not have all of it.
 pub struct Wanted {
@@ -25,7 +25,7 @@ pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
     let types = Btf::parse(all)?;
     let mut structures: BTreeMap<&str, Kept> = BTreeMap::new();
     for (structure, path) in &wanted.fields {
-        let Some(entry) = types.named(kind::STRUCT, structure) else { continue };
+        let Some(entry) = types.named(type_kind::STRUCT, structure) else { continue };
         let kept = structures.entry(structure).or_default();
         if let Some(indices) = indices(&types, entry, path) {
             indices.into_iter().fold(kept, |kept, index| kept.0.entry(index).or_default());
@@ -33,26 +33,26 @@ pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
     }
     let mut few = Few::default();
     for (structure, kept) in &structures {
-        let entry = types.named(kind::STRUCT, structure).context("a structure is gone")?;
+        let entry = types.named(type_kind::STRUCT, structure).context("a structure is gone")?;
         few.structure(&types, entry, kept)?;
     }
     for name in &wanted.typedefs {
-        if types.named(kind::TYPEDEF, name).is_some() {
-            few.add(name.as_bytes(), kind::TYPEDEF << 24, 0, &[]);
+        if types.named(type_kind::TYPEDEF, name).is_some() {
+            few.add(name.as_bytes(), type_kind::TYPEDEF << 24, 0, &[]);
         }
     }
     for name in &wanted.functions {
-        let prototype = types.named(kind::FUNC, name).and_then(|function| types.strip(function.size_or_type));
-        let Some(prototype) = prototype.filter(|prototype| prototype.kind() == kind::FUNC_PROTO) else { continue };
+        let prototype = types.named(type_kind::FUNC, name).and_then(|function| types.strip(function.size_or_type));
+        let Some(prototype) = prototype.filter(|prototype| prototype.kind() == type_kind::FUNC_PROTO) else { continue };
         let parameters = vec![0; 2 * prototype.len()];
         let number = few.add(b"", prototype.info, 0, &parameters);
-        few.add(name.as_bytes(), kind::FUNC << 24, number, &[]);
+        few.add(name.as_bytes(), type_kind::FUNC << 24, number, &[]);
     }
-    if types.named(kind::ENUM, "bpf_func_id").is_some() {
+    if types.named(type_kind::ENUM, "bpf_func_id").is_some() {
         let there: Vec<&[u8]> = types.enumerators("bpf_func_id").collect();
         let kept = wanted.enumerators.iter().map(|name| name.as_bytes()).filter(|name| there.contains(name));
         let members: Vec<u32> = kept.flat_map(|name| [few.name(name), 0]).collect();
-        few.add(b"bpf_func_id", kind::ENUM << 24 | (members.len() / 2) as u32, 4, &members);
+        few.add(b"bpf_func_id", type_kind::ENUM << 24 | (members.len() / 2) as u32, 4, &members);
     }
     Ok(few.file())
 }

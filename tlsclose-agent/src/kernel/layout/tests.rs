@@ -6,7 +6,7 @@ use super::*;
 use crate::kernel::{
     arch::{AARCH64, X86_64},
     btf::file,
-    object::Access::{self, Probed, Typed},
+    object::MemoryAccess::{self, Probed, Typed},
     system_calls::Functions,
 };
 
@@ -18,7 +18,7 @@ fn recorded(kernel: &str) -> Btf<'static> {
 /// What was found on the kernels themselves.
 struct Known {
     kernel: &'static str,
-    access: Access,
+    access: MemoryAccess,
     file_ref: FileRef,
     recvmsg_parameters: u32,
     /// `tcp_sock.inet_conn.icsk_accept_queue.rskq_accept_head`
@@ -83,7 +83,7 @@ fn every_recorded_kernel_has_every_field_where_it_was_found() {
         let resolved = resolve_for(&X86_64, &btf);
         let resolved = resolved.unwrap_or_else(|error| panic!("{kernel}: {error}: record it with cargo xtask btf"));
         let layout = &resolved.layout;
-        assert_eq!(Access::of(&btf), known.access, "{kernel}");
+        assert_eq!(MemoryAccess::of(&btf), known.access, "{kernel}");
         assert_eq!(resolved.file_ref, known.file_ref, "{kernel}");
         assert_eq!(resolved.recvmsg_parameters, known.recvmsg_parameters, "{kernel}");
         assert_eq!(layout.tcp_queue_head, known.tcp_queue_head, "{kernel}");
@@ -125,7 +125,7 @@ fn registers_of_arm64_are_where_its_kernel_has_them() {
     assert_eq!(resolved.stack_registers, KERNEL_STACK - btf.size("pt_regs").unwrap());
     assert_eq!((resolved.system_calls.accept4, resolved.system_calls.epoll_wait), (242, ABSENT));
     assert_eq!((resolved.recvmsg_parameters, resolved.task_thread_pointer), (5, ABSENT));
-    assert_eq!((Access::of(&btf), resolved.layout.sk_state), (Typed, 18));
+    assert_eq!((MemoryAccess::of(&btf), resolved.layout.sk_state), (Typed, 18));
     // The types of another processor have other registers.
     assert!(resolve_for(&X86_64, &btf).is_err() && resolve_for(&AARCH64, &recorded("6.1")).is_err());
 }

@@ -1,7 +1,7 @@
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
-use crate::output::{client::Target, sample, table::Colour};
+use crate::output::{agent_client::Target, sample, table::Colour};
 
 /// A screen of 120 columns and 20 lines.
 struct Screen {
@@ -17,7 +17,7 @@ impl Screen {
 
     /// The screen's lines, without spaces at their ends.
     fn lines(&mut self) -> Vec<String> {
-        self.terminal.draw(|frame| view::draw(frame, &mut self.top, Colour::On)).expect("drawn");
+        self.terminal.draw(|frame| screen::draw(frame, &mut self.top, Colour::On)).expect("drawn");
         let buffer = self.terminal.backend().buffer();
         let line = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect::<String>();
         buffer.content().chunks(usize::from(buffer.area.width)).map(|row| line(row).trim_end().to_owned()).collect()
