@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::comm::Comm;
+
 /// Why. Values of [`AbortKey::cause`] and [`super::HalfClosed::abort`].
 pub mod abort {
     pub const NONE: u8 = 0;
@@ -46,7 +48,7 @@ pub struct AbortKey {
 pub struct Aborts {
     pub count: u64,
     /// Name of the process then, NUL-terminated: it may be gone by now.
-    pub comm: super::Comm,
+    pub comm: Comm,
 }
 
 /// Key of `ABORT_STACKS`: sampled closes of one code path. Lossy.

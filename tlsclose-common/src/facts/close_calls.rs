@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::comm::Comm;
+
 /// What a call did. Slots of `CLOSE_CALLS`.
 pub mod close_call {
     /// It was the last reference: the socket is closed.
@@ -29,7 +31,7 @@ pub struct Closer {
     /// Sum of `write_seq` and `copied_seq` then: changes when somebody sends or reads.
     pub moved: u32,
     /// Name of the process then: it may be gone by now.
-    pub comm: super::Comm,
+    pub comm: Comm,
     /// Clients of one server have the same peer.
     pub local_port: u16,
     /// One of [`super::call`].
@@ -50,3 +52,8 @@ pub struct BadCloses {
     pub fd: u32,
     pub pad: u32,
 }
+
+const _: () = {
+    assert!(size_of::<Closer>() == 64);
+    assert!(size_of::<BadCloses>() == 32);
+};

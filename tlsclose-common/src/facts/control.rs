@@ -1,6 +1,6 @@
 //! What the agent sets, what the kernel side may spend, and what did not fit.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Contiguous, Pod, Zeroable};
 
 /// Settings that the agent may change while the programs run (`CONTROL`, one entry).
 #[repr(C)]
@@ -49,7 +49,7 @@ pub struct Refusal {
 
 /// What could not be kept, by reason.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Contiguous)]
 pub enum Lost {
     /// `HALF_CLOSED` was full.
     SocketsMapFull = 0,
@@ -87,5 +87,7 @@ pub enum Lost {
     CloseRange = 16,
 }
 
-/// Slots of the `LOST` array.
-pub const LOST_SLOTS: u32 = 17;
+/// Slots of the `LOST` array: one for each [`Lost`], which have the numbers from 0 on.
+pub const LOST_SLOTS: u32 = <Lost as Contiguous>::MAX_VALUE + 1;
+
+const _: () = assert!(<Lost as Contiguous>::MIN_VALUE == 0);

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::StackHeader;
+use super::stack::StackHeader;
 use crate::limits::{PYTHON_FRAMES, PYTHON_TABLE, PYTHON_TEXT};
 
 /// Where the structures of one CPython process are: all that its versions differ in. Offsets are
@@ -139,3 +139,11 @@ pub struct PythonStart {
     /// [`StackHeader::image`].
     pub image: u64,
 }
+
+const _: () = {
+    assert!(size_of::<Interpreter>() == 88);
+    assert!(size_of::<PythonStack>() == 72 + 24 * PYTHON_FRAMES);
+    assert!(size_of::<PythonText>() == 16 + PYTHON_TEXT);
+    assert!(size_of::<PythonCode>() == 64 + 2 * PYTHON_TEXT + PYTHON_TABLE);
+    assert!(size_of::<PythonStart>() == 24);
+};

@@ -1,6 +1,6 @@
 //! Accept queues, as records of the census.
 
-use super::{Holder, holder};
+use super::holders::{Holder, holder};
 
 /// What the census saw of a listener's accept queue. It travels in the fields of a [`Holder`]
 /// that a listener has no use for.

@@ -1,6 +1,6 @@
 //! Peers that do not answer, as records of the census.
 
-use super::{Holder, state};
+use super::{holders::Holder, state};
 
 /// What an established connection waits for. It travels in fields of a [`Holder`] that tell of
 /// half-closed sockets.

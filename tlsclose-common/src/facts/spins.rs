@@ -30,3 +30,8 @@ pub struct Suspect {
     pub epoll: u32,
     pub pad: u32,
 }
+
+const _: () = {
+    assert!(size_of::<EofSpin>() == 32);
+    assert!(size_of::<Suspect>() == 32);
+};

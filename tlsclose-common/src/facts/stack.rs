@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::limits::{PAGE, STACK_FRAMES};
+use crate::limits::{COPY_PAGES, PAGE, STACK_FRAMES};
 
 /// How to find the caller of a leaf function: one step of its call-frame information (CFI),
 /// learned once for each place that makes system calls. Offsets are in bytes.
@@ -83,15 +83,15 @@ pub mod record {
     pub const FRAMES: u32 = 1;
     /// A [`super::StackCopy`] follows.
     pub const COPY: u32 = 2;
-    /// A [`super::ProcessEnd`].
+    /// A [`crate::facts::ProcessEnd`].
     pub const PROCESS_END: u32 = 3;
-    /// A [`super::PythonStack`].
+    /// A [`crate::facts::PythonStack`].
     pub const PYTHON: u32 = 4;
-    /// A [`super::PythonCode`].
+    /// A [`crate::facts::PythonCode`].
     pub const PYTHON_CODE: u32 = 5;
-    /// A [`super::PythonStart`].
+    /// A [`crate::facts::PythonStart`].
     pub const PYTHON_START: u32 = 6;
-    /// A [`super::TlsSeen`].
+    /// A [`crate::facts::TlsSeen`].
     pub const TLS_SEEN: u32 = 7;
 }
 
@@ -113,3 +113,10 @@ pub struct StackCopy<const PAGES: usize> {
     pub header: StackHeader,
     pub pages: [[u8; PAGE]; PAGES],
 }
+
+const _: () = {
+    assert!(size_of::<LeafRule>() == 16);
+    assert!(size_of::<StackHeader>() == 72);
+    assert!(size_of::<StackFrames>() == 72 + 8 * STACK_FRAMES);
+    assert!(size_of::<StackCopy<COPY_PAGES>>() == 72 + COPY_PAGES * PAGE);
+};

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::comm::Comm;
 use crate::tls::Direction;
 
 /// `TLS_SOCKETS`: a connection on which TLS was recognised, by socket address. Exact.
@@ -28,7 +29,7 @@ pub struct TlsSocket {
     pub last_data: u8,
     pub batch_thread: u32,
     /// Name of the process, NUL-terminated, when it used the socket first.
-    pub comm: super::Comm,
+    pub comm: Comm,
 }
 
 /// TLS was recognised, for the first time or after a quiet time: the hook at sends is needed.
@@ -57,7 +58,7 @@ pub struct TlsCloseKey {
 pub struct TlsCloses {
     pub count: u64,
     /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
-    pub comm: super::Comm,
+    pub comm: Comm,
 }
 
 /// Key of `TLS_STACKS`: sampled closes of one code path. Lossy.

@@ -1,0 +1,23 @@
+//! Descriptor tables that a census meets more than once.
+
+use bytemuck::{Pod, Zeroable};
+
+/// What [`CensusCounts::table`] says of a descriptor table.
+pub mod table {
+    /// This census meets it once.
+    pub const OWN: u64 = 0;
+    /// Several processes have it, or several threads whose first thread is gone.
+    pub const COMMON: u64 = 1;
+    /// Another thread of this process has shown it already.
+    pub const SEEN: u64 = 2;
+}
+
+/// A descriptor table that is [`table::COMMON`]: who has shown it first, and in which census.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub struct Table {
+    /// Address of the task.
+    pub task: u64,
+    pub tgid: u32,
+    pub census: u32,
+}
