@@ -42,7 +42,7 @@ use self::{
     naming::touch::touch,
     process::{Identity as ProcessIdentity, Procfs, Vitals, identities::Identities},
     runtimes::python::Python,
-    symbols::Symbolizer,
+    symbols::{SoFar, Symbolizer},
 };
 use tlsclose_core::{
     closes::usual_close::Closes,
@@ -144,14 +144,14 @@ impl Attribution {
 
     /// Workload, code paths and site of a group; None when the process was gone before it could
     /// be looked at.
-    pub fn describe(&mut self, group: &Group) -> Option<Described> {
+    pub fn describe(&mut self, group: &Group) -> Option<SoFar<Described>> {
         let (comm, exe) = match group.process.is_known() {
             true => self.identity_now(group.process).map(|who| (who.comm.clone(), who.exe.clone()))?,
             false => Default::default(),
         };
         let container = self.container(group.process);
-        let opened = self.path(group.opened);
-        let touched = self.path(group.touched);
+        let SoFar { known: opened, is_pending: opened_pending } = self.path_so_far(group.opened);
+        let SoFar { known: touched, is_pending: touched_pending } = self.path_so_far(group.touched);
         let told = if group.kind.touch_tells() { Trace::from(&touched) } else { Trace::default() };
         let site = site_id(group.kind, &exe, Trace::from(&opened), told);
         let build = opened
@@ -161,14 +161,15 @@ impl Attribution {
             .find(|frame| frame.module.as_deref() == Some(&exe))
             .and_then(|frame| frame.build_id.as_ref())
             .map(|id| format!("gnu:{id}"));
-        Some(Described {
+        let described = Described {
             identity: Workload::new(comm, container.as_ref()),
             exe,
             site,
             opened: touch(group.opened_call, opened, None),
             touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
             build,
-        })
+        };
+        Some(SoFar { known: described, is_pending: opened_pending || touched_pending })
     }
 
     /// Where sockets that were opened by these paths are closed, as a rule.
@@ -230,23 +231,21 @@ impl Attribution {
     }
 
     fn take_in_since(&mut self, header: &StackHeader, raw: RawStack<'_>, since: Instant) -> Option<KernelCommand> {
-        // Of something else.
-        self.symbols.waited();
-        let learned = self.of_stack(header, raw);
-        if self.symbols.waited() && self.pending.park(header, raw, since) { None } else { learned }
+        let SoFar { known: learned, is_pending } = self.of_stack(header, raw);
+        if is_pending && self.pending.park(header, raw, since) { None } else { learned }
     }
 
-    fn of_stack(&mut self, header: &StackHeader, raw: RawStack<'_>) -> Option<KernelCommand> {
-        if let Some((image, interpreter)) = self.late_python(header) {
-            return Some(KernelCommand::SetInterpreter(image, interpreter));
+    fn of_stack(&mut self, header: &StackHeader, raw: RawStack<'_>) -> SoFar<Option<KernelCommand>> {
+        let late = self.late_python(header);
+        if late.known.is_some() || late.is_pending {
+            return late.map(|told| told.map(|(image, how)| KernelCommand::SetInterpreter(image, how)));
         }
         let Self { paths, modules, symbols, .. } = self;
         let learned = match raw {
-            _ if symbols.waits() => None,
             RawStack::Frames(frames) => paths.walked(header, frames, modules, symbols),
             RawStack::Copy(bytes) => paths.copied(header, bytes, modules, symbols),
         };
-        learned.map(|(key, rule)| KernelCommand::SetLeaf(key, rule))
+        learned.map(|learned| learned.map(|(key, rule)| KernelCommand::SetLeaf(key, rule)))
     }
 
     /// Names stacks that wait for the map of a JIT compiler, where one may be read now.
@@ -256,8 +255,8 @@ impl Attribution {
 
     /// For a stack of native frames that is to be dropped because its process is CPython: how the
     /// process is to be walked.
-    fn late_python(&mut self, header: &StackHeader) -> Option<(u64, Interpreter)> {
-        let mapped = self.paths.look(header, header.pc, &mut self.modules)?;
+    fn late_python(&mut self, header: &StackHeader) -> SoFar<Option<(u64, Interpreter)>> {
+        let Some(mapped) = self.paths.look(header, header.pc, &mut self.modules) else { return SoFar::default() };
         self.python.late(header, &mapped, &self.modules, &mut self.symbols)
     }
 
@@ -289,6 +288,10 @@ impl Attribution {
 
     /// A code path with its names.
     pub fn path(&mut self, path: PathId) -> CodePath {
+        self.path_so_far(path).known
+    }
+
+    fn path_so_far(&mut self, path: PathId) -> SoFar<CodePath> {
         self.paths.named(path, &self.modules, &mut self.symbols, &self.python)
     }
 }

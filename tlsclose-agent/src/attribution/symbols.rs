@@ -14,6 +14,7 @@
 //! time; one that cost two is never handed to one again. That is not held against its copies: it
 //! may have been the places that were asked for, which the process can choose, or the debug file.
 
+mod answered;
 mod cache;
 mod client;
 mod copies;
@@ -41,6 +42,7 @@ use super::modules::contents::{ContentsId, KnownContents};
 use super::modules::{ModuleId, Modules};
 
 use crate::host::memory::Budget;
+pub use answered::{Answered, NotNow, SoFar};
 use cache::Cache;
 use client::{Helper, Launch, nonsense};
 use copies::Copies;
@@ -66,16 +68,6 @@ type Names = HashMap<(ModuleId, Place), Arc<[Name]>>;
 /// Where names come from: what the module holds, and its separate debug file.
 type Source = (Load, Option<DebugId>);
 
-/// What a module has of CPython.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CPython {
-    /// That cannot be said now.
-    NotNow,
-    /// It is no CPython.
-    Absent,
-    Runtime(Runtime),
-}
-
 /// Names places and learns leaf rules. All its calls may take as long as the deadlines above, so
 /// call it from a thread that may wait, and that lives on: a helper ends with the thread that
 /// started it (and is then started again).
@@ -89,8 +81,6 @@ pub struct Symbolizer {
     /// How long a copy is waited for by who can come again, if not by its size.
     patience: Option<Duration>,
     copies: Copies,
-    /// A file was needed that is still being copied.
-    waits: bool,
     strikes: Strikes,
     /// Processes whose maps of JIT code cost a helper.
     jit_struck: BTreeSet<u64>,
@@ -121,7 +111,6 @@ impl Symbolizer {
             budget: Budget::now(),
             patience: None,
             copies: Copies::default(),
-            waits: false,
             strikes: Strikes::default(),
             jit_struck: BTreeSet::new(),
             contents: KnownContents::default(),
@@ -136,7 +125,7 @@ impl Symbolizer {
     /// The frames of each place: (module, offset in its file, whether it is a return address).
     /// Innermost first; several where functions were inlined, at least one always. Module and
     /// offset are there for every module that is not forgotten.
-    pub fn names(&mut self, modules: &Modules, places: &[(ModuleId, u64, bool)]) -> Vec<Vec<Frame>> {
+    pub fn names(&mut self, modules: &Modules, places: &[(ModuleId, u64, bool)]) -> SoFar<Vec<Vec<Frame>>> {
         let end = Instant::now() + CALL_DEADLINE;
         let known = places.iter().map(of_tuple).map(|(module, place)| self.known_names(modules, module, place));
         let known: Vec<Option<Arc<[Name]>>> = known.collect();
@@ -146,26 +135,29 @@ impl Symbolizer {
             missing.entry((self.strikes.of(module), module)).or_default().insert(place);
         }
         let mut found = Names::new();
+        let mut is_pending = false;
         for ((_, module), places) in missing {
             let places = Vec::from_iter(places);
-            self.name_module(modules, module, &places, end, &mut found);
+            let named = self.name_module(modules, module, &places, end, &mut found);
+            is_pending |= named == Err(NotNow::Pending);
         }
         let frames = places.iter().map(of_tuple).zip(known).map(|((module, place), known)| {
             let names = known.as_ref().or_else(|| found.get(&(module, place))).map_or(&[][..], |names| names);
             frames(modules, module, place.offset, names)
         });
-        frames.collect()
+        SoFar { known: frames.collect(), is_pending }
     }
 
     /// How to find the caller of the code at an offset; of a return address, the offset of the
-    /// call. None when that cannot be said now.
-    pub fn caller(&mut self, modules: &Modules, module: ModuleId, offset: u64, is_leaf: bool) -> Option<Caller> {
-        let known = modules.get(module)?.contents().map(|contents| (contents.id, offset, is_leaf));
+    /// call.
+    pub fn caller(&mut self, modules: &Modules, module: ModuleId, offset: u64, is_leaf: bool) -> Answered<Caller> {
+        let known = modules.get(module).ok_or(NotNow::NoAnswer)?;
+        let known = known.contents().map(|contents| (contents.id, offset, is_leaf));
         if let Some(caller) = known.and_then(|place| self.callers.get(&place)) {
-            return Some(caller);
+            return Ok(caller);
         }
         if self.is_out_of_reach(modules, module) {
-            return Some(Caller::Unknown);
+            return Ok(Caller::Unknown);
         }
         let (load, first) = self.load(modules, module, self.patience)?;
         let deadline = if first { FIRST_DEADLINE } else { LEAF_DEADLINE };
@@ -174,44 +166,24 @@ impl Symbolizer {
             Answer::Caller(rule) => {
                 let caller = checked(rule);
                 self.callers.insert((load.contents, offset, is_leaf), caller);
-                Some(caller)
+                Ok(caller)
             }
-            other => {
-                self.failed(Some(module), &nonsense(&other));
-                None
-            }
+            other => Err(self.failed(Some(module), &nonsense(&other))),
         }
     }
 
-    /// Where a module keeps CPython's runtime.
-    pub fn python(&mut self, modules: &Modules, module: ModuleId) -> CPython {
-        if modules.get(module).is_none() {
-            return CPython::NotNow;
-        }
+    /// Where a module keeps CPython's runtime; None where it is no CPython.
+    pub fn python(&mut self, modules: &Modules, module: ModuleId) -> Answered<Option<Runtime>> {
+        modules.get(module).ok_or(NotNow::NoAnswer)?;
         if self.is_out_of_reach(modules, module) {
-            return CPython::Absent;
+            return Ok(None);
         }
-        let Some((load, _)) = self.load(modules, module, self.patience) else { return CPython::NotNow };
+        let (load, _) = self.load(modules, module, self.patience)?;
         let request = Request::Python { module: load.number() };
-        match self.ask(module, load, &request, FIRST_DEADLINE) {
-            Some(Answer::Python(runtime)) => runtime.map_or(CPython::Absent, CPython::Runtime),
-            Some(other) => {
-                self.failed(Some(module), &nonsense(&other));
-                CPython::NotNow
-            }
-            None => CPython::NotNow,
+        match self.ask(module, load, &request, FIRST_DEADLINE)? {
+            Answer::Python(runtime) => Ok(runtime),
+            other => Err(self.failed(Some(module), &nonsense(&other))),
         }
-    }
-
-    /// Whether something could not be said, since [`Self::waited`] was asked last, because a file is still being
-    /// copied: it can be said soon.
-    pub fn waits(&self) -> bool {
-        self.waits
-    }
-
-    /// The same, for the last time.
-    pub fn waited(&mut self) -> bool {
-        std::mem::take(&mut self.waits)
     }
 
     /// To be called now and then: ends a helper that had no work for 30 s.
@@ -222,21 +194,24 @@ impl Symbolizer {
         }
     }
 
-    fn name_module(&mut self, modules: &Modules, module: ModuleId, places: &[Place], end: Instant, found: &mut Names) {
+    fn name_module(
+        &mut self,
+        modules: &Modules,
+        module: ModuleId,
+        places: &[Place],
+        end: Instant,
+        found: &mut Names,
+    ) -> Answered<()> {
         for places in places.chunks(PLACES_MAX) {
             if Instant::now() >= end {
-                return;
+                return Err(NotNow::NoAnswer);
             }
-            let Some((load, first)) = self.load(modules, module, Some(FIRST_DEADLINE)) else {
-                return;
-            };
-            let Some((debug, searched)) = self.load_debug(modules, module, load) else {
-                return;
-            };
+            let (load, first) = self.load(modules, module, Some(FIRST_DEADLINE))?;
+            let (debug, searched) = self.load_debug(modules, module, load)?;
             let deadline = if first || searched { FIRST_DEADLINE } else { NAMES_DEADLINE };
             let request = Request::Names { module: load.number(), by_debug: debug.is_some(), places: places.to_vec() };
-            match self.ask(module, load, &request, deadline) {
-                Some(Answer::Names(names)) if names.len() == places.len() => {
+            match self.ask(module, load, &request, deadline)? {
+                Answer::Names(names) if names.len() == places.len() => {
                     for (place, names) in places.iter().zip(names) {
                         let names = names.into_iter().take(INLINED_MAX).map(clean);
                         let names = Arc::<[Name]>::from_iter(names);
@@ -244,10 +219,10 @@ impl Symbolizer {
                         found.insert((module, *place), names);
                     }
                 }
-                Some(other) => return self.failed(Some(module), &nonsense(&other)),
-                None => return,
+                other => return Err(self.failed(Some(module), &nonsense(&other))),
             }
         }
+        Ok(())
     }
 
     /// What was answered for such a place before: the more that was read for it, the better.

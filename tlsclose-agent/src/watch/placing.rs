@@ -25,11 +25,9 @@ impl Watch {
             if matches!(self.attribution.whereabouts(group.process), Some(Whereabouts::Pending(_))) {
                 continue;
             }
-            self.attribution.symbols.waited();
-            let described = self.attribution.describe(&group);
-            // Nor does a site: its names come from files, of which one is still being copied.
-            if !self.attribution.symbols.waited() {
-                self.place(group, described, now);
+            // Nor does a site: its names come from files, of which one may still be being copied.
+            if let Some(described) = self.attribution.describe(&group).filter(|described| !described.is_pending) {
+                self.place(group, described.known, now);
             }
         }
     }
@@ -39,15 +37,15 @@ impl Watch {
     pub(super) fn place_changed(&mut self, changes: &[Change], now: Moment) {
         for change in changes {
             let (Change::Began { group, .. } | Change::Ended { group, .. }) = change;
-            if !self.sites.knows(group) {
-                let described = self.attribution.describe(group);
-                self.place(*group, described, now);
+            if !self.sites.knows(group)
+                && let Some(described) = self.attribution.describe(group)
+            {
+                self.place(*group, described.known, now);
             }
         }
     }
 
-    fn place(&mut self, group: Group, described: Option<Described>, now: Moment) {
-        let Some(mut described) = described else { return };
+    fn place(&mut self, group: Group, mut described: Described, now: Moment) {
         if !group.is_complete()
             && let Some(site) = self.sites.sibling(&group)
         {

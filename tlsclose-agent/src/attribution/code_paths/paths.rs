@@ -30,7 +30,7 @@ use crate::attribution::{
         },
         python::{self, Python},
     },
-    symbols::Symbolizer,
+    symbols::{Answered, NotNow, SoFar, Symbolizer},
 };
 use tlsclose_core::model::ProcessId;
 use tlsclose_core::model::site_id::is_runtime_module;
@@ -82,16 +82,18 @@ impl Paths {
 
     /// Takes in a stack that was walked in the kernel. If that walk went through a function that
     /// keeps no frame pointer, it may have skipped callers or met garbage: then the stack is not
-    /// kept, and the kernel side is told to send copies from this place.
+    /// kept, and the kernel side is told to send copies from this place. One that is pending is not
+    /// kept either.
     pub fn walked(
         &mut self,
         header: &StackHeader,
         frames: &[u64],
         modules: &mut Modules,
         symbols: &mut Symbolizer,
-    ) -> Option<(LeafKey, LeafRule)> {
-        let path = self.places(header, frames, modules)?;
+    ) -> SoFar<Option<(LeafKey, LeafRule)>> {
+        let Some(path) = self.places(header, frames, modules) else { return SoFar::default() };
         let key = LeafKey { image: header.image, pc: header.pc };
+        let told = |rule| SoFar::all(Some((key, rule)));
         let hides_callers = self.spaces.hides_callers(header);
         let mut own_seen = false;
         let mut end = path.len();
@@ -99,27 +101,27 @@ impl Paths {
             let is_runtime = is_runtime(place.0, modules);
             let call = (place.0, place.1.saturating_sub(1));
             let caller = (depth > 0).then(|| match place.0 {
-                ModuleId::JIT if hides_callers => Some(Caller::Unknown),
+                ModuleId::JIT if hides_callers => Ok(Caller::Unknown),
                 _ => caller_of(call, false, modules, symbols),
             });
             let is_start = match caller {
                 // The leaf's own rule was followed.
                 None => false,
-                Some(None) => return Some((key, rule(leaf::COPY))),
-                Some(Some(Caller::Stray)) => {
+                Some(Err(why)) => return SoFar { is_pending: why == NotNow::Pending, ..told(rule(leaf::COPY)) },
+                Some(Ok(Caller::Stray)) => {
                     end = depth;
                     break;
                 }
-                Some(Some(Caller::Root)) => {
+                Some(Ok(Caller::Root)) => {
                     self.mark_root(*place);
                     true
                 }
-                Some(Some(Caller::Unknown)) => true,
-                Some(Some(caller)) if !caller.is_by_stack_pointer() => false,
+                Some(Ok(Caller::Unknown)) => true,
+                Some(Ok(caller)) if !caller.is_by_stack_pointer() => false,
                 // Frame pointers do not lead on from here.
                 Some(_) if self.roots.contains(place) => true,
-                Some(_) if !(is_runtime && own_seen) => return Some((key, self.needs.copies(key, false))),
-                Some(_) if self.needs.ask(key, *place) => return Some((key, rule(leaf::DEEP_COPY))),
+                Some(_) if !(is_runtime && own_seen) => return told(self.needs.copies(key, false)),
+                Some(_) if self.needs.ask(key, *place) => return told(rule(leaf::DEEP_COPY)),
                 Some(_) => true,
             };
             if is_start {
@@ -129,28 +131,30 @@ impl Paths {
             own_seen |= !is_runtime;
         }
         self.keep(header, false, &path[..end], modules, symbols);
-        None
+        SoFar::default()
     }
 
     /// Takes in registers and the top of a stack; returns what the kernel side must know about
-    /// the place: how to find its caller, or that copies are needed.
+    /// the place: how to find its caller, or that copies are needed. One that is pending is not kept.
     pub fn copied(
         &mut self,
         header: &StackHeader,
         bytes: &[u8],
         modules: &mut Modules,
         symbols: &mut Symbolizer,
-    ) -> Option<(LeafKey, LeafRule)> {
-        let Unwound { path, callers, is_whole, left_copy, reach } = self.unwound(header, bytes, modules, symbols)?;
+    ) -> SoFar<Option<(LeafKey, LeafRule)>> {
+        let Some(unwound) = self.unwound(header, bytes, modules, symbols) else { return SoFar::default() };
+        let is_pending = unwound.callers.contains(&Err(NotNow::Pending));
+        let Unwound { path, callers, is_whole, left_copy, reach } = unwound;
         let key = LeafKey { image: header.image, pc: header.pc };
         let start = self.start_of(&path, is_whole, modules);
-        let by_stack_pointer = |caller: &Option<Caller>| caller.is_some_and(Caller::is_by_stack_pointer);
+        let by_stack_pointer = |caller: &Answered<Caller>| caller.is_ok_and(Caller::is_by_stack_pointer);
         let needs_copies = callers.iter().take(start).skip(1).any(by_stack_pointer);
         let is_deep = bytes.len() > COPY_PAGES * PAGE;
         // A stack that did not fit will be walked in the kernel, or copied again, deeper: this one,
         // cut short, would be another path for the same cause. So would one that was cut because
         // the helper did not answer.
-        let comes_again = left_copy && !(needs_copies && is_deep) || callers.contains(&None);
+        let comes_again = left_copy && !(needs_copies && is_deep) || callers.iter().any(Result::is_err);
         let end = if is_whole { self.learn_root(&path, start) } else { path.len().min(start + 1) };
         if !comes_again {
             self.keep(header, true, &path[..end], modules, symbols);
@@ -160,13 +164,14 @@ impl Paths {
         } else if let Some(known) = self.needs.of(key) {
             known
         } else {
-            match callers.first()? {
-                Some(caller) => caller.leaf_rule(),
+            match callers.first() {
+                Some(Ok(caller)) => caller.leaf_rule(),
                 // Nothing can be said now. Copies that came too early are not held against the place.
-                None => rule(leaf::UNKNOWN),
+                Some(Err(_)) => rule(leaf::UNKNOWN),
+                None => return SoFar::default(),
             }
         };
-        Some((key, learned))
+        SoFar { known: Some((key, learned)), is_pending }
     }
 
     /// Takes in a stack of Python frames, which stand in for those of their interpreter: of the
@@ -204,20 +209,21 @@ impl Paths {
     }
 
     /// Names the frames of a path.
-    pub fn named(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer, python: &Python) -> CodePath {
-        let Some(path) = self.interned.get(path) else { return CodePath::default() };
+    pub fn named(&self, path: PathId, modules: &Modules, symbols: &mut Symbolizer, python: &Python) -> SoFar<CodePath> {
+        let Some(path) = self.interned.get(path) else { return SoFar::default() };
         let native = path.iter().take_while(|(module, _)| *module != python::MODULE);
         let addresses: Vec<_> =
             native.enumerate().map(|(depth, &(module, offset))| (module, offset, depth > 0)).collect();
         let whole = path.last().is_some_and(|last| self.roots.contains(last));
         let in_files: Vec<_> = addresses.iter().copied().filter(|place| place.0 != ModuleId::JIT).collect();
-        let mut named = symbols.names(modules, &in_files).into_iter();
+        let SoFar { known: named, is_pending } = symbols.names(modules, &in_files);
+        let mut named = named.into_iter();
         let frames = addresses.iter().map(|place| match place.0 {
             ModuleId::JIT => vec![self.jit.frame(place.1)],
             _ => named.next().unwrap_or_default(),
         });
         let python = path[addresses.len()..].iter().map(|(_, number)| python.frame(*number));
-        CodePath { frames: frames.flatten().chain(python).collect(), whole }
+        SoFar { known: CodePath { frames: frames.flatten().chain(python).collect(), whole }, is_pending }
     }
 
     /// Names the JIT code of stacks that came before the map of their process had it, where that map may be read now.
@@ -312,10 +318,10 @@ impl Paths {
     }
 }
 
-/// How to get from a place to its caller; None when that cannot be said now.
-fn caller_of(place: CodePlace, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Option<Caller> {
+/// How to get from a place to its caller.
+fn caller_of(place: CodePlace, is_leaf: bool, modules: &Modules, symbols: &mut Symbolizer) -> Answered<Caller> {
     match place.0 {
-        ModuleId::JIT => Some(Caller::FramePointer),
+        ModuleId::JIT => Ok(Caller::FramePointer),
         module => symbols.caller(modules, module, place.1, is_leaf),
     }
 }

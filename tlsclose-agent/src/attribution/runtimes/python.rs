@@ -19,7 +19,7 @@ use tlsclose_symbols::runtime::Runtime;
 use self::code::{Code, Codes};
 use crate::attribution::bounded::Bounded;
 use crate::attribution::modules::{MappedModules, ModuleId, Modules};
-use crate::attribution::symbols::{CPython, Symbolizer};
+use crate::attribution::symbols::{Answered, NotNow, SoFar, Symbolizer};
 use tlsclose_core::model::Frame;
 use tlsclose_core::model::ProcessId;
 
@@ -97,7 +97,7 @@ impl Python {
             return None;
         }
         let mapped = modules.of_process(ProcessId { tgid: start.tgid, started_at: start.started_at })?;
-        let interpreter = self.look(&mapped, modules, symbols)?;
+        let interpreter = self.look(&mapped, modules, symbols).ok()??;
         log::debug!("process {} recognised as CPython in {:?}", start.tgid, begin.elapsed());
         self.remember(start.image, Some(interpreter));
         Some((start.image, interpreter))
@@ -113,21 +113,20 @@ impl Python {
         mapped: &MappedModules,
         modules: &Modules,
         symbols: &mut Symbolizer,
-    ) -> Option<(u64, Interpreter)> {
+    ) -> SoFar<Option<(u64, Interpreter)>> {
         if header.python != told::NOTHING {
-            return None;
+            return SoFar::default();
         }
         if !self.images.contains(&header.image) {
-            let interpreter = self.look(mapped, modules, symbols);
-            if interpreter.is_none() && symbols.waits() {
-                return None;
+            match self.look(mapped, modules, symbols) {
+                Ok(interpreter) => self.remember(header.image, interpreter),
+                Err(why) => return SoFar { known: None, is_pending: why == NotNow::Pending },
             }
-            self.remember(header.image, interpreter);
         }
-        let interpreter = (*self.images.get(&header.image)?)?;
+        let Some(interpreter) = self.images.get(&header.image).copied().flatten() else { return SoFar::default() };
         self.lost.late += 1;
         self.forgotten.stacks.push(header.key);
-        Some((header.image, interpreter))
+        SoFar::all(Some((header.image, interpreter)))
     }
 
     /// Takes in a code object.
@@ -210,12 +209,25 @@ impl Python {
         self.images.put(image, interpreter);
     }
 
-    fn look(&mut self, mapped: &MappedModules, modules: &Modules, symbols: &mut Symbolizer) -> Option<Interpreter> {
+    fn look(
+        &mut self,
+        mapped: &MappedModules,
+        modules: &Modules,
+        symbols: &mut Symbolizer,
+    ) -> Answered<Option<Interpreter>> {
+        let mut unanswered = None;
         for (module, base) in candidates(mapped, modules) {
-            let Some(runtime) = self.runtime(module, modules, symbols) else { continue };
+            let runtime = match self.runtime(module, modules, symbols) {
+                Ok(Some(runtime)) => runtime,
+                Ok(None) => continue,
+                Err(why) => {
+                    unanswered = Some(why);
+                    continue;
+                }
+            };
             let path = modules.get(module).map(|module| module.path.to_string()).unwrap_or_default();
             match versions::interpreter(runtime, base) {
-                Ok(interpreter) => return Some(interpreter),
+                Ok(interpreter) => return Ok(Some(interpreter)),
                 Err(version) if self.unknown.len() < UNKNOWN_MAX => {
                     if self.unknown.insert(path.clone(), version.clone()).is_none() {
                         log::warn!("{version} in {path} is not known: its stacks show the interpreter's functions");
@@ -224,19 +236,15 @@ impl Python {
                 Err(_) => {}
             }
         }
-        None
+        unanswered.map_or(Ok(None), Err)
     }
 
-    fn runtime(&mut self, module: ModuleId, modules: &Modules, symbols: &mut Symbolizer) -> Option<&Runtime> {
+    fn runtime(&mut self, module: ModuleId, modules: &Modules, symbols: &mut Symbolizer) -> Answered<Option<&Runtime>> {
         if !self.runtimes.contains(&module) {
-            let runtime = match symbols.python(modules, module) {
-                CPython::NotNow => return None,
-                CPython::Absent => None,
-                CPython::Runtime(runtime) => Some(runtime),
-            };
+            let runtime = symbols.python(modules, module)?;
             self.runtimes.put(module, runtime);
         }
-        self.runtimes.get(&module)?.as_ref()
+        Ok(self.runtimes.get(&module).and_then(Option::as_ref))
     }
 }
 

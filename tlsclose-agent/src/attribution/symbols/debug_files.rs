@@ -9,25 +9,25 @@ use std::time::Instant;
 
 use super::deadlines::{DEBUG_DEADLINE, FIRST_DEADLINE};
 use super::loads::{Copy, DebugFile, DebugId, Load};
-use super::{Symbolizer, copy};
+use super::{Answered, NotNow, Symbolizer, copy};
 use crate::attribution::modules::{ModuleId, Modules};
 use tlsclose_core::model::site_id::is_runtime_module;
 
 impl Symbolizer {
     /// Sees to it that what was loaded for a module has the module's debug file, if there is one.
-    /// True when it was looked for just now; None when the helper failed.
+    /// True when it was looked for just now.
     pub(super) fn load_debug(
         &mut self,
         modules: &Modules,
         module: ModuleId,
         load: Load,
-    ) -> Option<(Option<DebugId>, bool)> {
-        let helper = self.helper.as_mut()?;
+    ) -> Answered<(Option<DebugId>, bool)> {
+        let helper = self.helper.as_mut().ok_or(NotNow::NoAnswer)?;
         let before = self.debug_files.of(module);
         if !helper.wants_debug(load) {
             let known = if before == DebugFile::Unknown { DebugFile::Absent } else { before };
             self.debug_files.remember(module, known, modules);
-            return Some((None, false));
+            return Ok((None, false));
         }
         let is_new = helper.should_search(load, module);
         let is_in_place = match before {
@@ -36,13 +36,13 @@ impl Symbolizer {
             DebugFile::Found(debug) => helper.debug(load) == Some(debug),
         };
         if !is_new && is_in_place {
-            return Some((before.found(), false));
+            return Ok((before.found(), false));
         }
         match self.find_debug(modules, module, load) {
-            DebugFile::Unknown => None,
+            DebugFile::Unknown => Err(NotNow::NoAnswer),
             file => {
                 self.debug_files.remember(module, file, modules);
-                Some((file.found(), true))
+                Ok((file.found(), true))
             }
         }
     }

@@ -41,7 +41,7 @@ impl Symbolizer {
         let data = copied.flatten()?;
         let copying = begun.elapsed();
         self.helper.take_if(Helper::reap_if_ended);
-        self.start()?;
+        self.start().ok()?;
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
         let loaded = self.helper.as_mut().map(|helper| helper.load_jit(key, &data, deadline));

@@ -12,7 +12,7 @@ use super::copies::{Made, patience};
 use super::deadlines::FIRST_DEADLINE;
 use super::frames::is_build_id;
 use super::loads::{Copy, Load};
-use super::{Symbolizer, copy};
+use super::{Answered, NotNow, Symbolizer, copy};
 use crate::attribution::modules::contents::Contents;
 use crate::attribution::modules::{ModuleId, Modules};
 use crate::host::memory::Budget;
@@ -31,22 +31,22 @@ impl Symbolizer {
         modules: &Modules,
         module: ModuleId,
         longest: Option<Duration>,
-    ) -> Option<(Load, bool)> {
+    ) -> Answered<(Load, bool)> {
         if self.strikes.is_out(module) {
-            return None;
+            return Err(NotNow::NoAnswer);
         }
         // It may have ended meanwhile, which is nobody's fault.
         self.helper.take_if(Helper::reap_if_ended);
-        let known = modules.get(module)?;
+        let known = modules.get(module).ok_or(NotNow::NoAnswer)?;
         let debug_info = self.strikes.of(module) == 0;
         let is_loaded = |this: &Self, load| this.helper.as_ref().is_some_and(|helper| helper.has_loaded(load));
         let load = known.contents().map(|contents| Load { contents: contents.id, debug_info });
         if let Some(load) = load.filter(|load| is_loaded(self, *load)) {
-            return Some((load, false));
+            return Ok((load, false));
         }
-        let (file, size) = (Arc::clone(modules.file_of(module)?), known.size);
+        let (file, size) = (Arc::clone(modules.file_of(module).ok_or(NotNow::NoAnswer)?), known.size);
         if size > self.budget.copies {
-            return None;
+            return Err(NotNow::NoAnswer);
         }
         self.renew();
         self.start()?;
@@ -56,59 +56,49 @@ impl Symbolizer {
             Made::Copy(data, digest) if !is_changed(digest) => (data, digest),
             Made::Copy(..) | Made::Never => {
                 self.strikes.add(module);
-                return None;
+                return Err(NotNow::NoAnswer);
             }
-            Made::Later => {
-                self.waits = true;
-                return None;
-            }
-            Made::NotNow => return None,
+            Made::Later => return Err(NotNow::Pending),
+            Made::NotNow => return Err(NotNow::NoAnswer),
         };
         let contents = self.contents.of(digest);
         known.set_contents(Arc::clone(&contents));
         let load = Load { contents: contents.id, debug_info };
         // Another module's.
         if is_loaded(self, load) {
-            return Some((load, false));
+            return Ok((load, false));
         }
         self.hand_over(module, load, &contents, &Copy { data, size })?;
-        Some((load, true))
+        Ok((load, true))
     }
 
-    fn hand_over(&mut self, module: ModuleId, load: Load, contents: &Contents, copy: &Copy) -> Option<()> {
+    fn hand_over(&mut self, module: ModuleId, load: Load, contents: &Contents, copy: &Copy) -> Answered<()> {
         self.used_at = Instant::now();
         let deadline = self.used_at + FIRST_DEADLINE;
-        match self.helper.as_mut()?.load(load, copy, deadline) {
+        match self.helper.as_mut().ok_or(NotNow::NoAnswer)?.load(load, copy, deadline) {
             Ok(Answer::Loaded { build_id, debug_link, .. }) => {
                 contents.set(build_id.filter(|id| is_build_id(id)), debug_link);
-                Some(())
+                Ok(())
             }
-            Ok(other) => {
-                self.failed(Some(module), &nonsense(&other));
-                None
-            }
-            Err(error) => {
-                self.failed(Some(module), &error);
-                None
-            }
+            Ok(other) => Err(self.failed(Some(module), &nonsense(&other))),
+            Err(error) => Err(self.failed(Some(module), &error)),
         }
     }
 
     /// Copies a file, for which there is room then.
-    fn copy(&mut self, module: ModuleId, file: Arc<File>, size: u64, patience: Duration) -> Option<Made> {
+    fn copy(&mut self, module: ModuleId, file: Arc<File>, size: u64, patience: Duration) -> Answered<Made> {
         if self.copies.is_on_its_way(module) {
-            return Some(self.copies.take(module, patience));
+            return Ok(self.copies.take(module, patience));
         }
         let most = self.budget.copies.saturating_sub(self.copies.bytes());
         if size > most {
-            return Some(Made::Later);
+            return Ok(Made::Later);
         }
-        if let Err(error) = self.helper.as_mut()?.make_room(size, most) {
-            self.failed(None, &error);
-            return None;
+        if let Err(error) = self.helper.as_mut().ok_or(NotNow::NoAnswer)?.make_room(size, most) {
+            return Err(self.failed(None, &error));
         }
         let copying = move || copy::sealed_copy_and_digest(&file, size);
-        Some(self.copies.begin(module, size, patience, &mut self.worker, copying))
+        Ok(self.copies.begin(module, size, patience, &mut self.worker, copying))
     }
 
     /// Replaces a helper that what it has read so far nearly fills: the next file would cost it, and pay for all.
@@ -119,13 +109,13 @@ impl Symbolizer {
         }
     }
 
-    pub(super) fn start(&mut self) -> Option<()> {
+    pub(super) fn start(&mut self) -> Answered<()> {
         if self.helper.is_some() {
-            return Some(());
+            return Ok(());
         }
         self.budget = Budget::now();
         if !self.starts.allow(Instant::now()) {
-            return None;
+            return Err(NotNow::NoAnswer);
         }
         self.used_at = Instant::now();
         match Helper::start(&self.launch) {
@@ -134,12 +124,9 @@ impl Symbolizer {
                     log::warn!("the symbol helper runs as root, without capabilities");
                 }
                 self.helper = Some(helper);
-                Some(())
+                Ok(())
             }
-            Err(error) => {
-                self.failed(None, &error);
-                None
-            }
+            Err(error) => Err(self.failed(None, &error)),
         }
     }
 
@@ -149,22 +136,16 @@ impl Symbolizer {
         load: Load,
         request: &Request,
         deadline: Duration,
-    ) -> Option<Answer> {
+    ) -> Answered<Answer> {
         let deadline = Instant::now() + deadline;
-        let helper = self.helper.as_mut()?;
+        let helper = self.helper.as_mut().ok_or(NotNow::NoAnswer)?;
         let answer = helper.ask_about(load, request, deadline);
         self.used_at = Instant::now();
-        match answer {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                self.failed(Some(module), &error);
-                None
-            }
-        }
+        answer.map_err(|error| self.failed(Some(module), &error))
     }
 
     /// Ends the helper, and remembers what it was working on.
-    pub(super) fn failed(&mut self, module: Option<ModuleId>, error: &io::Error) {
+    pub(super) fn failed(&mut self, module: Option<ModuleId>, error: &io::Error) -> NotNow {
         self.failures += 1;
         self.helper = None;
         match module {
@@ -174,5 +155,6 @@ impl Symbolizer {
             }
             None => log::warn!("cannot start the symbol helper: {error}; stacks stay unnamed"),
         }
+        NotNow::NoAnswer
     }
 }

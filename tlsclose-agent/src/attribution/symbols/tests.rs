@@ -106,7 +106,7 @@ fn a_rust_function_is_named_with_what_was_inlined_into_it() {
         .map(|(module, offset)| (module, offset, false))
         .collect();
     let mut symbolizer = symbolizer();
-    let named = symbolizer.names(&own.modules, &places);
+    let named = symbolizer.names(&own.modules, &places).known;
     assert_eq!(symbolizer.failures, 0);
     let inlined = named.iter().find(|frames| frames.len() == 2).expect("an instruction of the inlined function");
     assert!(inlined[0].inlined && !inlined[1].inlined);
@@ -128,8 +128,8 @@ fn a_stack_is_cut_at_the_vdso() {
     let own = Mapped::of(own_id());
     let vdso = own.mapped.ids().find(|id| &*own.modules.get(*id).unwrap().path == "[vdso]").unwrap();
     let mut symbolizer = symbolizer();
-    assert_eq!(symbolizer.caller(&own.modules, vdso, 0x600, false), Some(Caller::Unknown));
-    let named = symbolizer.names(&own.modules, &[(vdso, 0x600, true)]).concat();
+    assert_eq!(symbolizer.caller(&own.modules, vdso, 0x600, false), Ok(Caller::Unknown));
+    let named = symbolizer.names(&own.modules, &[(vdso, 0x600, true)]).known.concat();
     assert_eq!((named[0].module.as_deref(), named[0].offset), (Some("[vdso]"), Some(FileOffset(0x600))));
     assert!(symbolizer.helper.is_none());
 }

@@ -39,8 +39,8 @@ fn places(file: &object::File<'_>, data: &[u8], modules: &Modules, module: Modul
         // The same rule whether it is looked up as a leaf or as the place behind a call.
         let rules = [(returns, true), (returns - 1, false)];
         match rules.map(|(offset, is_leaf)| symbols.caller(modules, module, offset, is_leaf)) {
-            [Some(Caller::By(rule)), other]
-                if other == Some(Caller::By(rule))
+            [Ok(Caller::By(rule)), other]
+                if other == Ok(Caller::By(rule))
                     && rule.status == leaf::FROM_STACK_POINTER
                     && (0..512).contains(&rule.return_address) =>
             {
@@ -120,7 +120,7 @@ fn names_of_a_thousand_stacks() {
     }
     let unwound = begin.elapsed();
     let ids: Vec<PathId> = stacks.iter().map(|(header, _)| paths.by_key(header.key).expect("a path")).collect();
-    let named: Vec<_> = ids.iter().map(|id| paths.named(*id, &modules, &mut symbols, &python).frames).collect();
+    let named: Vec<_> = ids.iter().map(|id| paths.named(*id, &modules, &mut symbols, &python).known.frames).collect();
     let first = begin.elapsed();
     let again = Instant::now();
     for id in &ids {

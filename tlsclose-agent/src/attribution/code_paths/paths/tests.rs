@@ -14,6 +14,6 @@ fn copies_that_come_while_nothing_can_be_said_do_not_use_up_those_of_their_place
     let header = StackHeader { tgid: process.tgid, image: 1, key: 1, pc: 0x2000, ..StackHeader::default() };
     let learned = paths.copied(&header, &[0; PAGE], &mut modules, &mut symbolizer_without_helper());
     let afresh = LeafRule { status: leaf::UNKNOWN, copies: 0, return_address: 0, frame_pointer: 0 };
-    assert_eq!(learned, Some((LeafKey { image: 1, pc: 0x2000 }, afresh)));
+    assert_eq!(learned, SoFar::all(Some((LeafKey { image: 1, pc: 0x2000 }, afresh))));
     assert_eq!(paths.by_key(1), None);
 }

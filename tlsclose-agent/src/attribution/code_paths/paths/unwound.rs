@@ -47,26 +47,26 @@ impl Paths {
         let Walk { mut pcs, left_copy, reach } = walk_copy(header, bytes, |depth, pc| {
             let call = pc - u64::from(depth > 0);
             let caller = match mapped.find(call) {
-                Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Some(Caller::Unknown),
+                Some((ModuleId::JIT, _)) if depth > 0 && hides_callers => Ok(Caller::Unknown),
                 Some(place) => caller_of(place, depth == 0, modules, symbols),
                 None => {
                     unknown = Some(call);
-                    Some(Caller::Unknown)
+                    Ok(Caller::Unknown)
                 }
             };
             callers.push(caller);
             match caller {
-                Some(Caller::By(rule)) => Step::By(rule),
-                Some(Caller::FramePointer) => Step::By(NO_TABLES),
+                Ok(Caller::By(rule)) => Step::By(rule),
+                Ok(Caller::FramePointer) => Step::By(NO_TABLES),
                 _ => Step::Stop,
             }
         });
-        if callers.last() == Some(&Some(Caller::Stray)) {
+        if callers.last() == Some(&Ok(Caller::Stray)) {
             callers.pop();
             pcs.pop();
         }
         let Normalized { places: path, is_cut } = normalize(&pcs, mapped);
-        let is_whole = !is_cut && callers.last() == Some(&Some(Caller::Root));
+        let is_whole = !is_cut && callers.last() == Some(&Ok(Caller::Root));
         (Unwound { path, callers, is_whole, left_copy, reach }, unknown)
     }
 }

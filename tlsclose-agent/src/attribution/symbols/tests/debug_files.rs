@@ -13,7 +13,7 @@ fn names_after(strip: &str) -> (Vec<Frame>, u64) {
     let found = Mapped::of(program.id());
     let (module, offset) = found.mapped.find(program.h).unwrap();
     let mut symbolizer = symbolizer();
-    let named = symbolizer.names(&found.modules, &[(module, offset, false)]);
+    let named = symbolizer.names(&found.modules, &[(module, offset, false)]).known;
     (named.concat(), symbolizer.failures)
 }
 
@@ -80,7 +80,7 @@ fn libc_is_named_by_the_distributions_debug_files() {
     let contents = fs::read(debug).unwrap();
     let elf = object::File::parse(&*contents).unwrap();
     let start = elf.symbol_by_name("__libc_start_call_main").unwrap().address();
-    let named = symbolizer.names(&own.modules, &[(libc, start + 8, true)]).concat();
+    let named = symbolizer.names(&own.modules, &[(libc, start + 8, true)]).known.concat();
     assert_eq!(named[0].function.as_deref(), Some("__libc_start_call_main"));
     assert_eq!(symbolizer.failures, 0);
 }

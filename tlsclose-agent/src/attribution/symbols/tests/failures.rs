@@ -31,7 +31,7 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
     let (modules, ids) = modules_of(&contents);
     let mut symbolizer = symbolizer();
     let places: Vec<_> = ids.iter().map(|id| (*id, 0x1234, false)).collect();
-    let named = symbolizer.names(&modules, &places);
+    let named = symbolizer.names(&modules, &places).known;
     for (number, frames) in named.iter().enumerate() {
         assert_eq!(frames.len(), 1, "{number}");
         assert_eq!(frames[0].module.as_deref(), Some(&*format!("/srv/{number}")));
@@ -73,11 +73,11 @@ fn damaged_programs_cost_names_and_nothing_else() {
     let mut symbolizer = symbolizer();
     let places: Vec<_> =
         ids.iter().flat_map(|id| (0..whole.len() as u64).step_by(997).map(|at| (*id, at, true))).collect();
-    let named = symbolizer.names(&modules, &places);
+    let named = symbolizer.names(&modules, &places).known;
     let known = named.iter().flatten();
     assert!(known.clone().all(|f| f.module.is_some() && f.offset.is_some()));
     for id in ids {
-        symbolizer.caller(&modules, id, 0x3000, true);
+        let _ = symbolizer.caller(&modules, id, 0x3000, true);
     }
 }
 
@@ -120,13 +120,13 @@ fn pid_of(symbolizer: &Symbolizer) -> Pid {
 fn a_helper_that_hangs_is_killed_and_replaced() {
     let (modules, program) = small_program();
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_ok());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
-    assert_eq!(symbolizer.caller(&modules, program, 0x1001, true), None);
+    assert_eq!(symbolizer.caller(&modules, program, 0x1001, true), Err(NotNow::NoAnswer));
     assert_eq!(symbolizer.failures, 1);
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
-    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_ok());
     assert_ne!(pid_of(&symbolizer), stopped);
 }
 
@@ -134,10 +134,10 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
 fn a_helper_that_ended_without_work_is_no_failure() {
     let (modules, program) = small_program();
     let mut symbolizer = symbolizer();
-    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1000, true).is_ok());
     kill_process(pid_of(&symbolizer), Signal::KILL).unwrap();
     while !symbolizer.helper.as_mut().unwrap().reap_if_ended() {}
-    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_some());
+    assert!(symbolizer.caller(&modules, program, 0x1001, true).is_ok());
     assert_eq!(symbolizer.failures, 0);
 }
 
@@ -154,18 +154,18 @@ fn a_module_that_cost_two_helpers_is_not_sent_again_and_the_others_are_named() {
         }
         // Nobody would ask for this here: it stands for an answer to another question.
         let answer = symbolizer.ask(bad, load, &Request::Unload { module: load.number() }, LEAF_DEADLINE);
-        assert_eq!(answer.is_none(), crashes);
-        if let Some(answer) = answer {
+        assert_eq!(answer.is_err(), crashes);
+        if let Ok(answer) = answer {
             symbolizer.failed(Some(bad), &nonsense(&answer));
         }
         assert_eq!(symbolizer.failures, strike as u64 + 1);
         assert!(symbolizer.helper.is_none());
     }
     let places = [(bad, 0x1000, false), (good, 0x1000, false)];
-    let named = symbolizer.names(&modules, &places);
+    let named = symbolizer.names(&modules, &places).known;
     assert_eq!(named[0][0].function, None);
     assert_eq!(named[0][0].module.as_deref(), Some("/srv/0"));
-    assert_eq!(symbolizer.caller(&modules, bad, 0, true), Some(Caller::Unknown));
+    assert_eq!(symbolizer.caller(&modules, bad, 0, true), Ok(Caller::Unknown));
     assert_eq!(symbolizer.failures, 2);
     assert!(symbolizer.helper.is_some());
 }
@@ -175,7 +175,7 @@ fn helpers_are_not_started_for_ever() {
     let mut symbolizer = symbolizer_without_helper();
     let (modules, ids) = modules_of(&[b"x"]);
     for _ in 0..10 {
-        assert_eq!(symbolizer.caller(&modules, ids[0], 0, true), None);
+        assert_eq!(symbolizer.caller(&modules, ids[0], 0, true), Err(NotNow::NoAnswer));
     }
     assert_eq!(symbolizer.failures, helper_backoff::STARTS_MAX as u64);
 }

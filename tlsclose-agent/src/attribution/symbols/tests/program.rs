@@ -90,7 +90,7 @@ fn a_c_function_is_named_by_its_own_name_file_and_line_and_by_the_line_of_the_ca
     let mut symbolizer = symbolizer();
     // Every byte of the function as a return address: one of them is behind the call.
     let places: Vec<_> = (0..128).map(|i| (module, offset + i, i > 0)).collect();
-    let named = symbolizer.names(&found.modules, &places);
+    let named = symbolizer.names(&found.modules, &places).known;
     let first = &named[0][0];
     assert_eq!(first.function.as_deref(), Some("h"));
     assert_eq!(first.file.as_deref(), program.path.with_extension("c").to_str());

@@ -44,7 +44,7 @@ impl Files {
     }
 
     fn name(&self, symbolizer: &mut Symbolizer, module: ModuleId, offset: u64) -> Frame {
-        symbolizer.names(&self.modules, &[(module, offset, false)])[0][0].clone()
+        symbolizer.names(&self.modules, &[(module, offset, false)]).known[0][0].clone()
     }
 }
 
@@ -79,7 +79,7 @@ fn copies_of_a_file_are_loaded_once_and_each_shows_its_own_path() {
         assert_eq!(frame.function.as_deref(), Some("shared"), "{copy}");
         assert_eq!(frame.module.as_deref(), path.to_str());
         assert_eq!(frame.build_id.as_deref(), Some("1234"), "{copy}");
-        assert!(symbolizer.caller(&files.modules, module, at, true).is_some());
+        assert!(symbolizer.caller(&files.modules, module, at, true).is_ok());
         assert_eq!(*before.get_or_insert(loaded(&symbolizer)), loaded(&symbolizer), "{copy}");
     }
     assert_eq!(symbolizer.failures, 0);
