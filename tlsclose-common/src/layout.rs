@@ -13,7 +13,11 @@ macro_rules! layout {
         /// Offsets in bytes from the start of the structure named by [`FIELDS`].
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-        pub struct Layout { $($(#[$doc])* pub $field: u32,)* }
+        pub struct Layout { $(
+            #[doc = concat!("`", $ty, ".", $path, "`.")]
+            $(#[$doc])*
+            pub $field: u32,
+        )* }
 
         /// `(field, structure, member path)` of every offset, in declaration order.
         pub const FIELDS: &[(&str, &str, &str)] = &[$((stringify!($field), $ty, $path),)*];
@@ -107,6 +111,7 @@ layout! {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct FileRef {
+    /// Of the count in `struct file`, in bytes.
     pub offset: u32,
     /// 0: dead at zero. 1: dead when negative.
     pub biased: u32,
@@ -123,22 +128,39 @@ impl FileRef {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct SystemCalls {
+    /// In bytes.
     pub number_at: u32,
+    /// Number of read().
     pub read: u32,
+    /// Number of recvfrom().
     pub recvfrom: u32,
+    /// Number of readv().
     pub readv: u32,
+    /// Number of recvmsg().
     pub recvmsg: u32,
+    /// Number of write().
     pub write: u32,
+    /// Number of sendto().
     pub sendto: u32,
+    /// Number of writev().
     pub writev: u32,
+    /// Number of sendmsg().
     pub sendmsg: u32,
+    /// Number of sendmmsg().
     pub sendmmsg: u32,
+    /// Number of epoll_wait().
     pub epoll_wait: u32,
+    /// Number of epoll_pwait().
     pub epoll_pwait: u32,
+    /// Number of recvmmsg().
     pub recvmmsg: u32,
+    /// Number of accept().
     pub accept: u32,
+    /// Number of accept4().
     pub accept4: u32,
+    /// Number of io_uring_enter().
     pub io_uring_enter: u32,
+    /// Number of clock_nanosleep().
     pub clock_nanosleep: u32,
 }
 
@@ -173,6 +195,7 @@ pub const TASK_THREAD_POINTER: (&str, &str) = ("task_struct", "thread.fsbase");
 
 /// Offsets of `tcp_sock.inet_conn.icsk_retransmits` and `icsk_probes_out` (one byte each), or [`ABSENT`].
 pub const TCP_RETRANSMITS: (&str, &str) = ("tcp_sock", "inet_conn.icsk_retransmits");
+/// See [`TCP_RETRANSMITS`].
 pub const TCP_PROBES_OUT: (&str, &str) = ("tcp_sock", "inet_conn.icsk_probes_out");
 
 /// An optional field that this kernel does not have.

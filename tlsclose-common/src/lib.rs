@@ -4,6 +4,7 @@
 //! offsets asserted at compile time. No allocation, no `std`, no opinions.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod facts;
 pub mod layout;

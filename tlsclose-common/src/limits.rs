@@ -111,6 +111,7 @@ pub const QUEUE_RECORDS: u32 = 32;
 
 /// Children of one accept queue that a census looks at: this many, this many times.
 pub const QUEUE_STRETCH: u32 = 128;
+/// See [`QUEUE_STRETCH`].
 pub const QUEUE_STRETCHES: u32 = 64;
 
 /// Processes with TCP sockets that are known at once (LRU).

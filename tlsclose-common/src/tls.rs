@@ -30,10 +30,15 @@ const LONGEST_ALERT_13: u16 = 40;
 
 /// Types of records: `ContentType` of RFC 8446, section 5.1 (RFC 6520 for heartbeats).
 pub mod content_type {
+    /// Part of the handshake; sent for show in TLS 1.3.
     pub const CHANGE_CIPHER_SPEC: u8 = 20;
+    /// An alert, such as close_notify.
     pub const ALERT: u8 = 21;
+    /// A message of the handshake.
     pub const HANDSHAKE: u8 = 22;
+    /// Data; in TLS 1.3 whatever is encrypted.
     pub const APPLICATION_DATA: u8 = 23;
+    /// RFC 6520.
     pub const HEARTBEAT: u8 = 24;
 }
 
@@ -132,11 +137,13 @@ impl Direction {
         starts && header[1] == 3 && header[2] <= 4
     }
 
+    /// Nothing has been seen that tells TLS from anything else.
     #[inline(always)]
     pub fn is_quiet(&self) -> bool {
         self.stage == stage::QUIET
     }
 
+    /// It is not followed any more.
     #[inline(always)]
     pub fn is_lost(&self) -> bool {
         self.stage == stage::LOST

@@ -6,6 +6,7 @@ use super::comm::Comm;
 
 /// Why. Values of [`AbortKey::cause`] and [`super::HalfClosed::abort`].
 pub mod abort {
+    /// Nothing did, or it is not known.
     pub const NONE: u8 = 0;
     /// close() threw away data that nobody had read.
     pub const UNREAD_DATA: u8 = 1;
@@ -37,6 +38,7 @@ pub mod abort {
 pub struct AbortKey {
     /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
+    /// Process that closed it, as its PID in the initial PID namespace; 0 where that is nobody.
     pub tgid: u32,
     /// One of [`abort`].
     pub cause: u32,
@@ -46,6 +48,7 @@ pub struct AbortKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Aborts {
+    /// How many connections.
     pub count: u64,
     /// Name of the process then, NUL-terminated: it may be gone by now.
     pub comm: Comm,
@@ -55,6 +58,7 @@ pub struct Aborts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct AbortStackKey {
+    /// Who closed, and why.
     pub aborted: AbortKey,
     /// Key of the stack.
     pub stack: u64,

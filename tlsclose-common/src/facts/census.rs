@@ -8,10 +8,13 @@ use bytemuck::{Pod, Zeroable};
 pub struct CensusCounts {
     /// TCP sockets held by files, by state; a file that several descriptors share counts once.
     pub sockets: [u64; 16],
+    /// Descriptors met, of any kind.
     pub fds: u64,
+    /// Processes met.
     pub tasks: u64,
     /// `bpf_jiffies64()` and `bpf_ktime_get_ns()` when this CPU last looked at a file.
     pub jiffies: u64,
+    /// See `jiffies`; ns of CLOCK_MONOTONIC.
     pub now: u64,
     /// Address of the task looked at last: a change counts a task.
     pub last_task: u64,
@@ -19,6 +22,7 @@ pub struct CensusCounts {
     pub noted_task: u64,
     /// Half-closed sockets that no descriptor table shows, and those of them that were written out.
     pub unheld: u64,
+    /// See `unheld`.
     pub unheld_shown: u64,
     /// Whose the descriptor table is that is being walked: one of [`table`].
     pub table: u64,

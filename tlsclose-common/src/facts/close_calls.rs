@@ -20,11 +20,15 @@ pub mod close_call {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Closer {
+    /// When, in ns of CLOCK_MONOTONIC.
     pub at: u64,
     /// Key of the stack of the call, 0 when none was taken.
     pub stack: u64,
+    /// Start of that process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
+    /// The descriptor that was closed.
     pub fd: u32,
     /// See [`super::Origin::peer`].
     pub peer: u32,
@@ -36,6 +40,7 @@ pub struct Closer {
     pub local_port: u16,
     /// One of [`super::call`].
     pub call: u8,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: [u8; 5],
 }
 
@@ -44,12 +49,15 @@ pub struct Closer {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct BadCloses {
+    /// How many calls.
     pub count: u64,
     /// Key of the stack of the last one, 0 when none was taken.
     pub stack: u64,
+    /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
     /// The descriptor that the last one asked for.
     pub fd: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 

@@ -32,7 +32,9 @@ pub struct Control {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Budget {
+    /// When it began, in ns of CLOCK_MONOTONIC.
     pub window: u64,
+    /// What was taken since.
     pub used: u32,
     /// Of a process's own share: copies of stack memory. They are counted apart.
     pub copies: u32,
@@ -42,8 +44,11 @@ pub struct Budget {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Refusal {
+    /// In jiffies.
     pub tick: u64,
+    /// Whom; see [`super::Holder::tgid`].
     pub tgid: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 

@@ -7,6 +7,8 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct Durations {
+    /// Sockets by how long they stayed, not cumulative.
     pub buckets: [u64; 11],
+    /// In nanoseconds.
     pub sum: u64,
 }

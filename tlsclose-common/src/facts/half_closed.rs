@@ -12,8 +12,11 @@ pub struct HalfClosed {
     /// When the socket entered its present state.
     pub since: u64,
     // What every close() reads comes first: in the kernel's hash table, that is beside the key.
+    /// See [`super::Origin::peer`].
     pub peer: u32,
+    /// One of [`super::state`].
     pub state: u8,
+    /// The call of `touched`: one of [`super::call`].
     pub touched_call: u8,
     /// Bits of [`half`].
     pub flags: u8,
@@ -23,6 +26,7 @@ pub struct HalfClosed {
     pub eof_at: u64,
     /// Key of the stack of that read, or of the shutdown; 0 when none was taken.
     pub touched: u64,
+    /// When `touched` was, in ns of CLOCK_MONOTONIC; 0 while it was not.
     pub touched_at: u64,
     /// Reads that returned 0 after the FIN, modulo 2^32.
     pub eof_reads: u32,

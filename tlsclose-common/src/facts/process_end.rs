@@ -8,11 +8,15 @@ use bytemuck::{Pod, Zeroable};
 pub struct ProcessEnd {
     /// [`record::PROCESS_END`].
     pub kind: u32,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
+    /// Start of that process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
+    /// When it ended, in ns of CLOCK_MONOTONIC.
     pub at: u64,
     /// 0: it exited. 1: it called exec.
     pub exec: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 

@@ -14,9 +14,11 @@ pub struct Interpreter {
     pub runtime: u64,
     /// In `_PyRuntime`: the first interpreter.
     pub interpreters: u32,
+    /// In an interpreter: the next one.
     pub interpreter_next: u32,
     /// In an interpreter: its first thread state.
     pub threads: u32,
+    /// In a thread state: the next one.
     pub thread_next: u32,
     /// In a thread state: what pthread_self() says.
     pub thread_id: u32,
@@ -26,21 +28,27 @@ pub struct Interpreter {
     pub frame_indirect: u32,
     /// In a frame: its caller, its code object, the instruction, and who owns it.
     pub frame_back: u32,
+    /// See `frame_back`.
     pub frame_code: u32,
+    /// See `frame_back`.
     pub frame_instruction: u32,
     /// [`Interpreter::ABSENT`] where every frame is one of Python code.
     pub frame_owner: u32,
     /// In a code object.
     pub code_file: u32,
+    /// The bare name.
     pub code_name: u32,
     /// The qualified name, where there is one.
     pub code_function: u32,
+    /// The line table, a bytes object.
     pub code_table: u32,
+    /// The line of its `def`, an int.
     pub code_first_line: u32,
     /// The instructions; [`Interpreter::ABSENT`] where a frame holds an index and not an address.
     pub code_instructions: u32,
     /// In a compact string: its characters, where all are ASCII and where not.
     pub text_ascii: u32,
+    /// See `text_ascii`.
     pub text_other: u32,
     /// How lines are encoded, one of [`line_table`]; handed on to the agent.
     pub line_table: u32,
@@ -83,6 +91,7 @@ pub struct PythonFrame {
     pub address: u64,
     /// Where in the code: bytes from its first instruction, or an index up to 3.10.
     pub instruction: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 
@@ -90,7 +99,9 @@ pub struct PythonFrame {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct PythonStack {
+    /// Of the call; `filled` counts the frames of Python.
     pub header: StackHeader,
+    /// Innermost first.
     pub frames: [PythonFrame; PYTHON_FRAMES],
 }
 
@@ -104,7 +115,9 @@ pub struct PythonText {
     pub state: u32,
     /// Bytes that are filled.
     pub filled: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
+    /// UTF-8 or Latin-1, as CPython keeps it.
     pub bytes: [u8; PYTHON_TEXT],
 }
 
@@ -115,16 +128,23 @@ pub struct PythonText {
 pub struct PythonCode {
     /// [`super::record::PYTHON_CODE`].
     pub kind: u32,
+    /// The line of its `def`.
     pub first_line: i32,
     /// Made from the process, the address and the contents.
     pub id: u64,
+    /// How lines are encoded: one of [`line_table`].
     pub line_table: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
     /// Bytes of the line table, and how many of them are in `table`.
     pub table_size: u32,
+    /// See `table_size`.
     pub table_filled: u32,
+    /// Qualified name of the function.
     pub function: PythonText,
+    /// Name of the file.
     pub file: PythonText,
+    /// The line table itself.
     pub table: [u8; PYTHON_TABLE],
 }
 
@@ -134,7 +154,9 @@ pub struct PythonCode {
 pub struct PythonStart {
     /// [`super::record::PYTHON_START`].
     pub kind: u32,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
+    /// Start of that process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
     /// [`StackHeader::image`].
     pub image: u64,

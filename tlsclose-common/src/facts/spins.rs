@@ -6,13 +6,17 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct EofSpin {
+    /// When, in ns of CLOCK_MONOTONIC.
     pub at: u64,
     /// Key of the stack of one of those reads; 0 when none was taken.
     pub stack: u64,
     /// Tells a reused socket address.
     pub peer: u32,
+    /// Process of the reader, as its PID in the initial PID namespace.
     pub tgid: u32,
+    /// Thread of the reader, in the same namespace.
     pub tid: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 
@@ -28,6 +32,7 @@ pub struct Suspect {
     pub stack: u64,
     /// Descriptor that the last of the `polls` asked.
     pub epoll: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 

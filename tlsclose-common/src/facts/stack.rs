@@ -44,6 +44,7 @@ pub mod leaf {
 pub struct LeafKey {
     /// [`StackHeader::image`].
     pub image: u64,
+    /// Address of the code that makes system calls.
     pub pc: u64,
 }
 
@@ -51,7 +52,9 @@ pub struct LeafKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct ClosePair {
+    /// Key of the stack that opened the socket.
     pub opened: u64,
+    /// Key of the stack that closed it.
     pub closed: u64,
 }
 
@@ -61,6 +64,7 @@ pub struct ClosePair {
 pub struct StackHeader {
     /// One of [`record`].
     pub kind: u32,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
     /// Key under which maps refer to this stack.
     pub key: u64,
@@ -68,8 +72,11 @@ pub struct StackHeader {
     pub image: u64,
     /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
+    /// Instruction pointer of the program in the call.
     pub pc: u64,
+    /// Its stack pointer.
     pub sp: u64,
+    /// Its frame pointer, where it keeps one.
     pub fp: u64,
     /// Frames that are filled ([`record::FRAMES`]) or a bitmap of the pages that could be read ([`record::COPY`]).
     pub filled: u64,
@@ -99,7 +106,9 @@ pub mod record {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct StackFrames {
+    /// Of which stack.
     pub header: StackHeader,
+    /// Return addresses, innermost first.
     pub frames: [u64; STACK_FRAMES],
 }
 
@@ -110,7 +119,9 @@ pub struct StackFrames {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StackCopy<const PAGES: usize> {
+    /// Of which stack.
     pub header: StackHeader,
+    /// Memory from the page of the stack pointer upwards.
     pub pages: [[u8; PAGE]; PAGES],
 }
 

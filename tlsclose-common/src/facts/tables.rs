@@ -18,6 +18,8 @@ pub mod table {
 pub struct Table {
     /// Address of the task.
     pub task: u64,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
+    /// Number of the census that met it.
     pub census: u32,
 }

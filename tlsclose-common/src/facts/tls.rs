@@ -27,6 +27,7 @@ pub struct TlsSocket {
     pub batch: u8,
     /// Which way data of the program went last: a value of [`super::call`]; 0 while there was none.
     pub last_data: u8,
+    /// Thread that is inside such a call, as its TID; 0 where none is.
     pub batch_thread: u32,
     /// Name of the process, NUL-terminated, when it used the socket first.
     pub comm: Comm,
@@ -38,6 +39,7 @@ pub struct TlsSocket {
 pub struct TlsSeen {
     /// [`super::record::TLS_SEEN`].
     pub kind: u32,
+    /// Zero: no record holds bytes that nobody wrote.
     pub pad: u32,
 }
 
@@ -45,7 +47,9 @@ pub struct TlsSeen {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsCloseKey {
+    /// Start of the process (leader's `start_boottime`, ns of CLOCK_BOOTTIME).
     pub started_at: u64,
+    /// Process, as its PID in the initial PID namespace (`task_struct.tgid`).
     pub tgid: u32,
     /// Marks of both directions, which [`tls_close::of_marks`] puts in and [`tls_close::local_marks`] and
     /// [`tls_close::remote_marks`] take out, and the other bits of [`tls_close`].
@@ -56,6 +60,7 @@ pub struct TlsCloseKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub struct TlsCloses {
+    /// How many connections.
     pub count: u64,
     /// Name of the process, NUL-terminated; the first word is 0 when it is not known.
     pub comm: Comm,
@@ -65,6 +70,7 @@ pub struct TlsCloses {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct TlsStackKey {
+    /// Who closed, and how TLS ended.
     pub close: TlsCloseKey,
     /// Key of the stack.
     pub stack: u64,
@@ -110,9 +116,13 @@ pub mod tls_close {
 pub mod tls_now {
     /// It is TLS, and both sides have got through the handshake.
     pub const IS_TLS: u8 = 1;
+    /// This side sent its close_notify.
     pub const LOCAL_GOODBYE: u8 = 2;
+    /// The peer sent its close_notify.
     pub const REMOTE_GOODBYE: u8 = 4;
+    /// What this side sent was not followed to its end.
     pub const LOCAL_UNKNOWN: u8 = 8;
+    /// What the peer sent was not followed to its end.
     pub const REMOTE_UNKNOWN: u8 = 16;
 }
 
