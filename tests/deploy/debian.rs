@@ -72,7 +72,24 @@ fn installed_on_a_debian_its_service_finds_a_leak_from_within_its_sandbox() {
         (&*systemctl(&["is-active", "tlsclose"]), &*systemctl(&["is-enabled", "tlsclose"])),
         ("active", "enabled")
     );
+    assert_doctor_says_what_it_cannot_see(&machine);
+    fs::write(machine.path("/etc/default/tlsclose"), SETTINGS).expect("the settings");
+    done(machine.command("systemctl").args(["restart", "tlsclose"]));
+    let agent = Server::Unix(machine.path("/run/tlsclose/agent.sock"));
+    wait_for("the agent", seconds(20), || {
+        assert_eq!(systemctl(&["is-active", "tlsclose"]), "active", "{}", said());
+        agent.get("/readyz").ok().filter(|answer| answer.status == 200)
+    });
+    let pid = systemctl(&["show", "--property=MainPID", "--value", "tlsclose"]);
+    assert_is_confined(&fs::read_to_string(machine.path(&format!("/proc/{pid}/status"))).expect("its process"));
+    assert_finds_a_leak(&machine, &agent, said);
 
+    done(machine.command("dpkg").args(["--purge", "tlsclose"]));
+    assert_eq!(systemctl(&["is-active", "tlsclose"]), "inactive", "{}", said());
+    assert!(!machine.path("/usr/bin/tlsclose").exists() && !machine.path("/run/tlsclose").exists());
+}
+
+fn assert_doctor_says_what_it_cannot_see(machine: &Machine) {
     let doctor = machine.run("tlsclose", &["doctor"]).0;
     let conclusion = doctor.lines().last().unwrap_or_default();
     let seen = conclusion.split_once(": reduced: sees ").and_then(|(_, rest)| rest.split_once(' '));
@@ -81,22 +98,17 @@ fn installed_on_a_debian_its_service_finds_a_leak_from_within_its_sandbox() {
         "{doctor}"
     );
     assert!(conclusion.ends_with("not in the host's PID namespace (hostPID)"), "{doctor}");
-    fs::write(machine.path("/etc/default/tlsclose"), SETTINGS).expect("the settings");
-    done(machine.command("systemctl").args(["restart", "tlsclose"]));
-    let agent = Server::Unix(machine.path("/run/tlsclose/agent.sock"));
-    wait_for("the agent", seconds(20), || {
-        assert_eq!(systemctl(&["is-active", "tlsclose"]), "active", "{}", said());
-        agent.get("/readyz").ok().filter(|answer| answer.status == 200)
-    });
-    let status = fs::read_to_string(
-        machine.path(&format!("/proc/{}/status", systemctl(&["show", "--property=MainPID", "--value", "tlsclose"]))),
-    );
-    let status = status.expect("its process");
+}
+
+/// By what the unit says, in `/proc/PID/status`.
+fn assert_is_confined(status: &str) {
     let capabilities: u64 = rights::NUMBERS.iter().map(|(_, number)| 1 << number).sum();
     for line in ["Seccomp:\t2".to_owned(), "NoNewPrivs:\t1".to_owned(), format!("CapBnd:\t{capabilities:016x}")] {
         assert!(status.contains(&line), "no {line}: {status}");
     }
+}
 
+fn assert_finds_a_leak(machine: &Machine, agent: &Server, said: impl Fn() -> String) {
     let name = unique_comm();
     let program = format!("/srv/{name}");
     fs::copy(Language::StaticC.program(), machine.path(&program)).expect("a copy");
@@ -116,9 +128,4 @@ fn installed_on_a_debian_its_service_finds_a_leak_from_within_its_sandbox() {
     assert_eq!((function(frame), &frame["line"]), (&*way.opened_function(), &line.into()));
     assert_eq!(site["processes"][0]["exe"], program);
     assert!(site["processes"][0]["open_fds"].as_u64() >= Some(4), "{site:#}");
-    drop(leaky);
-
-    done(machine.command("dpkg").args(["--purge", "tlsclose"]));
-    assert_eq!(systemctl(&["is-active", "tlsclose"]), "inactive", "{}", said());
-    assert!(!machine.path("/usr/bin/tlsclose").exists() && !machine.path("/run/tlsclose").exists());
 }

@@ -4,6 +4,8 @@ pub mod aborts;
 pub mod half_open;
 pub mod tls;
 
+use std::fmt;
+
 use crate::api::{ClosedElsewhere, Spinning};
 use tlsclose_core::model::principal_frame;
 use tlsclose_core::model::{CommonPath, Death, Kind, Touch};
@@ -12,73 +14,73 @@ use tlsclose_core::model::{CommonPath, Death, Kind, Touch};
 ///
 /// Says only what was seen: where no call was sampled, no place is named.
 pub fn why(kind: Kind, death: Death, opened: Option<&Touch>, touched: Option<&Touch>) -> String {
-    let last = clause(touched);
-    let origin = clause(opened);
+    let last = Call::of(touched);
+    let origin = Call::of(opened);
     match kind {
-        Kind::CloseWaitEofRead => match (&last, touched.and_then(|touch| touch.result)) {
-            (Some(read), Some(0)) => {
-                format!("Peer closed; {} returned 0{} and no close followed.", read.call, read.place)
-            }
-            (Some(call), _) => format!(
-                "Peer closed; the program has read everything, including the end of the stream; the last call was {}{} and no close followed.",
-                call.call, call.place
-            ),
-            (None, _) => {
-                "Peer closed; the program has read everything, including the end of the stream, and no close followed."
-                    .to_owned()
-            }
-        },
-        Kind::CloseWaitUnread => match (&last, &origin) {
-            (Some(call), _) => format!(
-                "Peer closed; the last call was {}{} and the program has not read the end of the stream since.",
-                call.call, call.place
-            ),
-            (None, Some(call)) => format!(
-                "Peer closed; nobody has read the end of the stream of the connection opened by {}{}.",
-                call.call, call.place
-            ),
-            (None, None) => "Peer closed and nobody has read the end of the stream.".to_owned(),
-        },
-        Kind::FinWait2Held => match &last {
-            Some(call) if call.call != "shutdown" => format!(
-                "The program ended its side, and its last call was {}{}; it still holds the socket, while the peer sends neither data nor its FIN.",
-                call.call, call.place
-            ),
-            Some(call) => format!(
-                "The program ended its side with {}{} and still holds the socket, while the peer sends neither data nor its FIN.",
-                call.call, call.place
-            ),
-            None => {
-                "The program ended its side and still holds the socket, while the peer sends neither data nor its FIN."
-                    .to_owned()
-            }
-        },
-        Kind::ResetHeld => match &last {
-            Some(call) => {
-                format!("{}; the last call was {}{} and no close followed.", dead(death), call.call, call.place)
-            }
+        Kind::CloseWaitEofRead => eof_was_read(last, touched.and_then(|touch| touch.result)),
+        Kind::CloseWaitUnread => eof_was_not_read(last, origin),
+        Kind::FinWait2Held => held_half_open(last),
+        Kind::ResetHeld => match last {
+            Some(last) => format!("{}; the last call was {last} and no close followed.", dead(death)),
             None => format!("{} and no close followed.", dead(death)),
         },
-        Kind::ConnectFailedHeld => match &origin {
-            Some(call) => format!("The {}{} failed and no close followed.", call.call, call.place),
+        Kind::ConnectFailedHeld => match origin {
+            Some(origin) => format!("The {origin} failed and no close followed."),
             None => "A connect failed and no close followed.".to_owned(),
         },
-        Kind::CloseWaitNotAccepted => match (&last, &origin) {
-            (Some(call), _) => format!(
-                "Peer closed before anybody accepted the connection; {}{} took the last one out of the queue.",
-                call.call, call.place
-            ),
-            (None, Some(call)) => format!(
-                "Peer closed before anybody accepted the connection; no accept was seen since {}{}.",
-                call.call, call.place
-            ),
-            (None, None) => "Peer closed before anybody accepted the connection.".to_owned(),
-        },
+        Kind::CloseWaitNotAccepted => was_not_accepted(last, origin),
         Kind::CloseWaitSharedFd => "Peer closed, and close was called, but not for the last reference.".to_owned(),
         Kind::AbortedClose => "The connection ended by a reset or an error.".to_owned(),
         Kind::HalfOpen => "The connection is established, and its peer may be gone.".to_owned(),
         // Has a sentence of its own, made from counts: `tls_why`.
         Kind::TlsTruncated => "TLS connections were closed without a close_notify.".to_owned(),
+    }
+}
+
+fn eof_was_read(last: Option<Call>, result: Option<i64>) -> String {
+    match (last, result) {
+        (Some(Call { call, place }), Some(0)) => {
+            format!("Peer closed; {call} returned 0{place} and no close followed.")
+        }
+        (Some(last), _) => format!(
+            "Peer closed; the program has read everything, including the end of the stream; the last call was {last} and no close followed."
+        ),
+        (None, _) => {
+            "Peer closed; the program has read everything, including the end of the stream, and no close followed."
+                .to_owned()
+        }
+    }
+}
+
+fn eof_was_not_read(last: Option<Call>, origin: Option<Call>) -> String {
+    match (last, origin) {
+        (Some(last), _) => {
+            format!("Peer closed; the last call was {last} and the program has not read the end of the stream since.")
+        }
+        (None, Some(origin)) => {
+            format!("Peer closed; nobody has read the end of the stream of the connection opened by {origin}.")
+        }
+        (None, None) => "Peer closed and nobody has read the end of the stream.".to_owned(),
+    }
+}
+
+fn held_half_open(last: Option<Call>) -> String {
+    const HELD: &str = "still holds the socket, while the peer sends neither data nor its FIN.";
+    match last {
+        Some(last) if last.call != "shutdown" => {
+            format!("The program ended its side, and its last call was {last}; it {HELD}")
+        }
+        Some(last) => format!("The program ended its side with {last} and {HELD}"),
+        None => format!("The program ended its side and {HELD}"),
+    }
+}
+
+fn was_not_accepted(last: Option<Call>, origin: Option<Call>) -> String {
+    const CLOSED: &str = "Peer closed before anybody accepted the connection";
+    match (last, origin) {
+        (Some(last), _) => format!("{CLOSED}; {last} took the last one out of the queue."),
+        (None, Some(origin)) => format!("{CLOSED}; no accept was seen since {origin}."),
+        (None, None) => format!("{CLOSED}."),
     }
 }
 
@@ -154,18 +156,27 @@ pub fn fix(kind: Kind, death: Death) -> String {
     .to_owned()
 }
 
-struct Clause<'a> {
+/// A call, and where it was made: `read in function (file:line)`.
+struct Call<'a> {
     call: &'a str,
     /// ` in function (file:line)`, or nothing.
     place: String,
 }
 
-fn clause(touch: Option<&Touch>) -> Option<Clause<'_>> {
-    let touch = touch?;
-    let place = principal_frame::principal(&touch.stack)
-        .map(|frame| format!(" in {}", principal_frame::describe(frame)))
-        .unwrap_or_default();
-    Some(Clause { call: &touch.call, place })
+impl<'a> Call<'a> {
+    fn of(touch: Option<&'a Touch>) -> Option<Self> {
+        let touch = touch?;
+        let place = principal_frame::principal(&touch.stack)
+            .map(|frame| format!(" in {}", principal_frame::describe(frame)))
+            .unwrap_or_default();
+        Some(Self { call: &touch.call, place })
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.call, self.place)
+    }
 }
 
 #[cfg(test)]

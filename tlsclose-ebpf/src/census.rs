@@ -67,26 +67,12 @@ pub unsafe extern "C" fn census(ctx: *const TaskFile) -> i32 {
 #[inline(always)]
 fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Option<()> {
     let counts = CENSUS.slot_mut(0)?;
-    if counts.last_task != task.as_ptr() as u64 {
-        counts.last_task = task.as_ptr() as u64;
-        counts.table = fd_tables::of(task);
-        counts.tasks += (counts.table != table::SEEN) as u64;
-        counts.jiffies = jiffies();
-        counts.now = now_ns();
-    }
+    enter_task(counts, task);
     if counts.table == table::SEEN {
         return None;
     }
     counts.fds += 1;
-    let socket = access::socket_from_file(file);
-    if socket.is_null() {
-        return None;
-    }
-    let sk = sock_of(socket);
-    if sk.is_null() {
-        return None;
-    }
-    let sk = Tcp::new(sk)?;
+    let sk = tcp_of(file)?;
     if counts.noted_task != task.as_ptr() as u64 {
         counts.noted_task = task.as_ptr() as u64;
         note_process(task.tgid());
@@ -116,12 +102,51 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     let held_by = HeldBy { started_at: task.started_at(), file: file as u64, tgid: task.tgid(), fd };
     // SAFETY: the verifier knows the iterator's context.
     let seq = unsafe { (*meta).seq };
-    if is_listener {
-        if !accept_queue::write_out(seq, sk, held_by, first_holder) {
-            take_back(counts, state_now, first_holder, file);
-        }
+    let shown = if is_listener {
+        accept_queue::write_out(seq, sk, held_by, first_holder)
+    } else {
+        show(seq, sk, held_by, state_now, may_be_half_open, silence)?
+    };
+    if !shown {
+        take_back(counts, state_now, first_holder, file);
+    }
+    Some(())
+}
+
+/// Another task than before is counted, unless its table was counted already.
+#[inline(always)]
+fn enter_task(counts: &mut CensusCounts, task: Task) {
+    if counts.last_task == task.as_ptr() as u64 {
+        return;
+    }
+    counts.last_task = task.as_ptr() as u64;
+    counts.table = fd_tables::of(task);
+    counts.tasks += (counts.table != table::SEEN) as u64;
+    counts.jiffies = jiffies();
+    counts.now = now_ns();
+}
+
+/// The TCP socket behind a file, if it is one.
+#[inline(always)]
+fn tcp_of(file: *const c_void) -> Option<Tcp> {
+    let socket = access::socket_from_file(file);
+    if socket.is_null() {
         return None;
     }
+    let sk = sock_of(socket);
+    if sk.is_null() { None } else { Tcp::new(sk) }
+}
+
+/// Writes out a socket with what is known about it; false where there was no room. None where it never was connected.
+#[inline(always)]
+fn show(
+    seq: *mut c_void,
+    sk: Tcp,
+    held_by: HeldBy,
+    state_now: u8,
+    may_be_half_open: bool,
+    silence: Silence,
+) -> Option<bool> {
     // First of all: none of them waits for another one's way from memory then, nor do the socket's own fields.
     let half = HALF_CLOSED.get_ptr_mut(sk.address());
     let origin = ORIGIN.value(sk.address());
@@ -147,10 +172,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
     } else if let Some(closer) = closer {
         close_evidence::add(record, closer, sk.peer());
     }
-    if !emit(seq, record) {
-        take_back(counts, state_now, first_holder, file);
-    }
-    Some(())
+    Some(emit(seq, record))
 }
 
 /// The descriptor will be shown again: it has not been counted, nor its file seen.

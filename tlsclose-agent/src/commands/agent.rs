@@ -25,7 +25,7 @@ use crate::{
     },
     config::Rules,
     host::facts,
-    kernel::{CloseCalls, Options},
+    kernel::{CloseCalls, Options, census::CensusError},
     logging,
     output::{
         http::{self, Listeners, OwnerSocket, access::Access, host},
@@ -135,11 +135,11 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     };
     let mut server = tokio::spawn(http::serve::serve(config, Listeners { tcp: Some(tcp), owner: Some(owner) }, ended));
 
-    let outcome = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        watched = &mut watch => Err(watched),
-        _ = &mut server => Ok(()),
+    let early = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        watched = &mut watch => Some(watched),
+        _ = &mut server => None,
     };
     log::info!("ending");
     stop.store(true, Ordering::Relaxed);
@@ -148,10 +148,14 @@ async fn serve(args: &AgentArgs, access: Access, settings: Settings, options: Op
     if !server.is_finished() {
         let _ = server.await;
     }
-    let watched = match outcome {
-        Err(watched) => watched,
-        Ok(()) => watch.await,
-    };
+    outcome(match early {
+        Some(watched) => watched,
+        None => watch.await,
+    })
+}
+
+/// What the watch came to; it never ends without a word.
+fn outcome(watched: Result<Result<(), CensusError>, oneshot::error::RecvError>) -> Done {
     match watched {
         Ok(Ok(())) => Ok(ExitCode::SUCCESS),
         Ok(Err(error)) => Err(Failure::cannot(&error)),

@@ -61,15 +61,21 @@ fn a_connection_that_both_sides_have_ended_is_not_said_to_be_reset() {
     }
 }
 
+/// What is said of opened and touched.
+type Case<'a> = (Kind, Option<&'a Touch>, Option<&'a Touch>, &'a str);
+
+fn assert_said(cases: &[Case<'_>]) {
+    for (kind, opened, touched, expected) in cases {
+        assert_eq!(why(*kind, Death::Error, *opened, *touched), *expected, "{kind}");
+    }
+}
+
 #[test]
-fn why_says_what_was_seen_and_no_more() {
+fn why_says_of_what_was_read_what_was_seen_and_no_more() {
     let accept = touch("accept4", None, "accept_loop", 88);
     let eof = touch("read", Some(0), "handle_request", 131);
     let data = touch("recv", Some(512), "handle_request", 131);
-    let end = touch("shutdown", None, "finish", 12);
-    let connect = touch("connect", None, "dial", 5);
-    let listen = touch("listen", None, "main", 20);
-    let cases: [(Kind, Option<&Touch>, Option<&Touch>, &str); 16] = [
+    assert_said(&[
         (
             Kind::CloseWaitEofRead,
             Some(&accept),
@@ -101,6 +107,16 @@ fn why_says_what_was_seen_and_no_more() {
             "Peer closed; nobody has read the end of the stream of the connection opened by accept4 in accept_loop (src/server.rs:88).",
         ),
         (Kind::CloseWaitUnread, None, None, "Peer closed and nobody has read the end of the stream."),
+    ]);
+}
+
+#[test]
+fn why_says_of_what_is_held_what_was_seen_and_no_more() {
+    let accept = touch("accept4", None, "accept_loop", 88);
+    let data = touch("recv", Some(512), "handle_request", 131);
+    let end = touch("shutdown", None, "finish", 12);
+    let connect = touch("connect", None, "dial", 5);
+    assert_said(&[
         (
             Kind::FinWait2Held,
             None,
@@ -127,6 +143,15 @@ fn why_says_what_was_seen_and_no_more() {
             "The connect in dial (src/server.rs:5) failed and no close followed.",
         ),
         (Kind::ConnectFailedHeld, None, None, "A connect failed and no close followed."),
+    ]);
+}
+
+#[test]
+fn why_says_of_queues_and_copies_what_was_seen_and_no_more() {
+    let accept = touch("accept4", None, "accept_loop", 88);
+    let eof = touch("read", Some(0), "handle_request", 131);
+    let listen = touch("listen", None, "main", 20);
+    assert_said(&[
         (
             Kind::CloseWaitNotAccepted,
             Some(&listen),
@@ -146,10 +171,7 @@ fn why_says_what_was_seen_and_no_more() {
             Some(&eof),
             "Peer closed, and close was called, but not for the last reference.",
         ),
-    ];
-    for (kind, opened, touched, expected) in cases {
-        assert_eq!(why(kind, Death::Error, opened, touched), expected, "{kind}");
-    }
+    ]);
 }
 
 #[test]

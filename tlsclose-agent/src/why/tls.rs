@@ -1,12 +1,12 @@
 //! The sentences about the goodbyes of TLS connections.
 
-use super::clause;
+use super::Call;
 use crate::api::{Example, Goodbye};
 use tlsclose_core::model::{Kind, TlsOutcomes, Touch};
 
 /// How many TLS connections a code path ended without a goodbye, in one sentence.
 pub fn why(outcomes: &TlsOutcomes, process_exit: u64, after_data: u64, closed: Option<&Touch>) -> String {
-    let place = clause(closed).map_or_else(String::new, |call| format!("{}{}", call.call, call.place));
+    let place = Call::of(closed).map(|call| call.to_string()).unwrap_or_default();
     let by = if place.is_empty() { String::new() } else { format!(" by {place}") };
     let of_them = |count: u64, what: &str| match count {
         0 => String::new(),

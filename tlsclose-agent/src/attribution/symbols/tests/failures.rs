@@ -1,7 +1,7 @@
 //! Hostile files and helpers in trouble.
 
 use super::*;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs;
 use std::process::Command;
 
@@ -123,6 +123,8 @@ fn a_helper_that_hangs_is_killed_and_replaced() {
     assert!(symbolizer.caller(&modules, program, 0x1000, true).is_ok());
     let stopped = pid_of(&symbolizer);
     kill_process(stopped, Signal::STOP).unwrap();
+    // The signal is on its way only: it might answer meanwhile.
+    waitid(WaitId::Pid(stopped), WaitIdOptions::STOPPED).unwrap();
     assert_eq!(symbolizer.caller(&modules, program, 0x1001, true), Err(NotNow::NoAnswer));
     assert_eq!(symbolizer.failures, 1);
     assert!(rustix::process::test_kill_process(stopped).is_err(), "reaped");
