@@ -164,13 +164,13 @@ impl Direction {
     /// Bytes of the record's body that come next; 0 when a header does.
     #[inline(always)]
     pub fn body(&self) -> u32 {
-        self.remaining as u32
+        u32::from(self.remaining)
     }
 
     /// Bytes of the header that are still to come: 1 to 5.
     #[inline(always)]
     pub fn wants(&self) -> u32 {
-        HEADER - self.have as u32
+        HEADER - u32::from(self.have)
     }
 
     /// The kernel makes, or takes apart, the records of this direction.
@@ -230,8 +230,8 @@ impl Direction {
     #[inline(always)]
     pub fn header(&mut self, bytes: [u8; 8], length: u32) {
         let new = u64::from_be_bytes(bytes) >> (64 - 8 * (length & 7));
-        let header = (self.header as u64) << (8 * (length & 7)) | new;
-        let have = self.have as u32 + length;
+        let header = u64::from(self.header) << (8 * (length & 7)) | new;
+        let have = u32::from(self.have) + length;
         if have < HEADER {
             // At most four bytes.
             self.header = header as u32;

@@ -77,7 +77,7 @@ mod tests {
         let mut types: Vec<u32> = Vec::new();
         types.extend([0, type_kind::INT << 24, 4, 32]); // 1: int
         types.extend([0, type_kind::STRUCT << 24 | 2 | 1 << 31, 8]); // 2: anonymous
-        types.extend([name("b"), 1, 0, name("c"), 1, 3 << 24 | 33]);
+        types.extend([name("b"), 1, 0, name("c"), 1, 3 << 24 | 0x21]);
         types.extend([0, type_kind::STRUCT << 24 | 1, 8]); // 3: holds d
         types.extend([name("d"), 1, 32]);
         types.extend([name("t"), type_kind::TYPEDEF << 24, 3]); // 4: typedef of 3

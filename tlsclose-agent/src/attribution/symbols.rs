@@ -213,8 +213,7 @@ impl Symbolizer {
             match self.ask(module, load, &request, deadline)? {
                 Answer::Names(names) if names.len() == places.len() => {
                     for (place, names) in places.iter().zip(names) {
-                        let names = names.into_iter().take(INLINED_MAX).map(clean);
-                        let names = Arc::<[Name]>::from_iter(names);
+                        let names: Arc<[Name]> = names.into_iter().take(INLINED_MAX).map(clean).collect();
                         self.names.insert(((load, debug), *place), Arc::clone(&names));
                         found.insert((module, *place), names);
                     }

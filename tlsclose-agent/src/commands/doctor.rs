@@ -17,7 +17,7 @@ pub fn run(args: DoctorArgs) -> Done {
     let (_, kernel) = host::name_and_kernel();
     let host = facts::of_this_host(args.places.btf.as_deref(), &args.places.cgroupfs);
     let (refusal, features) = match load(&args.places, Options::default()) {
-        Ok(loaded) => (None, loaded.features.iter().map(|feature| feature.described()).collect()),
+        Ok(loaded) => (None, loaded.features.iter().map(ProbedFeature::described).collect()),
         Err(error) => (Some(error.to_string()), refused()),
     };
     let can_run = refusal.is_none();

@@ -41,7 +41,7 @@ impl Closes {
 
     /// Calls of close() by processes with TCP sockets, by result.
     pub fn calls(&self) -> [(CloseResult, u64); 3] {
-        let count = |slot: u32| self.calls.get(&slot, 0).map(|cpus| cpus.iter().sum()).unwrap_or(0);
+        let count = |slot: u32| self.calls.get(&slot, 0).map_or(0, |cpus| cpus.iter().sum());
         [
             (CloseResult::Closed, count(close_call::CLOSED)),
             (CloseResult::StillHeld, count(close_call::STILL_HELD)),

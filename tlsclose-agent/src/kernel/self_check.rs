@@ -178,7 +178,7 @@ impl Kernel {
 
     fn own_leaves(&self, started_at: u64) -> Vec<LeafKey> {
         // See the kernel side's `Task::image`: what is left is the number of execs.
-        let is_own = |leaf: &LeafKey| leaf.image ^ started_at ^ (u64::from(self.own_tgid) << 40) <= u64::from(u32::MAX);
+        let is_own = |leaf: &LeafKey| u32::try_from(leaf.image ^ started_at ^ (u64::from(self.own_tgid) << 40)).is_ok();
         self.stacks.leaves().filter(is_own).collect()
     }
 

@@ -55,7 +55,7 @@ impl Loaded {
         let tracepoint = Hook::Sends.spec();
         match place {
             Place::Tracepoint => {
-                programs.get::<BtfTracePoint>(tracepoint.program)?.load(tracepoint.attach_point, btf)?
+                programs.get::<BtfTracePoint>(tracepoint.program)?.load(tracepoint.attach_point, btf)?;
             }
             Place::Exit => {
                 functions.must_end_safely()?;

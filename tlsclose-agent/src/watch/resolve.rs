@@ -102,7 +102,7 @@ impl Watch {
 
     fn features(&self) -> Vec<Feature> {
         let unknown: Vec<String> = self.attribution.python.unknown().collect();
-        let described = self.kernel.features.iter().map(|feature| feature.described());
+        let described = self.kernel.features.iter().map(super::super::kernel::features::ProbedFeature::described);
         described.map(|feature| with_unknown_python(feature, &unknown)).collect()
     }
 
@@ -134,8 +134,8 @@ impl Watch {
 
     /// The call of close() that left one of the examples open.
     fn closed_elsewhere(&mut self, examples: &[Socket]) -> Option<ClosedElsewhere> {
-        let was_closed = examples.iter().filter(|socket| socket.last.was_closed);
-        let closer = was_closed.filter_map(|socket| self.kernel.closes.closer(socket.last.sk)).next()?;
+        let mut was_closed = examples.iter().filter(|socket| socket.last.was_closed);
+        let closer = was_closed.find_map(|socket| self.kernel.closes.closer(socket.last.sk))?;
         Some(ClosedElsewhere {
             pid: closer.tgid,
             comm: comm_text(closer.comm),

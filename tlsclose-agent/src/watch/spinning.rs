@@ -1,6 +1,10 @@
 //! Looks for threads that spin around connections that are over.
 
-use std::{collections::BTreeMap, thread::sleep, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread::sleep,
+    time::Duration,
+};
 
 use super::spinning_now::SpinningNow;
 use crate::{
@@ -31,7 +35,7 @@ impl Watch {
     /// How busy the threads are that could spin without a call on their socket.
     fn measure_threads(&mut self) {
         let unread = self.sites.sites.iter().filter(|(key, _)| key.kind == Kind::CloseWaitUnread);
-        let holders: std::collections::BTreeSet<ProcessId> =
+        let holders: BTreeSet<ProcessId> =
             unread.flat_map(|(_, record)| record.processes.keys().copied()).filter(|it| it.is_known()).collect();
         self.spins.unkept += holders.len().saturating_sub(PROCESSES) as u64;
         for process in holders.into_iter().take(PROCESSES) {
@@ -54,7 +58,7 @@ impl Watch {
             let Some(thread) = suspects.iter().find(|thread| thread.tid == tid) else { continue };
             let spins = polls_per_second(&seen, LOOK).is_some();
             let watched = || epoll_targets::watched(&self.attribution.procfs, thread.process, seen.epoll);
-            let fds = if spins { watched() } else { Default::default() };
+            let fds = if spins { watched() } else { BTreeSet::default() };
             self.spins.judge(*thread, &seen, LOOK, fds);
         }
     }

@@ -44,7 +44,7 @@ impl EntryPoints {
         let entry = file.entry();
         let entry = (entry != 0).then(|| entry..entry.saturating_add(START_BYTES));
         let symbols = file.symbols().chain(file.dynamic_symbols());
-        let named = symbols.filter(|symbol| symbol.is_definition());
+        let named = symbols.filter(ObjectSymbol::is_definition);
         let named = named.filter(|symbol| symbol.name().is_ok_and(|name| STARTS.contains(&name)));
         let range = |symbol: object::Symbol<'a, '_, R>| {
             let size = if symbol.size() == 0 { START_BYTES } else { symbol.size() };

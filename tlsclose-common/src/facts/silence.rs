@@ -31,6 +31,6 @@ impl Holder {
     pub fn set_silence(&mut self, silence: Silence) {
         self.half.eof_reads = silence.retransmissions;
         self.half.tgid = silence.probes;
-        self.half.touched_call = silence.is_idle as u8;
+        self.half.touched_call = u8::from(silence.is_idle);
     }
 }

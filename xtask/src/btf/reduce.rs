@@ -50,7 +50,7 @@ pub fn reduce(all: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
     }
     if types.named(type_kind::ENUM, "bpf_func_id").is_some() {
         let there: Vec<&[u8]> = types.enumerators("bpf_func_id").collect();
-        let kept = wanted.enumerators.iter().map(|name| name.as_bytes()).filter(|name| there.contains(name));
+        let kept = wanted.enumerators.iter().map(String::as_bytes).filter(|name| there.contains(name));
         let members: Vec<u32> = kept.flat_map(|name| [few.name(name), 0]).collect();
         few.add(b"bpf_func_id", type_kind::ENUM << 24 | (members.len() / 2) as u32, 4, &members);
     }

@@ -195,7 +195,7 @@ pub fn read(kernel: &str, console: &str, took: Duration) -> Outcome {
             match rest.split_once(' ') {
                 Some(("kernel", words)) => match words.strip_prefix("complains: ") {
                     Some(complaint) => outcome.complaints.push(complaint.to_owned()),
-                    None => outcome.release = words.to_owned(),
+                    None => words.clone_into(&mut outcome.release),
                 },
                 _ => outcome.ended |= rest.starts_with("tests ended"),
             }

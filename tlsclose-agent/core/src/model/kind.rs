@@ -64,7 +64,7 @@ impl FromStr for Kind {
     /// The error is one line that lists every kind.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::all().find(|kind| kind.name() == text).ok_or_else(|| {
-            let known: Vec<&str> = Self::all().map(|kind| kind.name()).collect();
+            let known: Vec<&str> = Self::all().map(Kind::name).collect();
             format!("unknown kind: the kinds are {}", known.join(", "))
         })
     }

@@ -147,7 +147,7 @@ impl Paths {
         let is_pending = unwound.callers.contains(&Err(NotNow::Pending));
         let Unwound { path, callers, is_whole, left_copy, reach } = unwound;
         let key = LeafKey { image: header.image, pc: header.pc };
-        let start = self.start_of(&path, is_whole, modules);
+        let start = Self::start_of(&path, is_whole, modules);
         let by_stack_pointer = |caller: &Answered<Caller>| caller.is_ok_and(Caller::is_by_stack_pointer);
         let needs_copies = callers.iter().take(start).skip(1).any(by_stack_pointer);
         let is_deep = bytes.len() > COPY_PAGES * PAGE;
@@ -258,7 +258,7 @@ impl Paths {
     }
 
     /// Where the program's own frames end, and only such follow as start a program or a thread.
-    fn start_of(&self, path: &[CodePlace], is_whole: bool, modules: &Modules) -> usize {
+    fn start_of(path: &[CodePlace], is_whole: bool, modules: &Modules) -> usize {
         let is_own = |(depth, place): (usize, &CodePlace)| {
             let is_root = is_whole && depth + 1 == path.len();
             !is_root && !is_runtime(place.0, modules)

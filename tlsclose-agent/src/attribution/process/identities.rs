@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn of_too_many_the_one_that_nobody_asked_about_for_longest_goes() {
         let (mut all, start) = (Identities::default(), Instant::now());
-        for tgid in 0..MAX as u32 + 1 {
+        for tgid in 0..=(MAX as u32) {
             all.of(process(tgid), start + Duration::from_micros(tgid.into()), || called("worker"));
         }
         assert_eq!(all.0.len(), MAX);

@@ -84,7 +84,7 @@ impl Procfs {
             ns_pid: numbers(&status, b"NSpid:").last().unwrap_or(id.tgid),
             comm: printable(comm.strip_suffix(b"\n").unwrap_or(&comm)),
             exe: printable(without_deleted(exe.to_bytes())),
-            cmdline: cmdline.and_then(|worker| self.cmdline(dir, worker)),
+            cmdline: cmdline.and_then(|worker| cmdline_in(dir, worker)),
             uid: numbers(&status, b"Uid:").next()?,
             started_at: rfc3339_of_boottime(id.started_at)?,
             build_id: None,
@@ -188,12 +188,12 @@ impl Procfs {
         let both = worker.run(CMDLINE_DEADLINE, move || Some((read(&dir, "cmdline")?, read(&dir, "environ")?)))?;
         both.filter(|(arguments, variables)| arguments.len().max(variables.len()) < FILE_MAX as usize)
     }
+}
 
-    fn cmdline(&self, dir: OwnedFd, worker: &mut Worker) -> Option<Vec<String>> {
-        let raw = worker.run(CMDLINE_DEADLINE, move || read(&dir, "cmdline"))??;
-        let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);
-        Some(raw.split(|byte| *byte == 0).map(printable).collect())
-    }
+fn cmdline_in(dir: OwnedFd, worker: &mut Worker) -> Option<Vec<String>> {
+    let raw = worker.run(CMDLINE_DEADLINE, move || read(&dir, "cmdline"))??;
+    let raw = raw.strip_suffix(b"\0").unwrap_or(&raw);
+    Some(raw.split(|byte| *byte == 0).map(printable).collect())
 }
 
 /// The name of a process as the kernel side has it.
@@ -243,7 +243,7 @@ fn numbers<'a, N: std::str::FromStr + 'a>(file: &'a [u8], key: &'static [u8]) ->
     file.split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(key))
         .unwrap_or_default()
-        .split(|byte| byte.is_ascii_whitespace())
+        .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
         .map_while(|word| std::str::from_utf8(word).ok()?.parse().ok())
 }

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_map_that_was_not_there_is_looked_for_soon_and_a_slow_one_later() {
         let may = |age: u64, took: u64| {
-            let at = Instant::now() - Duration::from_millis(age);
+            let at = Instant::now().checked_sub(Duration::from_millis(age)).unwrap();
             Reading { at, took: Duration::from_millis(took), was_there: true }.may_come_again()
         };
         assert!(may(100, 1) && !may(99, 30) && may(5_000, 2_000) && !may(4_000, 2_000));

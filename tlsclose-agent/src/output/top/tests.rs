@@ -19,7 +19,7 @@ impl Screen {
     fn lines(&mut self) -> Vec<String> {
         self.terminal.draw(|frame| screen::draw(frame, &mut self.top, Colour::On)).expect("drawn");
         let buffer = self.terminal.backend().buffer();
-        let line = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect::<String>();
+        let line = |row: &[ratatui::buffer::Cell]| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>();
         buffer.content().chunks(usize::from(buffer.area.width)).map(|row| line(row).trim_end().to_owned()).collect()
     }
 

@@ -143,7 +143,7 @@ fn recursion_is_shown_twice() {
         ("labababaaaam", "lababaam"),
         ("", ""),
     ] {
-        assert_eq!(fold(path.chars()), Vec::from_iter(folded.chars()), "{path}");
+        assert_eq!(fold(path.chars()), folded.chars().collect::<Vec<_>>(), "{path}");
     }
 }
 

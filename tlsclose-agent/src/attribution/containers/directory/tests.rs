@@ -50,7 +50,7 @@ fn a_runtime_that_talks_nonsense_names_nothing() {
     thread::spawn(move || {
         for connection in runtime.incoming() {
             let Ok(mut connection) = connection else { return };
-            let _ = connection.write_all(&[b'x'; 64 << 10]);
+            let _ = connection.write_all(&vec![b'x'; 64 << 10]);
             let _ = connection.read(&mut [0; 1024]);
         }
     });

@@ -22,7 +22,7 @@ fn broken_files_leave_module_and_offset_and_a_live_helper() {
     let whole = fs::read("/proc/self/exe").unwrap();
     let mut flipped = whole[..1 << 16].to_vec();
     for (at, byte) in flipped.iter_mut().enumerate().skip(64) {
-        *byte ^= (at * 31 % 7 == 0) as u8 * 0x55;
+        *byte ^= u8::from(at * 31 % 7 == 0) * 0x55;
     }
     let random: Vec<u8> = (0..10_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 7) as u8).collect();
     let elf_then_random = [&whole[..64], &random].concat();
