@@ -128,7 +128,8 @@ const PATIENCE: Duration = Duration::from_secs(2700);
 /// Tests for kernels that are locked down; no others are told to run them.
 const LOCKED_DOWN: [&str; 2] = ["--ignored", "lockdown::"];
 
-/// Those that `cargo xtask test` locks down: one that types too little to go without, and one that does not.
+/// Those that `cargo xtask test` locks down when all else was tested, which nothing takes back: one that types too
+/// little to go without, and one that does not.
 const LOCKABLE: [&str; 2] = ["5.10", "6.12"];
 
 pub fn run(options: &Options) -> Result<()> {
@@ -144,7 +145,8 @@ pub fn run(options: &Options) -> Result<()> {
         ([], true) => LOCKED_DOWN.to_vec(),
         (filters, _) => filters.iter().map(String::as_str).collect(),
     };
-    let guest = |kernel| Plan { kernel, is_locked: options.lockdown, filters: &filters, connections: CONNECTIONS };
+    let lockdown = if options.lockdown { Lockdown::FromStart } else { Lockdown::Never };
+    let guest = |kernel| Plan { kernel, lockdown, filters: &filters, connections: CONNECTIONS };
     let plans: Vec<Plan> = wanted.into_iter().map(guest).collect();
     let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60), false)?;
     if is_here {
@@ -162,9 +164,8 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs a few tests on all kernels, and on some of them once more, locked down. Prints the table.
+/// Runs a few tests on all kernels, and locks some of them down in the end. Prints the table.
 pub fn on_all() -> Result<Vec<Outcome>> {
-    let plan = |kernel, is_locked, filters| Plan { kernel, is_locked, filters, connections: FEW_CONNECTIONS };
     let runs = |number: usize, on: On| match (number == 0, number == KERNELS.len() - 1) {
         (true, _) => on != On::Newest,
         (_, true) => on != On::Oldest,
@@ -173,10 +174,12 @@ pub fn on_all() -> Result<Vec<Outcome>> {
     let few: Vec<Vec<&str>> = (0..KERNELS.len())
         .map(|number| FEW.iter().filter(|(_, on)| runs(number, *on)).map(|(test, _)| *test).collect())
         .collect();
-    let open = KERNELS.iter().enumerate().map(|(number, kernel)| plan(kernel, false, &few[number][..]));
-    let lockable = KERNELS.iter().filter(|kernel| LOCKABLE.contains(&kernel.name));
-    let locked = lockable.map(|kernel| plan(kernel, true, &LOCKED_DOWN[..]));
-    let outcomes = outcomes(&open.chain(locked).collect::<Vec<_>>(), PATIENCE, true)?;
+    let plan = |kernel: &'static Kernel, filters| {
+        let lockdown = if LOCKABLE.contains(&kernel.name) { Lockdown::InTheEnd } else { Lockdown::Never };
+        Plan { kernel, lockdown, filters, connections: FEW_CONNECTIONS }
+    };
+    let plans: Vec<Plan> = KERNELS.iter().zip(&few).map(|(kernel, filters)| plan(kernel, filters.as_slice())).collect();
+    let outcomes = outcomes(&plans, PATIENCE, true)?;
     println!("\n{}", Tested::of(&outcomes).text());
     Ok(outcomes)
 }
@@ -189,10 +192,19 @@ pub fn fetch() -> Result<()> {
     KERNELS.iter().try_for_each(|kernel| image(&mut log, &directory, kernel).map(drop))
 }
 
+/// When a guest's kernel stops telling what its memory holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lockdown {
+    Never,
+    FromStart,
+    /// After all other tests; then follow those for kernels that are locked down.
+    InTheEnd,
+}
+
 /// What one guest is for.
 struct Plan<'a> {
     kernel: &'static Kernel,
-    is_locked: bool,
+    lockdown: Lockdown,
     filters: &'a [&'a str],
     connections: u32,
 }
@@ -200,11 +212,13 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn guest(&self, image: &Path) -> Guest<'_> {
         let name = self.kernel.name;
-        let (name, arguments) = match self.is_locked {
-            false => (name.to_owned(), ""),
-            true => (format!("{name} locked down"), "lockdown=confidentiality"),
+        let (name, arguments) = match self.lockdown {
+            Lockdown::Never | Lockdown::InTheEnd => (name.to_owned(), ""),
+            Lockdown::FromStart => (format!("{name} locked down"), "lockdown=confidentiality"),
         };
-        Guest { name, image: image.to_owned(), arguments, filters: self.filters, connections: self.connections }
+        let locked_filters = if self.lockdown == Lockdown::InTheEnd { &LOCKED_DOWN[..] } else { &[] };
+        let (filters, connections) = (self.filters, self.connections);
+        Guest { name, image: image.to_owned(), arguments, filters, locked_filters, connections }
     }
 }
 

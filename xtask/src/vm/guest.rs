@@ -78,6 +78,8 @@ pub struct Guest<'a> {
     pub arguments: &'static str,
     /// Of the tests.
     pub filters: &'a [&'a str],
+    /// Of those that follow once the kernel is locked down; none where it is not.
+    pub locked_filters: &'a [&'a str],
     /// After so many, counts have to be exact.
     pub connections: u32,
 }
@@ -138,11 +140,12 @@ impl Guest<'_> {
         qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(initramfs).arg("-append").arg(format!(
             "console=ttyS0 quiet panic=-1 oops=panic panic_on_warn=1 softlockup_panic=1 {} \
-             tlsclose.tests=\"{}\" tlsclose.connections=\"{}\" tlsclose.filters=\"{}\"",
+             tlsclose.tests=\"{}\" tlsclose.connections=\"{}\" tlsclose.filters=\"{}\" tlsclose.locked=\"{}\"",
             self.arguments,
             tests.display(),
             self.connections,
-            self.filters.join(" ")
+            self.filters.join(" "),
+            self.locked_filters.join(" ")
         ));
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         qemu

@@ -20,10 +20,19 @@ argument() { sed -n "s/.*$1=\"\([^\"]*\)\".*/\1/p" /proc/cmdline; }
 export TLSCLOSE_TEST_PATIENCE=4 RUST_BACKTRACE=0
 TLSCLOSE_TEST_CONNECTIONS=$(argument tlsclose.connections)
 export TLSCLOSE_TEST_CONNECTIONS
-$(argument tlsclose.tests) --test-threads 2 $(argument tlsclose.filters) | tee /tmp/console
-# ... and one that fails beside another is tried once more, alone.
-failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' /tmp/console)
-[ -z "$failed" ] || $(argument tlsclose.tests) --test-threads 1 --include-ignored --exact $failed
+run() {
+    $(argument tlsclose.tests) --test-threads 2 "$@" | tee /tmp/console
+    # ... and one that fails beside another is tried once more, alone.
+    failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' /tmp/console)
+    [ -z "$failed" ] || $(argument tlsclose.tests) --test-threads 1 --include-ignored --exact $failed
+}
+run $(argument tlsclose.filters)
+locked=$(argument tlsclose.locked)
+if [ -n "$locked" ]; then
+    # From here on for good.
+    echo confidentiality >/sys/kernel/security/lockdown
+    run $locked
+fi
 echo "guest: tests ended"
 dmesg | grep -E 'WARNING:|BUG:|Oops|taint' | grep -v 'Unknown kernel' | sed 's/^/guest: kernel complains: /'
 poweroff -f
