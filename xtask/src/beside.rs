@@ -22,7 +22,7 @@ pub struct Options {
     work: Work,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Work {
     /// Fetch the kernels that guests boot
     Kernels,
@@ -49,13 +49,14 @@ impl Work {
         }
     }
 
-    /// Starts it, to be done while others leave a processor free.
+    /// Starts it. What nothing waits for before the end is done while others leave a processor free.
     pub fn begin(self) -> Result<Beside> {
         let mut command = Command::new(env::current_exe().context("this program has no path")?);
         command.args(["beside", self.argument()]).current_dir(workspace::root());
         say(&format!("{} goes on beside what follows ...", self.name()));
         let errors = workspace::target("").join(format!("beside-{}.log", self.argument()));
-        let process = Background::start_unread(self.name(), run::when_idle(&command), &errors)?;
+        let command = if self == Work::Fuzz { run::when_idle(&command) } else { command };
+        let process = Background::start_unread(self.name(), command, &errors)?;
         Ok(Beside { name: self.name(), process })
     }
 }

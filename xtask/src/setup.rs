@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::debian;
 use crate::progress;
@@ -41,41 +42,59 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let mut log = Log::create(workspace::target("setup.log"))?;
     if debian::is_debian() {
-        on_debian(&mut log, options)?;
+        packages(&mut log, options)?;
     } else {
         elsewhere(options)?;
     }
-    if options.tests && !tools::has_cargo_deny() {
-        tools::install_cargo_deny(&mut log)?;
-    }
-    if options.tests && !tools::has_cargo_deb() {
-        tools::install_cargo_deb(&mut log)?;
-    }
-    if options.tests && !tools::has_kubernetes_validate() {
-        tools::install_kubernetes_validate(&mut log)?;
-    }
-    if options.tests && !tools::has_rotel() {
-        tools::install_rotel(&mut log)?;
-    }
-    if options.tests && !tools::has_prometheus_operator() {
-        if debian::is_debian() && run::output(Command::new("npm").arg("--version")).is_err() {
-            install_missing(&mut log, &["npm".to_owned()])?;
+    thread::scope(|scope| {
+        // One computes, and the other waits for the net.
+        let fetched = options.tests.then(|| scope.spawn(fetch_apart));
+        if debian::is_debian() && !has_own_toolchain() {
+            bpf_linker(&mut log)?;
         }
-        tools::install_prometheus_operator(&mut log)?;
-    }
-    // Only root can run what needs it.
-    let can_make_root = debian::is_debian() && rustix::process::geteuid().is_root();
-    if options.tests && can_make_root && !tools::has_debian_root() {
-        tools::make_debian_root(&mut log)?;
-    }
+        if options.tests && !tools::has_cargo_deny() {
+            tools::install_cargo_deny(&mut log)?;
+        }
+        if options.tests && !tools::has_cargo_deb() {
+            tools::install_cargo_deb(&mut log)?;
+        }
+        fetched.map_or(Ok(()), |fetched| fetched.join().map_err(|_| anyhow!("the installing thread panicked"))?)
+    })?;
     progress::say("everything needed is installed");
     Ok(())
 }
 
-fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
-    let own_toolchain = matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }));
+/// What tests need from PyPI, npm and Debian's archive, each in a directory of its own.
+fn fetch_apart() -> Result<()> {
+    let log = &mut Log::create(workspace::target("apart.log"))?;
+    if !tools::has_kubernetes_validate() {
+        tools::install_kubernetes_validate(log)?;
+    }
+    if !tools::has_rotel() {
+        tools::install_rotel(log)?;
+    }
+    if !tools::has_prometheus_operator() {
+        tools::install_prometheus_operator(log)?;
+    }
+    if can_make_root() && !tools::has_debian_root() {
+        tools::make_debian_root(log)?;
+    }
+    Ok(())
+}
+
+/// Only root can run what needs it.
+fn can_make_root() -> bool {
+    debian::is_debian() && rustix::process::geteuid().is_root()
+}
+
+fn has_own_toolchain() -> bool {
+    matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }))
+}
+
+/// Of Debian.
+fn packages(log: &mut Log, options: &Options) -> Result<()> {
     let mut wanted: Vec<String> = Vec::new();
-    if !own_toolchain {
+    if !has_own_toolchain() {
         wanted.extend(COMPILER_PACKAGES.map(String::from));
         if toolchain::debian_has(BPF_TARGET) {
             wanted.extend(llvm_packages(tools::debian_llvm()?));
@@ -91,12 +110,18 @@ fn on_debian(log: &mut Log, options: &Options) -> Result<()> {
         wanted.extend(VM_PACKAGES.map(String::from));
     }
     install_missing(log, &wanted)?;
+    if options.tests && !tools::has_prometheus_operator() && run::output(Command::new("npm").arg("--version")).is_err()
+    {
+        install_missing(log, &["npm".to_owned()])?;
+    }
     if options.vm && !qemu::is_there() {
         qemu::install(log)?;
     }
-    if own_toolchain {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// Built against the LLVM of the compiler.
+fn bpf_linker(log: &mut Log) -> Result<()> {
     // The first time, only the compiler that was just installed tells which LLVM it has.
     let llvm = tools::debian_llvm()?;
     install_missing(log, &llvm_packages(llvm))?;

@@ -54,6 +54,8 @@ pub fn install_bpf_linker(log: &mut Log, llvm: u32) -> Result<()> {
     let path = env::join_paths([prefix.join("bin")].into_iter().chain(env::split_paths(&path)))
         .context("PATH cannot be extended by LLVM's directory")?;
     install.env("LLVM_PREFIX", &prefix).env("PATH", path);
+    // Its work is LLVM's, which is compiled already.
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
     log.step(&format!("building bpf-linker {BPF_LINKER} for LLVM {llvm}"), install)
 }
 
