@@ -170,6 +170,28 @@ fn an_agent_that_is_not_there_is_lost_contact() {
 }
 
 #[test]
+fn an_agent_that_was_named_and_is_not_there_is_not_stood_in_for() {
+    let directory = TempDir::new().expect("a directory");
+    let mut command = tlsclose_command(&["leaks", "--socket"]);
+    let output = run(command.arg(directory.path().join("agent.sock")), seconds(10));
+    assert_one_line(&output, 3, "agent.sock");
+}
+
+#[test]
+fn a_site_that_is_not_there_is_no_good_news() {
+    let agent = Agent::shared();
+    agent.wait_for_censuses(1);
+    let mut command = tlsclose_command(&["leaks", "--site", "deadbeef", "--socket"]);
+    assert_one_line(&run(command.arg(agent.socket()), seconds(10)), 1, "no site deadbeef here (");
+}
+
+#[test]
+fn a_watch_too_short_for_a_verdict_gives_none() {
+    let output = run(&mut tlsclose_command(&["leaks", "--standalone", "--for", "100ms"]), seconds(40));
+    assert_one_line(&output, 1, "of the needed 3 censuses could be taken: not enough to say");
+}
+
+#[test]
 fn wrong_usage_ends_with_2() {
     let wrong: [&[&str]; 7] = [
         &["frobnicate"],
