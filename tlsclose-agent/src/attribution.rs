@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tlsclose_common::facts::{Interpreter, PythonFrame, PythonStart, StackHeader, call};
+use tlsclose_common::facts::{Interpreter, PythonFrame, PythonStart, StackHeader};
 
 pub use self::kernel_command::KernelCommand;
 use self::{
@@ -166,7 +166,7 @@ impl Attribution {
             exe,
             site,
             opened: touch(group.opened_call, opened, None),
-            touched: touch(group.touched_call, touched, (group.touched_call == call::READ).then_some(0)),
+            touched: touch(group.touched_call, touched, group.read_the_end.then_some(0)),
             build,
         };
         Some(SoFar { known: described, is_pending: opened_pending || touched_pending })

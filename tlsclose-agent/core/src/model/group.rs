@@ -26,6 +26,8 @@ pub struct Group {
     pub touched: PathId,
     /// By which call (`tlsclose_common::facts::call`).
     pub touched_call: u8,
+    /// That call returned 0: the end of the stream.
+    pub read_the_end: bool,
 }
 
 impl Group {

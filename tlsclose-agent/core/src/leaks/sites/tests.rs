@@ -7,6 +7,7 @@ const GROUP: Group = Group {
     opened_call: 0,
     touched: PathId(2),
     touched_call: 0,
+    read_the_end: false,
 };
 
 fn at(seconds: u64) -> Moment {

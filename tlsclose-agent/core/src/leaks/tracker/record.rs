@@ -25,24 +25,40 @@ pub fn classify(record: &Holder) -> Option<Kind> {
     }
 }
 
-/// The stack of the last touch that tells the kind's story: the read that returned 0, or the
-/// shutdown. Where nobody read the end, the last ordinary read or send, which is sampled for armed
-/// processes only: it is shown, but makes no site of its own. Of a connection in an accept queue,
-/// the last call that accepted another one.
-pub fn touched(record: &Holder) -> (u64, u8) {
+/// The last touch that tells a kind's story.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastTouch {
+    /// Key of its stack; 0 where none was taken.
+    pub stack: u64,
+    /// By which call (`tlsclose_common::facts::call`).
+    pub call: u8,
+    /// It returned 0: the end of the stream.
+    pub read_the_end: bool,
+}
+
+/// The read that returned 0, or the shutdown. Where nobody read the end, the last ordinary read or
+/// send, which is sampled for armed processes only: it is shown, but makes no site of its own. Of a
+/// connection in an accept queue, the last call that accepted another one.
+pub fn touched(record: &Holder) -> LastTouch {
+    let (half, origin) = (&record.half, &record.origin);
+    let ordinary = LastTouch { stack: origin.touched, call: origin.touched_call, read_the_end: false };
     if record.flags & holder::QUEUED != 0 {
-        return (record.origin.touched, record.origin.touched_call);
+        return ordinary;
     }
     let wanted = match record.state {
         state::FIN_WAIT2 => call::SHUTDOWN,
         state::CLOSE_WAIT => call::READ,
-        _ => record.half.touched_call,
+        _ => half.touched_call,
     };
-    if record.half.touched != 0 && record.half.touched_call == wanted {
-        return (record.half.touched, record.half.touched_call);
+    if half.touched != 0 && half.touched_call == wanted {
+        return LastTouch {
+            stack: half.touched,
+            call: half.touched_call,
+            read_the_end: half.touched_call == call::READ,
+        };
     }
     let unread = record.state == state::CLOSE_WAIT && record.copied_seq != record.rcv_nxt;
-    if unread { (record.origin.touched, record.origin.touched_call) } else { (0, call::NONE) }
+    if unread { ordinary } else { LastTouch::default() }
 }
 
 /// When the socket's clock started: when the kernel side saw it half-close. For sockets that are
@@ -88,4 +104,27 @@ pub fn fingerprint(record: &Holder) -> u64 {
 
 pub fn sequences(record: &Holder) -> [u32; 4] {
     [record.write_seq, record.snd_una, record.copied_seq, record.rcv_nxt]
+}
+
+#[cfg(test)]
+mod tests {
+    use tlsclose_common::facts::{HalfClosed, Origin};
+
+    use super::*;
+
+    #[test]
+    fn only_the_read_of_the_end_is_said_to_have_returned_0() {
+        let origin = Origin { touched: 7, touched_call: call::READ, ..Origin::default() };
+        let half = HalfClosed { touched: 9, touched_call: call::READ, ..HalfClosed::NEW };
+        let all_read = Holder { state: state::CLOSE_WAIT, origin, half, ..Holder::default() };
+        let end = LastTouch { stack: 9, call: call::READ, read_the_end: true };
+        assert_eq!(touched(&all_read), end);
+        // The last read returned bytes, and some are left.
+        let unread = Holder { rcv_nxt: 5, half: HalfClosed::NEW, ..all_read };
+        assert_eq!(touched(&unread), LastTouch { stack: 7, call: call::READ, read_the_end: false });
+        let half = HalfClosed { touched: 9, touched_call: call::SHUTDOWN, ..HalfClosed::NEW };
+        let shut = Holder { state: state::FIN_WAIT2, half, ..all_read };
+        assert_eq!(touched(&shut), LastTouch { stack: 9, call: call::SHUTDOWN, read_the_end: false });
+        assert_eq!(touched(&Holder { half: HalfClosed::NEW, ..all_read }), LastTouch::default());
+    }
 }

@@ -4,7 +4,7 @@ use tlsclose_common::facts::{Holder, call};
 
 use super::{
     last_seen::LastSeen,
-    record::{sequences, touched},
+    record::{LastTouch, sequences, touched},
 };
 use crate::model::{Change, End, Group, HeldBy, Kind, Moment, PathId, ProcessId};
 
@@ -50,6 +50,7 @@ impl Socket {
                 opened_call: call::NONE,
                 touched: PathId::NONE,
                 touched_call: call::NONE,
+                read_the_end: false,
             },
             clock,
             age_is_minimum,
@@ -87,8 +88,8 @@ impl Socket {
 
     /// Interns the keys of its stacks, again as long as they are not known.
     pub(super) fn resolve(&mut self, record: &Holder, path: &mut impl FnMut(u64) -> Option<PathId>) {
-        let (touched, touched_call) = touched(record);
-        for (slot, key) in [record.origin.opened, touched].into_iter().enumerate() {
+        let touched = touched(record);
+        for (slot, key) in [record.origin.opened, touched.stack].into_iter().enumerate() {
             let (known, id) = &mut self.paths[slot];
             if key == 0 || (*known == key && *id != PathId::NONE) {
                 continue;
@@ -101,7 +102,12 @@ impl Socket {
             return;
         }
         (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
-        (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+        self.take_touch(touched);
+    }
+
+    fn take_touch(&mut self, touched: LastTouch) {
+        let group = &mut self.group;
+        (group.touched, group.touched_call, group.read_the_end) = (self.paths[1].1, touched.call, touched.read_the_end);
     }
 
     /// Its group lacks a stack that has come by now.
@@ -152,9 +158,9 @@ impl Socket {
             return;
         }
         (self.group.opened, self.group.opened_call) = (self.paths[0].1, record.origin.opened_call);
-        let (touched, touched_call) = touched(record);
-        if self.paths[1].0 == touched {
-            (self.group.touched, self.group.touched_call) = (self.paths[1].1, touched_call);
+        let touched = touched(record);
+        if self.paths[1].0 == touched.stack {
+            self.take_touch(touched);
         }
     }
 
