@@ -88,13 +88,14 @@ fn report(view: &View, lost: &BTreeMap<Loss, u64>) -> Report {
     }
 }
 
-/// Every reason for which counts may be too low.
+/// Every reason for which counts may be off.
 fn incomplete(view: &View, lost_sockets: u64) -> Vec<Incomplete> {
     let reasons = [
         (lost_sockets > 0, Incomplete::SocketsLost),
         (!view.kernel.sees_all, Incomplete::PidNamespace),
         (!view.queues.are_walked(view.kernel.walks_queues), Incomplete::AcceptQueueNotWalked),
         (!view.queues.fit(), Incomplete::AcceptQueueCut),
+        (view.log.last.untold > 0, Incomplete::SharedNotToldApart),
         (view.log.last.unheld > tlsclose_common::limits::UNHELD_RECORDS, Incomplete::UnheldCut),
     ];
     reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()

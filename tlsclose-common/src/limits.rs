@@ -100,8 +100,12 @@ pub const SENDING_ENTRIES: u32 = 4_096;
 /// Descriptor tables that several processes share, or threads whose first thread is gone, that one census can tell apart.
 pub const TABLE_ENTRIES: u32 = 1_024;
 
-/// Files shared by several descriptors that one census can tell apart.
-pub const SHARED_FILES_ENTRIES: u32 = 8_192;
+/// Places for files shared by several descriptors, each of which one census counts once: a power of two. A file that finds
+/// none of [`SHARED_FILES_PROBES`] free is not told apart; up to half of the places, hardly any does.
+pub const SHARED_FILES_ENTRIES: u32 = 131_072;
+
+/// Places that a shared file may take.
+pub const SHARED_FILES_PROBES: u32 = 16;
 
 /// Listeners whose calls of listen and accept are remembered (LRU).
 pub const LISTENER_ENTRIES: u32 = 4_096;

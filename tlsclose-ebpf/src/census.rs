@@ -10,6 +10,7 @@ mod fd_tables;
 mod met;
 pub mod no_descriptor;
 mod record;
+mod shared_files;
 mod silence;
 
 use core::{ffi::c_void, mem::MaybeUninit};
@@ -19,7 +20,7 @@ use tlsclose_common::facts::{CensusCounts, Holder, Lost, Silence, holder, state,
 use self::record::{HeldBy, emit, fill};
 use crate::{
     kernel::{Task, Tcp, access, global, is_half_closed, jiffies, now_ns, references, sock_of},
-    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SHARED_FILES, SOCKET_PROCESSES, Slots, Values, lost},
+    maps::{CENSUS, CLOSERS, CONTROL, HALF_CLOSED, ORIGIN, SOCKET_PROCESSES, Slots, Values, lost},
     sockets::close_evidence,
 };
 
@@ -83,7 +84,7 @@ fn descriptor(meta: *const Meta, task: Task, fd: u32, file: *const c_void) -> Op
         // Only the iterator holds it: its owner is inside the last close().
         return None;
     }
-    let first_holder = (references == 2 && counts.table == table::OWN) || first_sight(file);
+    let first_holder = (references == 2 && counts.table == table::OWN) || shared_files::first_sight(file, counts);
     if first_holder {
         // SAFETY: 16 slots, index below 16.
         unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state_now as usize & 15) += 1 };
@@ -184,9 +185,7 @@ fn take_back(counts: &mut CensusCounts, state: u8, first_holder: bool, file: *co
     }
     // SAFETY: as where it was counted.
     unsafe { *(&raw mut counts.sockets).cast::<u64>().add(state as usize & 15) -= 1 };
-    if let Some(last) = SHARED_FILES.value_mut(file as u64) {
-        *last = last.wrapping_sub(1);
-    }
+    shared_files::forget(file, counts);
 }
 
 /// The process has a TCP socket: its calls of close() are of interest.
@@ -198,22 +197,6 @@ fn note_process(tgid: u32) {
     } else if SOCKET_PROCESSES.insert(tgid, control.census, 0).is_err() {
         lost(Lost::ProcessesMapFull);
     }
-}
-
-/// This census has not counted a file that somebody besides one descriptor and the iterator holds.
-#[inline(always)]
-fn first_sight(file: *const c_void) -> bool {
-    let Some(control) = CONTROL.get(0) else { return true };
-    let file = file as u64;
-    if let Some(last) = SHARED_FILES.value_mut(file) {
-        if *last == control.census {
-            return false;
-        }
-        *last = control.census;
-    } else if SHARED_FILES.insert(file, control.census, 0).is_err() {
-        lost(Lost::ProcessesMapFull);
-    }
-    true
 }
 
 /// A fresh, bound or never-connected socket is in CLOSE too: this one was shut down both ways

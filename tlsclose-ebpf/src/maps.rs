@@ -13,7 +13,7 @@ use tlsclose_common::{
     facts::{
         AbortKey, AbortStackKey, Aborts, BadCloses, Budget, CensusCounts, ClosePair, Closer, Control, Durations,
         EofSpin, HalfClosed, Interpreter, LOST_SLOTS, LeafKey, LeafRule, Lost, Origin, PythonCode, PythonStack,
-        Refusal, StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
+        Refusal, SharedFile, StackFrames, Suspect, Table, TlsCloseKey, TlsCloses, TlsSocket, TlsStackKey, close_call,
     },
     limits::*,
 };
@@ -121,9 +121,9 @@ pub static SUSPECTS: HashMap<u32, Suspect> = HashMap::with_max_entries(SUSPECT_E
 #[map]
 pub static TABLES: LruHashMap<u64, Table> = LruHashMap::with_max_entries(TABLE_ENTRIES, 0);
 
-/// Files shared by several descriptors: the number of the census that last counted them.
+/// Files shared by several descriptors. Places of earlier censuses are free.
 #[map]
-pub static SHARED_FILES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(SHARED_FILES_ENTRIES, 0);
+pub static SHARED_FILES: Array<SharedFile> = Array::with_max_entries(SHARED_FILES_ENTRIES, 0);
 
 /// Sockets that threads are sending to, where a send is seen in two places.
 #[cfg(feature = "probed")]

@@ -1,8 +1,8 @@
 //! Connections that nobody accepts are found in the queue of their listener.
 
 use serde_json::Value;
-use tlsclose_tests::agent::Agent;
-use tlsclose_tests::child::Child;
+use tlsclose_tests::agent::{Agent, tlsclose_command};
+use tlsclose_tests::child::{Child, run};
 use tlsclose_tests::expect::wait_for_site;
 use tlsclose_tests::host::{needs, root, tool, unique_comm};
 use tlsclose_tests::leaky::{Language, Leaky, Way};
@@ -139,6 +139,10 @@ fn of_a_long_queue_32_are_shown_one_by_one_and_all_are_counted() {
     let report = agent.leaks();
     let is_cut = list(&report["incomplete"]).any(|reason| reason == "accept_queue_cut");
     assert!(is_cut && report["complete"] == false, "58 of them are in no site: {}", report["incomplete"]);
+    // And that is what people are told, not another reason.
+    let said = run(tlsclose_command(&["leaks", "--socket"]).arg(agent.socket()), seconds(10)).stdout;
+    let told = said.lines().find_map(|line| line.strip_prefix("counts may be off: ")).unwrap_or_default();
+    assert!(told.contains("an accept queue holds more") && !told.contains("PID namespace"), "{told}");
 }
 
 #[test]

@@ -113,6 +113,25 @@ fn when_the_first_thread_ends_before_the_others_nothing_counts_more_than_once_an
     assert_counts_each_once(&agent, &namespace, "leader");
 }
 
+/// More than a table for recently used ones would keep. Other tests have a few hundred connections meanwhile.
+#[test]
+fn of_very_many_shared_sockets_none_counts_twice() {
+    needs(&["python3"]);
+    let namespace = Netns::new();
+    let agent = Agent::shared();
+    let established = || agent.metrics().sum("tlsclose_sockets", &[("state", "established")]).unwrap_or(0.0);
+    agent.wait_for_censuses(1);
+    let before = established();
+    let script = root().join("tests/leaky/python/shared_crowd.py");
+    let mut crowd = Child::spawn(namespace.command(tool("python3")).arg(script).arg("6000"));
+    assert_eq!(crowd.wait_for_line("ready ", seconds(20)), "12000");
+    agent.wait_for_censuses(3);
+    let more = established() - before;
+    assert!((10_000.0..16_000.0).contains(&more), "{more}");
+    let report = agent.leaks();
+    assert!(list(&report["incomplete"]).all(|reason| reason != "shared_not_told_apart"), "{}", report["incomplete"]);
+}
+
 /// What a dead process has left to its child is the child's.
 #[test]
 fn sockets_that_outlive_their_process_are_counted_for_who_still_holds_them() {

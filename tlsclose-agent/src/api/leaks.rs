@@ -52,7 +52,7 @@ impl Report {
     }
 }
 
-/// Why counts may be too low.
+/// Why counts may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Incomplete {
@@ -66,6 +66,8 @@ pub enum Incomplete {
     AcceptQueueCut,
     /// Files hold more sockets that no descriptor table shows than have records of their own.
     UnheldCut,
+    /// More sockets are shared by processes than are told apart: some were counted once for each of their holders.
+    SharedNotToldApart,
 }
 
 impl Incomplete {
@@ -79,6 +81,7 @@ impl Incomplete {
             Self::AcceptQueueNotWalked => "an accept queue was too long to be looked through",
             Self::AcceptQueueCut => "an accept queue holds more given-up connections than are counted one by one",
             Self::UnheldCut => "more sockets without a descriptor than are counted one by one",
+            Self::SharedNotToldApart => "some of very many shared sockets were counted once for each holder",
         }
     }
 }

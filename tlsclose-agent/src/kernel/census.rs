@@ -32,6 +32,8 @@ pub struct Totals {
     pub fds: u64,
     /// Half-closed sockets that a file holds and no descriptor table shows.
     pub unheld: u64,
+    /// Descriptors of shared sockets that may have been counted before.
+    pub untold: u64,
     /// Duration, reading and handling of the records included.
     pub took: Duration,
     /// What of it this thread was running: a busy host makes a census long, but not dear.
@@ -102,6 +104,7 @@ impl Census {
             totals.fds += cpu.fds;
             totals.tasks += cpu.tasks;
             totals.unheld += cpu.unheld;
+            totals.untold += cpu.untold;
             if cpu.now > totals.now {
                 totals.now = cpu.now;
                 totals.jiffies = cpu.jiffies;

@@ -24,8 +24,12 @@ pub struct CensusCounts {
     pub unheld: u64,
     /// See `unheld`.
     pub unheld_shown: u64,
+    /// Descriptors of shared sockets that may have been counted before: `SHARED_FILES` had no place for them.
+    pub untold: u64,
+    /// Address of the shared file looked at last.
+    pub file: u64,
     /// Whose the descriptor table is that is being walked: one of [`table`].
     pub table: u64,
 }
 
-const _: () = assert!(size_of::<CensusCounts>() == 200);
+const _: () = assert!(size_of::<CensusCounts>() == 216);

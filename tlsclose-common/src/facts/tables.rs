@@ -1,4 +1,4 @@
-//! Descriptor tables that a census meets more than once.
+//! Descriptor tables and files that a census meets more than once.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -22,4 +22,16 @@ pub struct Table {
     pub tgid: u32,
     /// Number of the census that met it.
     pub census: u32,
+}
+
+/// A file that several descriptors refer to, and the census that counted it last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub struct SharedFile {
+    /// Address of the `struct file`.
+    pub file: u64,
+    /// Number of the census.
+    pub census: u32,
+    /// Zero: no record holds bytes that nobody wrote.
+    pub pad: u32,
 }

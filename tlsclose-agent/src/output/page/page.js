@@ -165,13 +165,14 @@ function fill(row, site) {
   if (row.box.open) fillBody(row);
 }
 
-/** Why counts may be too low. */
+/** Why counts may be off. */
 const INCOMPLETE = {
   sockets_lost: "sockets did not fit into the agent's tables",
   pid_namespace: "the agent is not in the host's PID namespace",
   accept_queue_not_walked: "an accept queue was too long to be looked through",
   accept_queue_cut: "an accept queue holds more given-up connections than are counted one by one",
   unheld_cut: "more sockets without a descriptor than are counted one by one",
+  shared_not_told_apart: "some of very many shared sockets were counted once for each holder",
 };
 
 /** What a filter by name may choose from. */
@@ -237,7 +238,7 @@ function draw() {
   byId("titles").hidden = shown.length === 0;
   write(byId("nothing"), shown.length > 0 ? "" : report.sites.length > 0 ? "Nothing fits the filter." : "No socket lingers.");
   const leaking = report.sites.filter((site) => site.status === "leaking").length;
-  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : `; counts may be too low: ${report.incomplete.map((why) => INCOMPLETE[why] ?? why).join("; ")}`}`);
+  write(byId("state"), `${count(report.sites.length, "site")}, ${leaking} leaking${report.complete ? "" : `; counts may be off: ${report.incomplete.map((why) => INCOMPLETE[why] ?? why).join("; ")}`}`);
 }
 
 async function refresh() {

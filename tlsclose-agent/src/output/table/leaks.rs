@@ -50,7 +50,7 @@ fn summary(report: &Report) -> String {
     }
     if !report.complete {
         let reasons: Vec<&str> = report.incomplete.iter().map(|reason| reason.in_words()).collect();
-        text += &format!("counts may be too low: {}\n", reasons.join("; "));
+        text += &format!("counts may be off: {}\n", reasons.join("; "));
     }
     text
 }

@@ -71,7 +71,7 @@ fn header(top: &Top, paint: Paint) -> Vec<Line<'static>> {
     ]);
     if !report.complete {
         let why = report.incomplete.first().map_or("", |reason| reason.in_words());
-        first.push_span(Span::styled(format!("  counts may be too low: {why}"), paint.status(Status::Lingering)));
+        first.push_span(Span::styled(format!("  counts may be off: {why}"), paint.status(Status::Lingering)));
     }
     let second = match &top.trouble {
         Some(trouble) => {
