@@ -141,9 +141,10 @@ pub fn when_idle(command: &Command) -> Command {
     through(&["chrt", "--idle", "0"], command)
 }
 
-/// The same command, run after all others that want a processor, but always a little.
+/// The same command, run after most others that want a processor, but before what runs only [`when_idle`]. One that gets
+/// next to nothing does its work in vain: what it waits for comes too late.
 pub fn patiently(command: &Command) -> Command {
-    through(&["nice", "-n", "19"], command)
+    through(&["nice", "-n", "10"], command)
 }
 
 fn through(starter: &[&str], command: &Command) -> Command {
