@@ -16,7 +16,7 @@ pub fn release(log: &mut Log) -> Result<()> {
 
 /// Builds the tests on the kernel, and gives the program that they are.
 pub fn on_kernel_tests() -> Result<PathBuf> {
-    let mut build = workspace::linting_cargo("test");
+    let mut build = workspace::cargo("test");
     build.args(["--package", "tlsclose-tests", "--test", "on_kernel", "--no-run", "--message-format", "json"]);
     let messages = run::output(&mut build)?;
     let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -21,16 +21,6 @@ pub fn program() -> PathBuf {
     target("release/tlsclose")
 }
 
-/// `cargo`, with Clippy as the compiler of our own crates: they are compiled as rustc does it, and linted meanwhile. A
-/// warning is an error. `cargo clippy` would first check all that they depend on, which tests need compiled anyway.
-pub fn linting_cargo(subcommand: &str) -> Command {
-    let mut cargo = cargo(subcommand);
-    let driver = Path::new(cargo.get_program()).with_file_name("clippy-driver");
-    // As `cargo clippy` hands its arguments on.
-    cargo.env("RUSTC_WORKSPACE_WRAPPER", driver).env("CLIPPY_ARGS", ["-D", "warnings", ""].join("__CLIPPY_HACKERY__"));
-    cargo
-}
-
 /// `cargo` as it was called for us, at the root, building into `target` whatever is configured.
 pub fn cargo(subcommand: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));

@@ -49,7 +49,7 @@ impl Tests {
     }
 
     fn test_units(&mut self, packages: &[&str]) -> Result<()> {
-        let mut test = workspace::linting_cargo("test");
+        let mut test = workspace::cargo("test");
         test.args(packages).args(["--no-fail-fast", "--"]).args(&self.filter);
         let finished = self.log.run("unit tests", test, Output::Shown)?;
         self.summary.tested("unit tests", &finished.lines, finished.status.success(), finished.elapsed);
@@ -83,7 +83,7 @@ impl Tests {
     }
 
     fn run_on_kernel(&mut self, what: &str, arguments: &[&str], names: &[String]) -> Result<Finished> {
-        let mut test = workspace::linting_cargo("test");
+        let mut test = workspace::cargo("test");
         test.args(["--package", "tlsclose-tests", "--tests", "--no-fail-fast", "--"]).args(arguments).args(names);
         test.env("TLSCLOSE_BIN", workspace::program());
         test.env("TLSCLOSE_LEAKY_C", leaky::c_program());
