@@ -30,7 +30,8 @@ pub fn deny_files() -> io::Result<bool> {
 /// Lets through what parsing needs; everything else fails with EPERM. To be called last.
 pub fn deny_system_calls() -> io::Result<()> {
     let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let allowed = ALLOWED.iter().chain(ALLOWED_TO_OLD_LIBRARIES);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.map(|call| (*call, Vec::new())).collect();
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![not_executable().map_err(io::Error::other)?]);
     }
@@ -87,3 +88,10 @@ const ALLOWED: [i64; 38] = [
     libc::SYS_sched_getaffinity,
     libc::SYS_restart_syscall,
 ];
+
+/// The same by the calls that C libraries made before they made those: glibc did up to 2.32.
+#[cfg(target_arch = "x86_64")]
+const ALLOWED_TO_OLD_LIBRARIES: &[i64] = &[libc::SYS_lstat, libc::SYS_open, libc::SYS_readlink, libc::SYS_stat];
+/// It never had others.
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_TO_OLD_LIBRARIES: &[i64] = &[];
