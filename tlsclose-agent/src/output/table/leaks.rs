@@ -59,6 +59,7 @@ fn block(text: &mut String, site: &Site, layout: &Layout) {
     *text += &heading(site, layout.colour);
     more_processes(text, site, layout);
     touch(text, "opened by", site.opened.as_ref(), layout);
+    way_to_the_line(text, site);
     touch(text, "last touched by", site.touched.as_ref(), layout);
     if let Some(elsewhere) = &site.closed_elsewhere {
         let who = format!("{}[{}]", escape(&elsewhere.comm), elsewhere.pid);
@@ -118,6 +119,19 @@ fn more_processes(text: &mut String, site: &Site, layout: &Layout) {
         if let Some(cmdline) = &holder.cmdline {
             *text += &format!("  command  {}\n", escape(&cmdline.join(" ")));
         }
+    }
+}
+
+/// At its limit a process opens nothing, so nobody can see where it does: until it may.
+fn way_to_the_line(text: &mut String, site: &Site) {
+    let full = site.processes.iter().find(|process| process.fds_exhausted_in_seconds == Some(0.0));
+    let Some((pid, max)) = full.and_then(|process| Some((process.pid, process.max_fds?))) else { return };
+    if site.opened.is_none() {
+        *text += &format!(
+            "    At its limit {pid} opens nothing. To see the line within seconds, let it open more:\n    \
+             prlimit --pid {pid} --nofile={}\n",
+            max.saturating_mul(2)
+        );
     }
 }
 

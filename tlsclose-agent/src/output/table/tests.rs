@@ -142,6 +142,21 @@ fn what_else_is_known_has_a_section() {
 }
 
 #[test]
+fn where_nothing_can_be_opened_it_says_how_to_see_the_line() {
+    let mut report = sample::report();
+    report.sites.truncate(1);
+    let site = &mut report.sites[0];
+    (site.processes[0].max_fds, site.processes[0].fds_exhausted_in_seconds) = (Some(1024), Some(0.0));
+    let advice = "prlimit --pid 4117 --nofile=2048\n";
+    assert!(!leaks(&report, &PLAIN).contains(advice), "the line is known");
+    report.sites[0].opened = None;
+    let text = leaks(&report, &PLAIN);
+    assert!(text.contains("  opened by ?\n    At its limit 4117 opens nothing. ") && text.contains(advice), "{text}");
+    report.sites[0].processes[0].fds_exhausted_in_seconds = Some(60.0);
+    assert!(!leaks(&report, &PLAIN).contains(advice), "it will open more by itself");
+}
+
+#[test]
 fn hostile_names_do_not_reach_the_terminal() {
     let mut report = sample::report();
     let hostile = "a\x1b[2J\nb\u{202e}".to_owned();
