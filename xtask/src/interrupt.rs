@@ -20,11 +20,6 @@ pub fn listen() {
     }
 }
 
-/// Ends what runs in other threads, as a signal would.
-pub fn ask_to_end() {
-    ASKED_TO_END.get_or_init(Arc::default).store(true, Ordering::Relaxed);
-}
-
 /// An error once the user asked to end.
 pub fn check() -> Result<()> {
     if ASKED_TO_END.get().is_some_and(|flag| flag.load(Ordering::Relaxed)) {

@@ -111,17 +111,14 @@ fn all(tests: &mut Tests) -> Result<()> {
     let leaky = on_kernel.then(|| Work::Leaky.begin()).transpose()?;
     checks::lints(tests)?;
     tests.units()?;
-    let guests = match build(tests, leaky)? {
-        true => Some(begin_other_kernels(kernels)?),
-        false => None,
-    };
+    let is_built = build(tests, leaky)?;
     let fuzz = Work::Fuzz.begin()?;
     let for_aarch64 = begin_check_for_aarch64(tests)?;
-    if guests.is_some() || !on_kernel {
+    if is_built || !on_kernel {
         tests.on_kernel()?;
     }
-    if let Some(guests) = guests {
-        end_other_kernels(tests, guests)?;
+    if is_built {
+        on_other_kernels(tests, kernels)?;
     }
     let beside = [("fuzz targets", Some(fuzz)), (FOR_AARCH64, for_aarch64)];
     for (what, work) in beside {
@@ -167,17 +164,14 @@ fn begin_check_for_aarch64(tests: &mut Tests) -> Result<Option<Beside>> {
     }
 }
 
-/// Guests run on what the tests on this kernel leave of the processors, and go on after them.
-fn begin_other_kernels(kernels: Option<Beside>) -> Result<vm::Guests> {
+/// Guests come after the tests on this kernel: an emulated processor that gets half of a real one waits in vain for what
+/// comes too late, and tests that fail by that are run twice.
+fn on_other_kernels(tests: &mut Tests, kernels: Option<Beside>) -> Result<()> {
+    const WHAT: &str = "tests on other kernels";
     if let Some(kernels) = kernels {
         kernels.wait()?; // if it failed, the guests' own look for kernels tells why
     }
-    Ok(vm::Guests::begin(vm::on_all))
-}
-
-fn end_other_kernels(tests: &mut Tests, guests: vm::Guests) -> Result<()> {
-    const WHAT: &str = "tests on other kernels";
-    let outcomes = match guests.wait() {
+    let outcomes = match vm::on_all() {
         Ok(outcomes) => outcomes,
         Err(error) => {
             crate::interrupt::check()?;

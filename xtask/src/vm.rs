@@ -1,6 +1,5 @@
 //! `cargo xtask vm`: the tests on other kernels, each in a virtual machine of its own.
 
-mod beside;
 mod guest;
 mod here;
 mod initramfs;
@@ -18,7 +17,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-pub use self::beside::Guests;
 use self::guest::Guest;
 pub use self::guest::Outcome;
 use self::kernels::Kernel;
