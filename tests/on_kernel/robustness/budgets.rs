@@ -43,18 +43,19 @@ fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
     assert!(named["stack_samples"].as_u64() >= Some(6), "it did not come first: {named:#}");
 }
 
-/// The same with a budget that is as good as none: a program with frame pointers asks for copies only until it is known,
-/// and from then on has more stacks than could be copied.
+/// Of the same budget, which the programs of other tests use up meanwhile: a program with frame pointers asks for copies
+/// only until it is known, and from then on has more stacks than could be copied.
 #[test]
 fn a_program_with_frame_pointers_is_not_copied() {
-    let (namespace, agent) = (Netns::new(), Agent::start_with(&["--max-stack-copies-per-second=1"]));
+    let flag = format!("--max-stack-copies-per-second={COPIES}");
+    let (namespace, agent) = (Netns::new(), Agent::start_with(&[&flag]));
     let start = |language| {
         let arguments = ["--count", "3000", "--rate", "50", "--for", "120"];
         (Instant::now(), Leaky::start(&namespace, language, way_named("eof_forget"), &arguments))
     };
     // The shared budget, and what every process may have beyond it.
     let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
-    let may_be_copied = |begun: Instant| (cpus + 4) * (begun.elapsed().as_secs() + 1 + BURST_SECONDS) + 16;
+    let may_be_copied = |begun: Instant| (COPIES * cpus + 4) * (begun.elapsed().as_secs() + 1 + BURST_SECONDS) + 16;
     let sampled = |report: &serde_json::Value, leaky: &Leaky| {
         let samples = sites_of(report, leaky.pid()).into_iter().filter_map(|site| site["stack_samples"].as_u64());
         samples.sum::<u64>()
