@@ -41,15 +41,16 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     let mut log = Log::create(workspace::target("setup.log"))?;
+    let has_own_toolchain = matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }));
     if debian::is_debian() {
-        packages(&mut log, options)?;
+        packages(&mut log, options, has_own_toolchain)?;
     } else {
         elsewhere(options)?;
     }
     thread::scope(|scope| {
         // One computes, and the other waits for the net.
         let fetched = options.tests.then(|| scope.spawn(fetch_apart));
-        if debian::is_debian() && !has_own_toolchain() {
+        if debian::is_debian() && !has_own_toolchain {
             bpf_linker(&mut log)?;
         }
         if options.tests && !tools::has_cargo_deny() {
@@ -87,14 +88,10 @@ fn can_make_root() -> bool {
     debian::is_debian() && rustix::process::geteuid().is_root()
 }
 
-fn has_own_toolchain() -> bool {
-    matches!(Toolchain::find(workspace::root(), BPF_TARGET), Ok(Toolchain::Nightly { .. }))
-}
-
 /// Of Debian.
-fn packages(log: &mut Log, options: &Options) -> Result<()> {
+fn packages(log: &mut Log, options: &Options, has_own_toolchain: bool) -> Result<()> {
     let mut wanted: Vec<String> = Vec::new();
-    if !has_own_toolchain() {
+    if !has_own_toolchain {
         wanted.extend(COMPILER_PACKAGES.map(String::from));
         if toolchain::debian_has(BPF_TARGET) {
             wanted.extend(llvm_packages(tools::debian_llvm()?));

@@ -146,7 +146,7 @@ pub fn run(options: &Options) -> Result<()> {
     let lockdown = if options.lockdown { Lockdown::FromStart } else { Lockdown::Never };
     let guest = |kernel| Plan { kernel, lockdown, filters: &filters, connections: CONNECTIONS };
     let plans: Vec<Plan> = wanted.into_iter().map(guest).collect();
-    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60), false)?;
+    let mut outcomes = outcomes(&plans, Duration::from_secs(options.minutes * 60))?;
     if is_here {
         outcomes.push(here::run(&filters)?);
     }
@@ -177,7 +177,7 @@ pub fn on_all() -> Result<Vec<Outcome>> {
         Plan { kernel, lockdown, filters, connections: FEW_CONNECTIONS }
     };
     let plans: Vec<Plan> = KERNELS.iter().zip(&few).map(|(kernel, filters)| plan(kernel, filters.as_slice())).collect();
-    let outcomes = outcomes(&plans, PATIENCE, true)?;
+    let outcomes = outcomes(&plans, PATIENCE)?;
     println!("\n{}", Tested::of(&outcomes).text());
     Ok(outcomes)
 }
@@ -220,8 +220,7 @@ impl Plan<'_> {
     }
 }
 
-/// `beside` says that other work goes on meanwhile.
-fn outcomes(plans: &[Plan], limit: Duration, beside: bool) -> Result<Vec<Outcome>> {
+fn outcomes(plans: &[Plan], limit: Duration) -> Result<Vec<Outcome>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut log = Log::create(directory.join("build.log"))?;
@@ -248,7 +247,7 @@ fn outcomes(plans: &[Plan], limit: Duration, beside: bool) -> Result<Vec<Outcome
         let in_turn = || -> Result<Vec<Outcome>> {
             let mut outcomes = Vec::new();
             while let Some(guest) = next() {
-                let outcome = guest.run(&directory, &initramfs, &tests, at_once == 1 && !beside, limit)?;
+                let outcome = guest.run(&directory, &initramfs, &tests, at_once == 1, limit)?;
                 say(&outcome.in_words());
                 if !outcome.is_good() {
                     guest.show_console(&directory)?;

@@ -13,6 +13,17 @@ const COPIES: u64 = 5;
 /// A quiet time saves up for so many seconds.
 const BURST_SECONDS: u64 = 5;
 
+/// Seconds for which a budget may have been used up since then.
+fn seconds_since(begun: Instant) -> u64 {
+    begun.elapsed().as_secs() + 1 + BURST_SECONDS
+}
+
+/// How many the shared budget may have allowed since then.
+fn may_be_copied_of_all(begun: Instant) -> u64 {
+    let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
+    COPIES * cpus * seconds_since(begun)
+}
+
 /// Without frame pointers every stack is a copy. Three busy programs ask for hundreds of times what
 /// may be had; one that leaks asks seldom.
 #[test]
@@ -32,8 +43,7 @@ fn copies_of_stacks_are_bounded_and_go_first_to_a_program_that_leaks() {
         connections += busy.ready();
     }
     let lost = agent.metrics().sum("tlsclose_lost_total", &[("what", "stacks")]).expect("a count") as u64;
-    let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
-    let may_be_copied = COPIES * cpus * (begun.elapsed().as_secs() + 1 + BURST_SECONDS);
+    let may_be_copied = may_be_copied_of_all(begun);
     assert!(connections > 4 * may_be_copied, "{connections} connections are not busy");
     assert!(lost >= connections - may_be_copied, "{lost} of {connections} lost, {may_be_copied} may be copied");
     let sites = sites_of(&report, leaky.pid());
@@ -54,8 +64,7 @@ fn a_program_with_frame_pointers_is_not_copied() {
         (Instant::now(), Leaky::start(&namespace, language, way_named("eof_forget"), &arguments))
     };
     // The shared budget, and what every process may have beyond it.
-    let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
-    let may_be_copied = |begun: Instant| (COPIES * cpus + 4) * (begun.elapsed().as_secs() + 1 + BURST_SECONDS) + 16;
+    let may_be_copied = |begun: Instant| may_be_copied_of_all(begun) + 4 * seconds_since(begun) + 16;
     let sampled = |report: &serde_json::Value, leaky: &Leaky| {
         let samples = sites_of(report, leaky.pid()).into_iter().filter_map(|site| site["stack_samples"].as_u64());
         samples.sum::<u64>()
