@@ -18,6 +18,7 @@ use crate::{
     api::{BadCloses, BlockedThread, ClosedElsewhere, Feature, PROCESSES_SHOWN},
     attribution::process::{blocked, comm_text},
     host::{self, clock, neighbours::Conntrack},
+    kernel::features::ProbedFeature,
 };
 
 type Known = BTreeMap<ProcessId, KnownProcess>;
@@ -102,7 +103,7 @@ impl Watch {
 
     fn features(&self) -> Vec<Feature> {
         let unknown: Vec<String> = self.attribution.python.unknown().collect();
-        let described = self.kernel.features.iter().map(super::super::kernel::features::ProbedFeature::described);
+        let described = self.kernel.features.iter().map(ProbedFeature::described);
         described.map(|feature| with_unknown_python(feature, &unknown)).collect()
     }
 

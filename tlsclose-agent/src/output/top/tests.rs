@@ -1,4 +1,4 @@
-use ratatui::{Terminal, backend::TestBackend};
+use ratatui::{Terminal, backend::TestBackend, buffer::Cell};
 
 use super::*;
 use crate::output::{agent_client::Target, sample, table::Colour};
@@ -19,7 +19,7 @@ impl Screen {
     fn lines(&mut self) -> Vec<String> {
         self.terminal.draw(|frame| screen::draw(frame, &mut self.top, Colour::On)).expect("drawn");
         let buffer = self.terminal.backend().buffer();
-        let line = |row: &[ratatui::buffer::Cell]| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>();
+        let line = |row: &[Cell]| row.iter().map(Cell::symbol).collect::<String>();
         buffer.content().chunks(usize::from(buffer.area.width)).map(|row| line(row).trim_end().to_owned()).collect()
     }
 
